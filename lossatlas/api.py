@@ -36,7 +36,6 @@ from lossatlas.jobs.inputs.api_arguments import (
     check_settings,
     check_values,
     check_words,
-    device_for,
     tolerance_of,
 )
 from lossatlas.jobs.inputs.api_inputs import (
@@ -57,6 +56,7 @@ from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.jobs.sweep.reference_check import check_ends
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape
@@ -212,7 +212,7 @@ def surface(
             inputs.request["bn"] = recalibration_record(bn_samples, training)
         problem = Problem(
             shared_copy(net),
-            inputs.points.plane,
+            inputs.plane,
             inputs.splits,
             inputs.loss,
             arguments.device,
@@ -332,7 +332,7 @@ def eigenvalues(
 
     def begin() -> SurfaceInputs:
         inputs = arguments.read(net, data, None, loss)
-        problem = Problem(net, inputs.points.plane, inputs.splits, inputs.loss, arguments.device)
+        problem = Problem(net, inputs.plane, inputs.splits, inputs.loss, arguments.device)
         return replace(inputs, problem=problem)
 
     inputs = on_all(ranks, begin)
@@ -464,7 +464,7 @@ def spectrum(
             activations=wanted.activations,
             activation_site=activation_site,
         )
-        return wanted, chosen, device_for(device, net)
+        return wanted, chosen, device_of(device, net=net)
 
     warn_of_launcher(ranks)
     wanted, chosen, place = on_all(ranks, checked)

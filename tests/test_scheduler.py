@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import MPIRUN, ROOT
 
 from lossatlas import launchers
@@ -13,7 +14,7 @@ from lossatlas.launchers import launched
 from lossatlas.mpi import communicator
 from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import World, connect
-from lossatlas.mpi.rank_resources import core_limit, core_share
+from lossatlas.mpi.rank_resources import core_limit, core_share, device_of
 from lossatlas.mpi.scheduler import serve
 
 
@@ -72,6 +73,28 @@ def test_a_containers_quota_counts(tmp_path):
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert core_limit(str(tmp_path)) == 4
     assert core_share([frozenset(range(64))] * 2, 4) == 2
+
+
+@pytest.mark.parametrize("devices", [0, 2])
+def test_the_device_of_a_rank_and_of_a_function(monkeypatch, devices):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    net = torch.nn.Linear(1, 1, device="meta")
+    assert device_of(False, local_rank=3) == device_of(None) == torch.device("cpu")
+    assert device_of(None, net=net) == torch.device("meta")
+    assert device_of("cpu", net=net) == torch.device("cpu")
+    with pytest.raises(BadUsage, match=r"device=.nowhere.: .*Expected one of cpu"):
+        device_of("nowhere")
+    if devices:
+        assert [str(device_of(True, local_rank=k)) for k in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+        assert device_of("cuda:1", net=net) == torch.device("cuda:1")
+        return
+    for asked, advice in (
+        (True, r"device: no CUDA device on .*leave the flag out"),
+        ("cuda", "device=.cuda.: torch finds no"),
+    ):
+        with pytest.raises(BadUsage, match=advice):
+            device_of(asked)
 
 
 @pytest.mark.parametrize("name", launchers.SIZES)

@@ -19,7 +19,7 @@ from lossatlas.commands import options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.inputs.find_directions import find_directions, moved_lines
+from lossatlas.jobs.inputs.find_directions import direction_request, find_directions, moved_lines
 from lossatlas.jobs.inputs.named_inputs import check_user_functions, load_inputs, output_path
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import check_folder
@@ -93,7 +93,8 @@ def make(args: DirectionFileOptions) -> None:
     check_folder("direction", dir_file)
     loaded = load_inputs(nets, choice.dir_type, chosen, loss)
     curvature = OriginCurvature.of(loaded, choice.selection, device_of(args.cuda))
-    found = find_directions(dir_file, loaded, nets, choice, curvature)
+    request = direction_request(loaded, nets, choice, curvature)
+    found = find_directions(dir_file, request, loaded.record, choice)
     assert found is not None
     directions, new = found
     if new:

@@ -27,7 +27,7 @@ def describe_rank(world: World, *, cuda: bool) -> str:
         import torch
 
         count = torch.cuda.device_count()
-        own = device_of(True, world.local_rank) if count else ""
+        own = device_of(True, local_rank=world.local_rank) if count else ""
         device = f"{own} of {count} ({torch.cuda.get_device_name(own)})" if own else "no CUDA device"
     return (
         f"rank {world.rank} of {world.size} on {socket.gethostname()}, number {world.local_rank} there: "

@@ -6,8 +6,13 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, first_line, named
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import torch
+    from torch import nn
 
 
 def threads_of(asked: int, share: int) -> int:
@@ -53,20 +58,40 @@ def core_limit(root: str = "/sys/fs/cgroup") -> float:
     return math.inf
 
 
-def device_of(cuda: bool, local_rank: int = 0) -> str:
-    """Return 'cpu', or the CUDA device of a rank.
+def device_of(
+    asked: "bool | str | torch.device | None", *, local_rank: int = 0, net: "nn.Module | None" = None
+) -> "torch.device":
+    """Return the device that computes.
 
     Args:
-        cuda: Use CUDA.
+        asked: The flag `cuda` of a command, with which every rank takes a CUDA device of its own; or the argument `device` of a
+            Python function, None for the device of the network.
         local_rank: The number of the rank among those on its host.
+        net: The network; None for one on the CPU.
 
     Raises:
-        BadUsage: There is no CUDA device.
+        BadUsage: torch does not know the device, or there is no CUDA device.
+
+    Example:
+        >>> device_of(False), device_of("cpu")
+        (device(type='cpu'), device(type='cpu'))
     """
     import torch
 
-    if not cuda:
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise BadUsage(f"{named('cuda')}: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
-    return f"cuda:{local_rank % torch.cuda.device_count()}"
+    if isinstance(asked, bool):
+        if asked and not torch.cuda.is_available():
+            raise BadUsage(
+                f"{named('cuda')}: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU"
+            )
+        return torch.device(f"cuda:{local_rank % torch.cuda.device_count()}" if asked else "cpu")
+    if asked is None:
+        asked = "cpu" if net is None else next(net.parameters()).device
+    try:
+        found = torch.device(asked)
+    except RuntimeError as error:
+        raise BadUsage(f"{named('device', asked)}: {first_line(error, 120)}") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise BadUsage(
+            f"{named('device', str(found))}: torch finds no CUDA device here: leave it out to compute on the CPU"
+        )
+    return found

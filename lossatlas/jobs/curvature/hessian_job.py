@@ -54,7 +54,7 @@ class HessianJob:
         use_threads(self.threads)
         net, splits = self.packed.unpack()
         inputs = HessianInputs(net, next(iter(splits.values())), loss_of(self.loss))
-        return HessianShare(world, inputs, self.settings, device_of(self.cuda, world.local_rank))
+        return HessianShare(world, inputs, self.settings, device_of(self.cuda, local_rank=world.local_rank))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from lossatlas import config
@@ -53,7 +54,7 @@ class CurveEnds:
 
 
 def load_ends(
-    nets: config.NetworkConfig, chosen: config.DataConfig, loss_name: str | UserFunction, *, device: str
+    nets: config.NetworkConfig, chosen: config.DataConfig, loss_name: str | UserFunction, *, device: str | torch.device
 ) -> CurveEnds:
     """Load the two networks of a curve and the data.
 

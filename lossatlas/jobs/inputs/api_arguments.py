@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
-import torch
-from torch import nn
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, first_line, named, note
+from lossatlas.errors import BadUsage, named, note
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.option_fields import definitions
 
@@ -63,19 +61,6 @@ def check_settings(settings: object) -> None:
         if not isinstance(getattr(settings, each.name), str | bool)
     }
     check_values(type(settings), **numbers)
-
-
-def device_for(device: str | torch.device | None, net: nn.Module) -> torch.device:
-    """Return a device, by default that of the network. Raises BadUsage for one that torch does not know or have."""
-    try:
-        found = torch.device(device) if device is not None else next(net.parameters()).device
-    except RuntimeError as error:
-        raise BadUsage(f"{named('device', device)}: {first_line(error, 120)}") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise BadUsage(
-            f"{named('device', str(found))}: torch finds no CUDA device here: leave it out to compute on the CPU"
-        )
-    return found
 
 
 def grid_of(x: Axis, y: Axis | None) -> Grid:

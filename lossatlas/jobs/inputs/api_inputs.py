@@ -19,7 +19,8 @@ from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.find_directions import from_file
 from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
-from lossatlas.jobs.inputs.make_directions import AxisRequest, vector_hash
+from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.models.checkpoint import (
     batchnorm_statistics,
     digest,
@@ -127,26 +128,15 @@ class DirectionArguments:
             return ["random"] * axes
         return [self.directions] if isinstance(self.directions, str | Mapping) else list(self.directions)
 
-    def axis(self, k: int, axes: int, net: nn.Module, origin: Point, dir_type: str) -> AxisRequest:
-        """Return the request for one axis.
-
-        Args:
-            k: The number of the axis, from 0.
-            axes: The number of axes.
-            net: The network at the origin.
-            origin: Its tensors by name.
-            dir_type: 'weights' or 'states'.
-
-        Raises:
-            BadUsage: There is no such direction.
-            BadInput: The other network does not fit.
-        """
+    def axis(self, k: int, axes: int, origin: Origin) -> AxisRequest:
+        """Return the request for the axis with the number k, see `request`."""
         if k < len(self.others):
             other = self.others[k]
-            return AxisRequest("network", vector=point_of(net, other, dir_type), digest=digest(state_of(other)))
+            there = point_of(origin.net, other, origin.dir_type)
+            return AxisRequest("network", vector=there, digest=digest(state_of(other)))
         direction = self.wanted(axes)[k]
         if isinstance(direction, Mapping):
-            vector = given_direction(direction, origin)
+            vector = given_direction(direction, origin.point)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
         if not isinstance(direction, str):
             raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
@@ -154,21 +144,34 @@ class DirectionArguments:
         if asked.kind == "random":
             return AxisRequest("random", self.random_norm, self.ignore)
         if asked.kind == "file":
-            vector = from_file(asked, net)
+            vector = from_file(asked, origin.net)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
-        if dir_type == "states":
+        if origin.dir_type == "states":
             raise BadUsage(
                 f"{direction}: the curvature belongs to the parameters alone: use {named('dir_type', 'weights')}"
             )
         return AxisRequest(asked.kind, "unit" if self.norm is None else self.norm, self.ignore, asked.number)
 
-    def networks(self) -> dict[str, Any]:
-        """Return the networks on the plane, as a surface records them; none where only a part of the parameters moves."""
-        if not self.others or self.selection:
-            return {}
-        points = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
-        count = min(1, len(self.others)) if self.orthogonalize else len(self.others)
-        return {"networks": points[: 1 + count]}
+    def request(self, origin: Origin, axes: int, curvature: OriginCurvature) -> DirectionRequest:
+        """Return the request for the directions.
+
+        Args:
+            origin: The network at the origin.
+            axes: The number of axes.
+            curvature: Gradient and eigenvectors at the origin.
+
+        Raises:
+            BadUsage: Directions and networks do not fit the number of axes.
+            BadInput: A network does not fit.
+        """
+        self.check_axes(axes)
+        return DirectionRequest(
+            origin=origin,
+            axes=[self.axis(k, axes, origin) for k in range(axes)],
+            curvature=curvature,
+            seed=self.seed,
+            orthogonalize=self.orthogonalize,
+        )
 
 
 def loss_name(loss: Any) -> str:
@@ -193,26 +196,29 @@ class NamedState(dict[str, Tensor]):
     source = "the other network"
 
     @classmethod
-    def of(cls, net: Net) -> "NamedState":
-        """Read a checkpoint, or take a state dict. Raises BadInput."""
-        state = cls(state_of(net))
+    def of(cls, net: Net, *, announce: bool = True) -> "NamedState":
+        """Read a checkpoint, or take a state dict, see `state_of`. Raises BadInput."""
+        state = cls(state_of(net, announce=announce))
         if isinstance(net, str | Path):
             state.source = str(net)
         return state
 
 
-def state_of(net: Net) -> Mapping[str, Tensor]:
+def state_of(net: Net, *, announce: bool = True) -> Mapping[str, Tensor]:
     """Return the state of a network, under the names that it has there.
 
     Args:
         net: The network, a state dict or a mapping that holds one, or a checkpoint, which is read.
+        announce: Note that a checkpoint holds EMA weights too, see `models.checkpoint.read_state`.
 
     Raises:
         BadInput: There is no such checkpoint, or it holds no state dict.
     """
     if isinstance(net, nn.Module):
         return state_tensors(net)
-    return weights_in(net, "the state dict") if isinstance(net, Mapping) else read_state(net)
+    if isinstance(net, Mapping):
+        return weights_in(net, "the state dict")
+    return read_state(net, announce=announce)
 
 
 def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Find the directions of a command: those of a direction file where they fit, otherwise new ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
-from lossatlas.jobs.inputs.make_directions import AxisRequest, make_directions, vector_hash
+from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.named_inputs import LoadedInputs
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.programs import program
@@ -20,7 +20,7 @@ from lossatlas.programs import program
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
-    from lossatlas.parameter_space import Layout, Point
+    from lossatlas.parameter_space import Point
 
 NOT_MOVED = "not moved"
 EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D were slices of their input channels"
@@ -112,34 +112,44 @@ def axis_of(
     return AxisRequest(axis.kind, axis.norm, axis.ignore, axis.number, scheme=bool(choice.scheme))
 
 
-def axis_requests(
-    loaded: LoadedInputs, nets: config.NetworkConfig, choice: config.DirectionConfig
-) -> dict[str, AxisRequest]:
-    """Return the requests for the axes by letter, 'x' and 'y'. Raises BadInput, see `axis_of`."""
-    ends = zip("xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
-    return {
-        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
-        for letter, axis, target, file in ends
+def direction_request(
+    loaded: LoadedInputs, nets: config.NetworkConfig, choice: config.DirectionConfig, curvature: OriginCurvature
+) -> DirectionRequest:
+    """Return the request for the directions that the options of a command ask for.
+
+    Args:
+        loaded: Networks and data.
+        nets: The networks that the axes lead to.
+        choice: The options of the directions.
+        curvature: Gradient and eigenvectors at the origin.
+
+    Raises:
+        BadUsage: No parameter moves.
+        BadInput: See `axis_of`.
+    """
+    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection)
+    ends = zip((choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
+    axes = [
+        axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
+        for axis, target, file in ends
         if axis is not None
-    }
-
-
-def description(
-    letter: str, axis: AxisRequest, choice: config.DirectionConfig, layout: "Layout", curvature: OriginCurvature | None
-) -> str:
-    """Describe the direction of an axis for the record of a direction file; equal texts mean equal directions."""
-    same = letter == "y" and choice.same_dir and axis.kind != "network"
-    result = "the x direction" if same else axis.describe(choice.seed, choice.idx, layout, curvature)
-    selected = f", {choice.selection}" if choice.selection else ""
-    return result + selected + ", orthogonal to x" * (letter == "y" and choice.orthogonalize)
+    ]
+    return DirectionRequest(
+        origin=origin,
+        axes=axes,
+        curvature=curvature,
+        seed=choice.seed,
+        idx=choice.idx,
+        same=choice.same_dir,
+        orthogonalize=choice.orthogonalize,
+    )
 
 
 def find_directions(
     dir_file: Path,
-    loaded: LoadedInputs,
-    nets: config.NetworkConfig,
+    request: DirectionRequest,
+    record: Mapping[str, Any],
     choice: config.DirectionConfig,
-    curvature: OriginCurvature,
     *,
     planned: bool = False,
 ) -> tuple[Directions, bool] | None:
@@ -147,10 +157,9 @@ def find_directions(
 
     Args:
         dir_file: The direction file, which need not exist.
-        loaded: Networks and data.
-        nets: The networks that the axes lead to.
+        request: The directions that are asked for.
+        record: The fields that identify the network, see `LoadedInputs.record`.
         choice: The options of the directions.
-        curvature: Gradient and eigenvectors at the origin.
         planned: Compute nothing from the curvature; return None where that would be needed.
 
     Returns:
@@ -159,42 +168,24 @@ def find_directions(
     Raises:
         BadInput: The file holds other directions, or does not fit the network.
     """
-    from lossatlas.parameter_space import Layout, as_arrays
-
-    curvature.selection.of(loaded.origin)
-    net, layout = loaded.net, Layout.of(loaded.net)
-    axes = axis_requests(loaded, nets, choice)
-    about = {name: value for name, value in loaded.record.items() if name not in {LOSS_OF_SOME_SAMPLES, *SETTINGS}}
-    about |= {letter: description(letter, axis, choice, layout, curvature) for letter, axis in axes.items()}
+    about = {name: value for name, value in record.items() if name not in {LOSS_OF_SOME_SAMPLES, *SETTINGS}}
+    asked = {**about, **request.describe()}
     saved = read_directions(dir_file) if dir_file.exists() else None
     first = None  # the x direction of the file, which gets a second one
     if saved is not None:
-        first, _ = check_directions(dir_file, saved, about, choice, net)
+        first, _ = check_directions(dir_file, saved, asked, choice, request.origin.net)
         if choice.y is None or saved.y is not None:
             return saved, False
-        check_second(dir_file, saved, about, choice)
-    if planned and any(axis.kind in ("gradient", "eigenvector") for axis in axes.values()):
+        check_second(dir_file, saved, asked, choice)
+    if planned and request.needs_curvature:
         return None
     for axis in (choice.x, choice.y):
         if axis is not None and axis.kind == "file" and is_findings(axis.file):
-            print_eigenvalue(axis, loaded.record["checkpoint"])
-    vectors = make_directions(
-        list(axes.values()),
-        loaded.origin,
-        layout,
-        curvature.selection,
-        curvature,
-        seed=choice.seed,
-        idx=choice.idx,
-        same=choice.same_dir,
-        orthogonal_to=first,
-        orthogonalize=choice.orthogonalize,
-    )
-    arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
-    if saved is not None:
-        arrays_of[0] = list(saved.x)
-    made = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
-    return replace(made, extra=moved_by(loaded, made)), True
+            print_eigenvalue(axis, record["checkpoint"])
+    vectors = request.make(orthogonal_to=first)
+    if saved is None or first is None:
+        return request.stored(vectors, about), True
+    return replace(request.stored([first, *vectors[1:]], about), x=list(saved.x)), True
 
 
 def check_directions(
@@ -209,26 +200,8 @@ def check_directions(
     return x, y
 
 
-def moved_by(loaded: LoadedInputs, directions: Directions) -> dict[str, np.ndarray]:
-    """Return how far directions move each tensor.
-
-    Returns:
-        'tensors', the names (n,), and 'lengths' (n, 1 + directions): the norm of each tensor, then the norms of its blocks
-        of the directions.
-    """
-    from lossatlas.parameter_space import as_point, lengths
-
-    vectors = [
-        as_point(arrays, loaded.net, loaded.dir_type, f"the {letter} direction")
-        for letter, arrays in (("x", directions.x), ("y", directions.y))
-        if arrays is not None
-    ]
-    names = np.array([name.encode() for name in loaded.origin])
-    return {"tensors": names, "lengths": lengths(loaded.origin, vectors)}
-
-
 def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
-    """Return a table of how far the directions move each tensor, absolute and relative to its norm, see `moved_by`."""
+    """Return a table of how far directions move each tensor, absolute and relative to its norm, see `Origin.moved_by`."""
     letters, width = "xy"[: lengths.shape[1] - 1], max(len("tensor"), *map(len, names))
     lines = [f"{'tensor':<{width}} {'length':>11}" + "".join(f"  {letter + ' moves it by':>22}" for letter in letters)]
     for name, (length, *moves) in zip(names, lengths, strict=True):

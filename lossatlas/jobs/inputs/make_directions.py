@@ -1,15 +1,20 @@
-"""Make the directions of a line or a plane, for the commands and for the Python functions."""
+"""The directions of a line or a plane: their requests, records and vectors, for commands and Python functions alike."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.errors import named
+from lossatlas.io import Directions
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import nn
+
     from lossatlas.parameter_space import Layout, Point, Selection
 
 
@@ -103,46 +108,139 @@ def vector_hash(vector: "Point") -> str:
     return digest.hexdigest()
 
 
-def make_directions(
-    axes: Sequence[AxisRequest],
-    origin: "Point",
-    layout: "Layout",
-    selection: "Selection",
-    curvature: OriginCurvature | None,
-    *,
-    seed: int,
-    idx: int = 0,
-    same: bool = False,
-    orthogonal_to: "Point | None" = None,
-    orthogonalize: bool = False,
-) -> "list[Point]":
-    """Make the directions of a line or a plane, for the commands and the Python functions alike.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The network at the origin of a grid, and what of it moves.
 
-    Args:
-        axes: One request for each axis.
-        origin: The parameters at the origin.
-        layout: The layers of the network.
+    Attributes:
+        net: The network.
+        dir_type: 'weights' or 'states'.
+        point: A copy of its tensors by name.
         selection: The parameters that move.
-        curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
+    """
+
+    net: "nn.Module"
+    dir_type: str
+    point: "Point"
+    selection: "Selection"
+
+    @classmethod
+    def checked(cls, net: "nn.Module", dir_type: str, point: "Point", selection: "Selection") -> "Origin":
+        """Return the origin, after a check that some of its parameters move. Raises BadUsage."""
+        selection = selection.within_net(net)
+        selection.of(point)
+        return cls(net=net, dir_type=dir_type, point=point, selection=selection)
+
+    @cached_property
+    def layout(self) -> "Layout":
+        """The layers of the network."""
+        from lossatlas.parameter_space import Layout
+
+        return Layout.of(self.net)
+
+    def vectors(self, directions: Directions) -> "list[Point]":
+        """Return stored directions by tensor name, float32 or complex64. Raises BadInput where they do not fit the network."""
+        from lossatlas.parameter_space import as_point
+
+        return [
+            as_point(arrays, self.net, self.dir_type, f"the {letter} direction")
+            for letter, arrays in (("x", directions.x), ("y", directions.y))
+            if arrays
+        ]
+
+    def moved_by(self, vectors: "Sequence[Point]") -> dict[str, np.ndarray]:
+        """Return how far directions move each tensor.
+
+        Returns:
+            'tensors', the names (n,), and 'lengths' (n, 1 + directions): the norm of each tensor, then the norms of its
+            blocks of the directions.
+        """
+        from lossatlas.parameter_space import lengths
+
+        return {"tensors": np.array([name.encode() for name in self.point]), "lengths": lengths(self.point, vectors)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionRequest:
+    """The directions of a line or a plane that a command or a Python function asks for.
+
+    Attributes:
+        origin: The network at the origin.
+        axes: One request for each axis.
+        curvature: Gradient and eigenvectors at the origin; None where none of them is asked for.
         seed: The seed of random directions.
         idx: The number of a repeat, which has other random directions.
         same: The second axis takes the direction of the first.
-        orthogonal_to: The first direction, where it is not that of `axes`.
         orthogonalize: Subtract from the second direction its projection onto the first.
-
-    Returns:
-        The directions by tensor name, one for each axis.
-
-    Raises:
-        BadInput: See `AxisRequest.direction`; the second direction is along the first.
     """
-    from lossatlas.parameter_space import orthogonal
-    from lossatlas.parameter_space.directions import seed_of
 
-    vectors: list[Point] = []
-    for k, axis in enumerate(axes):
-        own = vectors[0] if k and same else axis.direction(origin, seed_of(seed, idx, k), layout, selection, curvature)
-        vectors.append(own)
-    if orthogonalize:
-        vectors[1] = orthogonal(vectors[1], vectors[0] if orthogonal_to is None else orthogonal_to)
-    return vectors
+    origin: Origin
+    axes: Sequence[AxisRequest]
+    curvature: OriginCurvature | None = None
+    seed: int
+    idx: int = 0
+    same: bool = False
+    orthogonalize: bool = False
+
+    @property
+    def needs_curvature(self) -> bool:
+        """An axis is the gradient or an eigenvector."""
+        return any(axis.kind in ("gradient", "eigenvector") for axis in self.axes)
+
+    def describe(self) -> dict[str, str]:
+        """Describe the directions for records, by the letters of the axes; equal texts mean equal directions."""
+        origin, result = self.origin, {}
+        for letter, axis in zip("xy", self.axes, strict=False):
+            words = axis.describe(self.seed, self.idx, origin.layout, self.curvature)
+            if letter == "y" and self.same and axis.kind != "network":
+                words = "the x direction"
+            selected = f", {origin.selection}" if origin.selection else ""
+            result[letter] = words + selected + ", orthogonal to x" * (letter == "y" and self.orthogonalize)
+        return result
+
+    def make(self, *, orthogonal_to: "Point | None" = None) -> "list[Point]":
+        """Make the directions.
+
+        Args:
+            orthogonal_to: The first direction, where it is not that of `axes`.
+
+        Returns:
+            The directions by tensor name, one for each axis.
+
+        Raises:
+            BadInput: See `AxisRequest.direction`; the second direction is along the first.
+        """
+        from lossatlas.parameter_space import orthogonal
+        from lossatlas.parameter_space.directions import seed_of
+
+        at, vectors = self.origin, list["Point"]()
+        for k, axis in enumerate(self.axes):
+            if k and self.same:
+                vectors.append(vectors[0])
+                continue
+            seed = seed_of(self.seed, self.idx, k)
+            vectors.append(axis.direction(at.point, seed, at.layout, at.selection, self.curvature))
+        if self.orthogonalize:
+            vectors[1] = orthogonal(vectors[1], vectors[0] if orthogonal_to is None else orthogonal_to)
+        return vectors
+
+    def stored(self, vectors: "Sequence[Point]", about: Mapping[str, Any]) -> Directions:
+        """Return directions as a file stores them, with their descriptions; about: further fields of their record."""
+        from lossatlas.parameter_space import as_arrays
+
+        origin = self.origin
+        axes = [
+            as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
+            for vector in vectors
+        ]
+        y = axes[1] if len(axes) > 1 else None
+        return Directions(axes[0], y, {**about, **self.describe()}, origin.moved_by(vectors))
+
+
+def note_sheared(origin: Origin, directions: Directions) -> None:
+    """Give a note where two directions are far from orthogonal."""
+    from lossatlas.parameter_space.directions import note_skewed
+
+    if directions.y is not None:
+        x, y = origin.vectors(directions)
+        note_skewed(x, y, f"the surface is sheared ({named('orthogonalize')} takes out of y its part along x)")

@@ -52,7 +52,7 @@ class OriginCurvature:
         self.vectors: list[Tensor] = []
 
     @classmethod
-    def of(cls, loaded: LoadedInputs, selection: "Selection", device: str) -> "OriginCurvature":
+    def of(cls, loaded: LoadedInputs, selection: "Selection", device: "str | torch.device") -> "OriginCurvature":
         """Return the curvature of the inputs of a command, which prints its results."""
         loss = loss_of(loaded.loss)
         return cls(

@@ -10,18 +10,32 @@ from torch import nn
 from lossatlas import config
 from lossatlas.data import AnyData, Loss, as_dataset, as_loss
 from lossatlas.io.lock import Lock
-from lossatlas.jobs.inputs.api_arguments import Axis, check_values, device_for, dir_type_of, grid_of
-from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of, statistics_differ
+from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
+from lossatlas.jobs.inputs.api_inputs import (
+    DirectionArguments,
+    about_of,
+    loss_name,
+    request_of,
+    state_of,
+    statistics_differ,
+)
 from lossatlas.jobs.inputs.input_check import check_inputs
+from lossatlas.jobs.inputs.make_directions import DirectionRequest, Origin, note_sheared
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
-from lossatlas.jobs.sweep.api_points import PointSource, ScriptPoints
-from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python
+from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
+from lossatlas.jobs.sweep.grid_points import GridPoints, checkpoint_path, networks_on, points_along, random_lines
 from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.landscape import Surface
+from lossatlas.landscape import Grid, Surface
+from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.agreement import check_same_request, on_first
+from lossatlas.mpi.rank_resources import device_of
+from lossatlas.parameter_space import Plane, position
 
 if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
+
+NAMES = ("network", "second network", "third network")  # of modules, which have none, in figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +78,7 @@ class SurfaceArguments:
         check_values(config.PlaneOptions, seed=axes.seed, only=only, without=without)
         check_values(config.DatasetOptions, limit=limit)
         axes.check(1 if y is None else 2, dir_type)
-        place = device_for(device, net)
+        place = device_of(device, net=net)
         return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type)
 
     def read(self, net: nn.Module, data: Any, test: Any, loss: Any) -> "SurfaceInputs":
@@ -76,22 +90,70 @@ class SurfaceArguments:
         some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         moved = dir_type_of(self.dir_type, states_differ=statistics_differ(net, self.axes.others))
         self.axes.check(1 if self.y is None else 2, moved)
-        source = PointSource(
-            arguments=self.axes,
-            net=net,
-            grid=grid,
-            dir_type=moved,
-            data=splits["train"],
-            loss=loss_function,
+        curvature = OriginCurvature(
+            net,
+            splits["train"],
+            loss_function,
             loss_name=loss_name(loss),
+            selection=self.axes.selection,
             device=self.device,
         )
-        points = source.points()
-        request = {**request_of(net, loss, splits, some_losses), **points.record}
-        about = {**about_of(splits), **({} if self.axes.per_layer else self.axes.networks())}
+        points, plane, second_derivatives = self.points(net, moved, grid, curvature)
         return SurfaceInputs(
-            splits=splits, loss=loss_function, dir_type=moved, points=points, request=request, about=about
+            splits=splits,
+            loss=loss_function,
+            dir_type=moved,
+            points=points,
+            plane=plane,
+            request={**request_of(net, loss, splits, some_losses), **points.record},
+            about={**about_of(splits), **points.about},
+            curvature=curvature if second_derivatives else None,
         )
+
+    def points(
+        self, net: nn.Module, dir_type: str, grid: Grid, curvature: OriginCurvature
+    ) -> tuple[GridPoints, Plane, bool]:
+        """Make the points.
+
+        Args:
+            net: The network at the origin.
+            dir_type: 'weights' or 'states'.
+            grid: The grid that was asked for, of one or two axes.
+            curvature: Gradient and eigenvectors at the origin.
+
+        Returns:
+            The points, their plane, which shares no memory with the network, and whether second derivatives belong to them.
+
+        Raises:
+            BadUsage: Directions and networks do not fit the number of axes.
+            BadInput: A direction or a network does not fit.
+        """
+        axes = self.axes
+        if axes.path:
+            points = checkpoint_path(axes.path, grid, dir_type)
+            return points, points.parametrization.plane(net), False
+        origin = Origin.checked(net, dir_type, position(net, dir_type), axes.selection)
+        request = axes.request(origin, 1 if grid.y is None else 2, curvature)
+        if axes.repeat > 1:
+            points = random_lines(request, grid, axes.repeat)
+            return points, points.parametrization.plane(net, origin.point), False
+        points = along_new_directions(request, grid, per_layer=axes.per_layer)
+        plane = points.parametrization.plane(net, origin.point)
+        return points, plane, axes.curvature or request.needs_curvature
+
+
+def along_new_directions(request: DirectionRequest, grid: Grid, *, per_layer: bool) -> GridPoints:
+    """Make directions, and return the points along them, with the networks on their line or plane."""
+    origin, vectors = request.origin, request.make()
+    about = {"checkpoint": digest(state_of(origin.net)), "dir_type": origin.dir_type}
+    directions = request.stored(vectors, about)
+    note_sheared(origin, directions)
+    points = points_along(origin, directions, grid, per_layer=per_layer)
+    ends = [(name, axis) for name, axis in zip(NAMES[1:], request.axes, strict=False) if axis.kind == "network"]
+    if per_layer or not ends:
+        return points
+    others = [(name, axis.vector) for name, axis in ends if axis.vector is not None]
+    return replace(points, networks=networks_on(origin, vectors, NAMES[0], others))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +165,21 @@ class SurfaceInputs:
         loss: The loss.
         dir_type: 'weights' or 'states'.
         points: The points of the grid.
+        plane: The map from its coordinates to parameters.
         request: The fields that identify the job, see `io.resume`.
         about: Provenance.
+        curvature: The curvature at the origin, where second derivatives along the axes are asked for.
         problem: Network, points, data and loss together.
     """
 
     splits: dict[str, AnyData]
     loss: Loss
     dir_type: str
-    points: ScriptPoints
+    points: GridPoints
+    plane: Plane
     request: dict[str, Any]
     about: dict[str, Any]
+    curvature: OriginCurvature | None = None
     problem: Problem | None = None
 
 
@@ -157,16 +223,11 @@ def run_surface_job(
         about=inputs.about,
     )
     shared = {"grid": str(points.grid), "precision": fresh.plan.get("precision")}
-    check_same_request(ranks, {**fresh.request, **shared, "curvature": points.curvature is not None})
-
-    def with_second_derivatives(surface: Surface) -> Surface:
-        if points.curvature is None or points.directions is None or "second_derivatives" in surface.about:
-            return surface
-        return replace(surface, about={**surface.about, **points.curvature.along(points.directions)})
+    check_same_request(ranks, {**fresh.request, **shared, "curvature": inputs.curvature is not None})
 
     def finish(lock: Lock | None) -> Surface:
         known = continued(ranks, file, fresh)
-        known = on_first(ranks, lambda: with_second_derivatives(known))
+        known = on_first(ranks, lambda: with_second_derivatives(known, inputs.curvature, points.directions))
         output = SurfaceOutput(None if file is None else Path(file), embed=points.directions, lock=lock)
         return run_from_python(ranks, quantity, problem, known, output, progress=progress)
 

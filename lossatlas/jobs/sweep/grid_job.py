@@ -23,6 +23,7 @@ from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
 from lossatlas.io.resume import resume
 from lossatlas.jobs.inputs.named_inputs import loss_of, provenance
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import keep_aside
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
@@ -38,6 +39,7 @@ from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import torch
     from torch import nn
 
     from lossatlas.data import AnyData, Loss
@@ -169,7 +171,9 @@ def compute_surface(
         )
 
 
-def make_worker(quantity: Quantity, surface: Surface, evaluator: Any, device: str, threads: int = 0) -> Timed:
+def make_worker(
+    quantity: Quantity, surface: Surface, evaluator: Any, device: "str | torch.device", threads: int = 0
+) -> Timed:
     """Return the function from a block to its result, in the thread that computes.
 
     Args:
@@ -282,9 +286,9 @@ class GridJob:
     threads: int
     surface: Surface
 
-    def device(self, world: World) -> str:
+    def device(self, world: World) -> "torch.device":
         """Return the device of this rank."""
-        return device_of(self.surface.plan["device"] == "cuda", world.local_rank)
+        return device_of(self.surface.plan["device"] == "cuda", local_rank=world.local_rank)
 
     def problem(self, world: World) -> "Problem":
         """Return the network, the plane and the data on this rank's device."""
@@ -450,17 +454,32 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
         loaded.net,
         loaded.data,
         loss_of(task.loss),
-        inputs.grid,
+        inputs.points.grid,
         device=task.run.device,
         request=inputs.record,
         about=surface_provenance(world, task, inputs, threads),
     )
     if not task.output.force:
         surface = resume(inputs.surf_file, surface, inputs.dir_file)
-    if inputs.curvature is not None and "second_derivatives" not in surface.about:
-        surface = replace(surface, about={**surface.about, **inputs.curvature.along(inputs.used)})
+    surface = with_second_derivatives(surface, inputs.curvature, inputs.points.directions)
     trim_memory()
-    return inputs, GridJob(quantity, PackedProblem(PackedInputs.of(loaded), inputs.points), task.loss, threads, surface)
+    packed = PackedProblem(PackedInputs.of(loaded), inputs.points.parametrization)
+    return inputs, GridJob(quantity, packed, task.loss, threads, surface)
+
+
+def with_second_derivatives(
+    surface: Surface, curvature: OriginCurvature | None, directions: Directions | None
+) -> Surface:
+    """Return a surface with the second derivatives at its origin.
+
+    Args:
+        surface: The surface; one that has them already is returned unchanged.
+        curvature: The curvature at the origin; None where they are not asked for.
+        directions: The directions of the axes.
+    """
+    if curvature is None or directions is None or "second_derivatives" in surface.about:
+        return surface
+    return replace(surface, about={**surface.about, **curvature.along(directions)})
 
 
 def surface_provenance(world: World, task: config.GridConfig, inputs: GridInputs, threads: int) -> dict[str, Any]:
@@ -469,11 +488,7 @@ def surface_provenance(world: World, task: config.GridConfig, inputs: GridInputs
 
     about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
     about["sketches"] = data_sketches(inputs.loaded.data)
-    if inputs.networks:
-        about["networks"] = inputs.networks
-    if inputs.curve:
-        about["curve"] = inputs.curve
-    return about
+    return about | inputs.points.about
 
 
 def check_device(task: config.GridConfig) -> None:

@@ -8,6 +8,7 @@ from lossatlas.jobs.sweep.parametrization import Parametrization
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import torch
     from torch import nn
 
     from lossatlas.data import Loss
@@ -21,7 +22,7 @@ class PackedProblem:
     inputs: PackedInputs
     points: Parametrization
 
-    def unpack(self, loss: "Loss", device: str) -> "Problem":
+    def unpack(self, loss: "Loss", device: "str | torch.device") -> "Problem":
         """Return the problem on a device of this rank; network and data share the arrays' memory.
 
         Raises:

@@ -1,21 +1,25 @@
-"""Parametrizations of a grid, to be sent to other ranks: `plane(net)` returns the map from coordinates to parameters."""
+"""Parametrizations of a grid, to be sent to other ranks: `plane(net)` returns the map from coordinates to parameters.
+
+`plane(net, origin)` returns the map through a copy of the network's tensors, for a network that is moved in place itself.
+"""
 
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas import config
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
-    from lossatlas.parameter_space import Plane, Point, RowLines
+    from lossatlas.jobs.inputs.api_inputs import Net
+    from lossatlas.parameter_space import AffinePlane, Plane, Point
 
 KEPT = 4  # random directions in a rank's cache
 
@@ -26,7 +30,7 @@ class AffineParametrization:
 
     Attributes:
         dir_type: 'weights' or 'states'.
-        x: The first direction, flattened into one buffer.
+        x: The first direction, flattened into one buffer of float32, or of float64 if the network has tensors of this type.
         y: The second direction; None for a line.
     """
 
@@ -42,24 +46,27 @@ class AffineParametrization:
         assert x is not None
         return cls(dir_type, x, y)
 
-    def plane(self, net: "nn.Module") -> "Plane":
-        """Return the plane, which shares the buffers' memory."""
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "AffinePlane":
+        """Return the plane, which shares the buffers' memory on the CPU."""
         import torch
 
         from lossatlas.evaluation.parameter_buffers import FlatLayout
         from lossatlas.parameter_space import AffinePlane, wide_tensors
 
-        origin = wide_tensors(net, self.dir_type)
-        layout = FlatLayout.of(origin, net)
-        dx, dy = (None if flat is None else layout.point(torch.from_numpy(flat)) for flat in (self.x, self.y))
-        assert dx is not None
-        return AffinePlane(origin, dx, dy)
+        origin = origin or wide_tensors(net, self.dir_type)
+        layout, device = FlatLayout.of(origin, net), next(iter(origin.values())).device
+
+        def direction(flat: np.ndarray) -> "Point":
+            own = layout.point(torch.from_numpy(flat).to(device))
+            return {name: own[name].to(value.dtype) for name, value in origin.items()}
+
+        return AffinePlane(origin, direction(self.x), None if self.y is None else direction(self.y))
 
 
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
     """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
-    Arrays of another type than float32, as other programs write, are not replaced: their digest is that of their own bytes.
+    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is that of their own bytes.
 
     Args:
         arrays: The arrays of a direction, in the order of the file.
@@ -67,63 +74,57 @@ def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) 
         dir_type: 'weights' or 'states'.
 
     Returns:
-        The buffer, float32 of shape (coordinates,).
+        The buffer of shape (coordinates,), see `AffineParametrization`.
     """
     import torch
 
-    from lossatlas.evaluation.parameter_buffers import FlatLayout
+    from lossatlas.evaluation.parameter_buffers import FlatLayout, point_dtype
     from lossatlas.parameter_space import as_point, tensors
     from lossatlas.parameter_space.points import entries_of, real_view
 
     if not arrays:  # of a dry run
         return np.zeros(0, np.float32)
     as_point(arrays, net, dir_type, "the direction")
-    layout = FlatLayout.of(tensors(net, dir_type), net)
-    buffer = torch.empty(layout.total, dtype=torch.float32)
-    views = layout.views(buffer)
+    own = tensors(net, dir_type)
+    layout, dtype = FlatLayout.of(own, net), point_dtype(own.values())
+    buffer = torch.empty(layout.total, dtype=dtype)
+    views, real = layout.views(buffer), buffer.numpy()
     for k, name in enumerate(entries_of(arrays, net, dir_type)):
         if name not in views:
             continue
-        views[name].copy_(
-            real_view(torch.from_numpy(np.require(arrays[k], None, ["C", "W"]).astype(kind_of(arrays[k]))))
-        )
-        if arrays[k].dtype == np.float32:
+        kind = np.result_type(real.dtype, np.complex64) if np.iscomplexobj(arrays[k]) else real.dtype
+        views[name].copy_(real_view(torch.from_numpy(np.require(arrays[k], None, ["C", "W"]).astype(kind))))
+        if arrays[k].dtype == real.dtype:
             arrays[k] = views[name].numpy()
-    return buffer.numpy()
-
-
-def kind_of(array: np.ndarray) -> type:
-    """Return the type of a direction's array in a buffer."""
-    return np.complex64 if np.iscomplexobj(array) else np.float32
+    return real
 
 
 @dataclass(frozen=True)
 class CheckpointPath:
-    """Checkpoints, which every rank reads itself: the k-th one at x = k.
+    """Checkpoints, of which every rank reads the files itself: the k-th one at x = k.
 
     Attributes:
-        path: (file, digest) of each checkpoint.
+        dir_type: 'weights' or 'states'.
+        path: Each network, by the name of its file from a command, and its digest.
     """
 
-    path: tuple[tuple[str, str], ...]
+    dir_type: str
+    path: "tuple[tuple[Net, str], ...]"
 
-    def plane(self, net: "nn.Module") -> "Plane":
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the path. A point raises BadInput where the checkpoint differs from that of rank 0."""
-        import copy
-
-        from lossatlas.models import load_into, read_state
+        from lossatlas.jobs.inputs.api_inputs import NamedState, point_of
         from lossatlas.models.checkpoint import digest
-        from lossatlas.parameter_space import MappedPlane, tensors
-
-        other = copy.deepcopy(net)
+        from lossatlas.parameter_space import MappedPlane
 
         def point(a: float, _: float) -> "Point":
-            file, wanted = self.path[round(a)]
-            state = read_state(file, announce=False)
+            network, wanted = self.path[round(a)]
+            if not isinstance(network, str | Path):
+                return point_of(net, network, self.dir_type)
+            state = NamedState.of(network, announce=False)
             if digest(state) != wanted:
-                raise BadInput(f"{file} is another one on {socket.gethostname()} than rank 0 has read")
-            load_into(other, state, file)
-            return tensors(other, "states")
+                raise BadInput(f"{network} is another one on {socket.gethostname()} than rank 0 has read")
+            return point_of(net, state, self.dir_type)
 
         return MappedPlane(point)
 
@@ -134,39 +135,33 @@ class RandomLines:
 
     Attributes:
         dir_type: 'weights' or 'states'.
-        axis: Normalization of the directions.
+        norm: The normalization of the directions.
+        ignore: 'biasbn' or ''.
         seed: The seed.
         only: Regular expressions of the parameters that move; empty for all.
         without: Regular expressions of the parameters that do not move.
     """
 
     dir_type: str
-    axis: config.AxisConfig
+    norm: str
+    ignore: str
     seed: int
     only: tuple[str, ...]
     without: tuple[str, ...]
 
-    def plane(self, net: "nn.Module") -> "Plane":
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the lines."""
-        from lossatlas.parameter_space import wide_tensors
-
-        return self.lines(net, wide_tensors(net, self.dir_type))
-
-    def lines(self, net: "nn.Module", origin: "Point") -> "RowLines":
-        """Return the lines through a point; net: the network, of which only the layers are needed."""
-        from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction
+        from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction, wide_tensors
         from lossatlas.parameter_space.directions import seed_of
 
-        layout = Layout.of(net)
+        start, layout = origin or wide_tensors(net, self.dir_type), Layout.of(net)
         selection = Selection(self.only, self.without).within_net(net)
 
         @lru_cache(maxsize=KEPT)
         def line(k: int) -> "Point":
-            return random_direction(
-                origin, self.axis.norm, self.axis.ignore, seed_of(self.seed, k, 0), layout, selection
-            )
+            return random_direction(start, self.norm, self.ignore, seed_of(self.seed, k, 0), layout, selection)
 
-        return RowLines(origin, line)
+        return RowLines(start, line)
 
 
 @dataclass(frozen=True)
@@ -174,21 +169,19 @@ class LayerLines:
     """Lines along the blocks of a direction: row k moves the k-th layer alone.
 
     Attributes:
-        dir_type: 'weights' or 'states'.
-        x: The arrays of the direction.
+        along: The line along the whole direction.
         layers: The names of the tensors of each layer.
     """
 
-    dir_type: str
-    x: Sequence[np.ndarray]
+    along: AffineParametrization
     layers: tuple[tuple[str, ...], ...]
 
-    def plane(self, net: "nn.Module") -> "Plane":
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the lines."""
-        from lossatlas.parameter_space import RowLines, as_point, wide_tensors
+        from lossatlas.parameter_space import RowLines
 
-        x = as_point(self.x, net, self.dir_type, "the x direction")
-        return RowLines(wide_tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
+        whole = self.along.plane(net, origin)
+        return RowLines(whole.origin, lambda k: {name: whole.dx[name] for name in self.layers[k]})
 
 
 @dataclass(frozen=True)
@@ -209,12 +202,12 @@ class SchemeParametrization:
     only: tuple[str, ...]
     without: tuple[str, ...]
 
-    def plane(self, net: "nn.Module") -> "Plane":
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the surface of the scheme."""
         from lossatlas.parameter_space import Layout, SchemePlane, Selection, as_point, wide_tensors
         from lossatlas.parameter_space.schemes import free
 
-        first, layout = wide_tensors(net, "weights"), Layout.of(net)
+        first, layout = origin or wide_tensors(net, "weights"), Layout.of(net)
         second, third = (
             as_point(arrays, net, "weights", "a network of the scheme") for arrays in (self.second, self.third)
         )
@@ -236,13 +229,13 @@ class CurveParametrization:
     dir_type: str
     points: Sequence[dict[str, np.ndarray]]
 
-    def plane(self, net: "nn.Module") -> "Plane":
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the curve."""
         from lossatlas.jobs.inputs.packed_inputs import as_tensor
         from lossatlas.parameter_space import CurvePlane, wide_tensors
 
         others = [{name: as_tensor(array) for name, array in point.items()} for point in self.points]
-        return CurvePlane(self.kind, [wide_tensors(net, self.dir_type), *others])
+        return CurvePlane(self.kind, [origin or wide_tensors(net, self.dir_type), *others])
 
 
 Parametrization = (

@@ -15,7 +15,7 @@ from lossatlas.data import as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
-from lossatlas.jobs.inputs.api_arguments import Axis, device_for
+from lossatlas.jobs.inputs.api_arguments import Axis
 from lossatlas.jobs.inputs.api_inputs import (
     Direction,
     DirectionArguments,
@@ -45,6 +45,7 @@ from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, write_p
 from lossatlas.landscape import Surface
 from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.agreement import on_all, on_first, rank_of
+from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import as_arrays
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ class TrajectoryJob:
                 as_loss(loss),
                 loss_name=loss_name(loss),
                 selection=arguments.choice.selection,
-                device=device_for(arguments.device, self.net),
+                device=device_of(arguments.device, net=self.net),
             )
 
         return EndCurvature(record=EndCurvature.record_of(self.end, train, loss, fields), make=make)
@@ -291,7 +292,7 @@ class TrajectoryJob:
             if directions is not None:
                 request = {**inputs.request, "directions": directions.sha256}
                 inputs = replace(inputs, points=replace(inputs.points, directions=directions), request=request)
-            problem = Problem(shared_copy(net), inputs.points.plane, inputs.splits, inputs.loss, arguments.device)
+            problem = Problem(shared_copy(net), inputs.plane, inputs.splits, inputs.loss, arguments.device)
             return replace(inputs, problem=replace(problem, reference=lambda: net))
 
         inputs = on_all(output.ranks, begin)
