@@ -102,4 +102,4 @@ def _barycentric(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         second = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / area
         third = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area
-    return np.stack([1 - second - third, second, third], 1)
+        return np.stack([1 - second - third, second, third], 1)
