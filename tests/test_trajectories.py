@@ -355,7 +355,7 @@ def test_several_runs_in_one_plane_are_those_of_the_command(tmp_path):
         assert each.surface is run.surface
     assert tuple(run.coordinates[-1]) == (0, 0), "the end of the first run is the origin"
     assert np.abs(run.others[0].coordinates[-1]).max() > 0.1
-    names = {text.get_text() for text in run.plot(kind="filled").axes[0].get_legend().get_texts()}
+    names = {text.get_text() for text in run.plot(kind="filled").legends[0].get_texts()}
     assert {"sgd", "adam"} <= names
     lists = [[str(folder / f"model_{10 * k}.t7") for k in range(4)] for folder in folders]
     plain = lossatlas.trajectory(net, lists, labels=["A", "B"], epochs=[range(4), range(4)])
