@@ -60,6 +60,20 @@ def test_a_linear_bar_has_several_ticks_within_its_range(low, high):
     assert len(set(labels_of(axis.yaxis))) == len(ticks)
 
 
+def test_ticks_of_blended_colours_are_apart_on_the_bar():
+    p = surface_panel(
+        surface_of(lambda a, b: 3 + a if b > -0.9 else 0.01 + 200 * abs(a), "-1:1:41", "-1:1:41"), "train_loss", ""
+    )
+    scale = figures.choose_colour_scale([p.values], colours="blended")
+    assert scale.ranks
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], scale, "train_loss", draw_heat_map)
+        fig.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in fig.axes[1].get_yticklabels()]
+    assert len(boxes) > 2
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
 def test_labels_of_one_axis_have_one_format():
     assert format_ticks([0.01, 1, 100]) == ["0.01", "1", "100"]
     assert format_ticks([0.01, 1, 1e6]) == ["$10^{-2}$", "$10^{0}$", "$10^{6}$"]
@@ -177,6 +191,17 @@ def test_loss_and_accuracy_have_a_panel_each_and_one_legend():
     assert legend_of(several) == ["a", "b", "c"]
     looks = {str(drawn.get_linestyle()) + str(drawn._dash_pattern) for drawn in several.axes[0].lines}
     assert len(looks) == 3  # told apart in grey too
+
+
+def test_a_title_and_the_legend_stay_apart():
+    line = surface_of(bowl, y=None)
+    with figures.style() as plt:
+        fig = lines_figure(plt, [line, line], ["a", "b"], AxisLimits())
+        title = fig.suptitle("A title")
+        fig.draw_without_rendering()
+    legend = fig.legends[0].get_window_extent()
+    assert not legend.overlaps(title.get_window_extent())
+    assert not any(legend.overlaps(axis.get_tightbbox()) for axis in fig.axes)
 
 
 def test_repeats_over_decades_have_a_logarithmic_axis_and_a_legend_of_their_band():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.figures.colour_scale import ColourScale, format_tick, format_value, log_levels
+from lossatlas.figures.colour_scale import ColourScale, format_tick, format_value, is_power_of_ten, log_levels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,10 +30,22 @@ def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
     if not scale.log:
         _set_linear_ticks(axis, scale, min(most, MOST_LINEAR_TICKS))
         return
-    levels = sorted(scale.ticks((scale.limits[1] - scale.limits[0]) / (2 * most)))
+    levels = sorted(
+        _apart(scale, 0.7 / most) if scale.ranks else scale.ticks((scale.limits[1] - scale.limits[0]) / (2 * most))
+    )
     levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
     axis.set_ticks(scale.height(levels), labels=[format_value(level) for level in levels], minor=False)
     axis.set_ticks([], minor=True)
+
+
+def _apart(scale: ColourScale, gap: float) -> list[float]:
+    """Levels that are at least `gap` apart on a bar of blended colours, as a share of the bar, powers of ten first."""
+    chosen: list[float] = []
+    places: dict[float, float] = {float(v): float(scale.norm(float(scale.height(v)))) for v in scale.levels}
+    for level in sorted(places, key=lambda value: not is_power_of_ten(value)):
+        if all(abs(places[level] - places[other]) >= gap for other in chosen):
+            chosen.append(level)
+    return chosen
 
 
 def _set_linear_ticks(axis: "Axis", scale: ColourScale, most: int) -> None:

@@ -129,8 +129,8 @@ def set_percent_limits(axis: "Axes", values: Sequence[np.ndarray]) -> None:
     axis.set_ylim(low - margin, max(high, low + 10) + margin)
 
 
-def draw_legend_above(fig: "Figure", axes: "Sequence[Axes]", title: str = "", extra: Sequence[Any] = ()) -> None:
-    """Draw one legend above all axes, where no curve is, with each label once; none for a single unnamed curve.
+def draw_legend_below(fig: "Figure", axes: "Sequence[Axes]", title: str = "", extra: Sequence[Any] = ()) -> None:
+    """Draw one legend below all axes, where neither a curve nor a title is, with each label once; none for a single unnamed curve.
 
     Args:
         fig: A figure with a constrained layout.
@@ -146,7 +146,7 @@ def draw_legend_above(fig: "Figure", axes: "Sequence[Axes]", title: str = "", ex
     longest, room = max(map(len, labels)), 34 if is_single_column() else 68  # characters of a line
     columns = max(1, min(len(labels), 4, room // (longest + 6)))
     looks: Looks = {"frameon": False, "ncols": columns, "fontsize": "small", "title": title or None}
-    fig.legend(handles, labels, loc="outside upper center", title_fontsize="small", **looks)
+    fig.legend(handles, labels, loc="outside lower center", title_fontsize="small", **looks)
 
 
 def mark_networks_on_line(axis: "Axes", surface: Surface) -> None:
@@ -218,7 +218,7 @@ def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figu
             panels[-1, 0], [surface.fields[f"{split}_acc"] for split in SPLITS if f"{split}_acc" in surface.fields]
         )
     name_networks_on_line(panels[-1, 0], surface)
-    draw_legend_above(fig, panels[:, 0])
+    draw_legend_below(fig, panels[:, 0])
     note_incomplete(panels[-1, 0], surface)
     return fig
 
@@ -259,7 +259,7 @@ def lines_figure(plt: FigureFactory, curves: Sequence[Surface], names: Sequence[
     networks = [network_marks(surface) for surface in curves]
     between = all(len(each) > 1 and (each[0].x, each[1].x) == (0, 1) for each in networks)
     bottom.set_xlabel("position between the networks at 0 and 1" if between else X_LABEL)
-    draw_legend_above(fig, (top, bottom))
+    draw_legend_below(fig, (top, bottom))
     sns.despine(fig)
     return fig
 
@@ -307,7 +307,7 @@ def loss_or_error_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits,
     mark_networks_on_line(axis, surface)
     name_networks_on_line(axis, surface)
     axis.set_ylabel("loss" if kind == "loss" else "error (%)")
-    draw_legend_above(fig, [axis])
+    draw_legend_below(fig, [axis])
     note_incomplete(axis, surface)
     sns.despine(fig)
     return fig
@@ -353,7 +353,7 @@ def eigenvalues_figure(
         values = np.concatenate([surface.fields[name][surface.known] for surface in curves])
         _set_log_axis_where_wide(axis, values, log=axes.log)
     panels[1].set_xlabel(X_LABEL)
-    draw_legend_above(fig, panels)
+    draw_legend_below(fig, panels)
     note_incomplete(panels[1], curves[0])
     sns.despine(fig)
     return fig
@@ -389,7 +389,7 @@ def eigen_ratio_figure(
         axis.plot(surface.grid.x[surface.known], eigen_ratio(surface)[surface.known], **looks)
     axis.set(xlabel=X_LABEL, ylabel=RATIO_TITLE, ylim=(0, None))
     axes.apply_x(axis)
-    draw_legend_above(fig, [axis])
+    draw_legend_below(fig, [axis])
     sns.despine(fig)
     return fig
 
@@ -440,8 +440,9 @@ def repeats_figure(
     if "acc" in kinds:
         panels[1, 0].set_ylabel("error (%)")
         set_percent_limits(panels[1, 0], shown["acc"])
-    fig.supxlabel(X_LABEL, fontsize=panels[0, 0].yaxis.label.get_fontsize())
-    draw_legend_above(
+    for axis in panels[-1]:
+        axis.set_xlabel("coordinate along\nthe direction" if is_single_column() else X_LABEL)
+    draw_legend_below(
         fig, panels[0], extra=spread_handles(current_look().muted if len(groups) > 1 else next(curve_colours()))
     )
     return fig

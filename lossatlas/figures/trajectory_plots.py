@@ -235,8 +235,8 @@ def path_losses_figure(
         top.set_yscale("log")
         set_log_ticks(top)
     top.set_ylabel(field_title(name))
-    if is_single_column() or len(runs) > 1:  # above the panel, where no curve is
-        fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize="small")
+    if is_single_column() or len(runs) > 1:  # below the panels, where no curve is
+        fig.legend(*top.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize="small")
     else:
         top.legend(frameon=False, fontsize="small")
     if len(runs) == 1 and (said := describe_loss_ratio(*runs[0])):
