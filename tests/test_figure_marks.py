@@ -106,6 +106,7 @@ def test_a_ratio_fills_its_scale_and_an_outlier_is_counted():
     assert (scale.low, scale.above) == (0, True)
     assert scale.high == pytest.approx(0.2)
     assert ratio_scale([replace(p, values=np.zeros_like(ratio))]).high == 1
+    assert ratio_scale([replace(p, values=np.full_like(ratio, np.nan))]).limits == (0, 1)  # nothing is resolved
 
 
 def test_marks_are_named_in_a_legend_outside_of_the_frame():

@@ -238,12 +238,11 @@ def ratio_scale(panels: Sequence[Panel]) -> ColourScale:
         panels: Panels of the ratio.
 
     Returns:
-        A linear scale.
-
-    Raises:
-        BadUsage: No value is finite.
+        A linear scale; from 0 to 1 where no value is finite, as where no eigenvalue is resolved: all cells are grey then.
     """
     values = np.concatenate([p.values[np.isfinite(p.values)] for p in panels])
+    if values.size == 0:
+        return choose_colour_scale([np.array([0.0, 1.0])], vmin=0.0, vmax=1.0, linear=True)
     top = None
     if values.size > 1:
         others, most = np.sort(values)[-1 - max(1, int(FEW_OUTLIERS * values.size))], values.max()
