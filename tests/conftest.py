@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +223,41 @@ def browser():
         opened = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE])
         yield opened
         opened.close()
+
+
+@contextmanager
+def page_opener(browser, pages, size=(1280, 900)):
+    """Give a function that opens a page of a folder, by default without motion of its own.
+
+    In the end nothing was fetched, and nothing complained.
+    """
+    contexts, wrong = [], []
+
+    def open_page(name, fragment="", size=size, *, script="", motion="reduce", **more):
+        about = {"accept_downloads": True, "reduced_motion": motion, **more}
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **about)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        fine = ("file:", "data:", "blob:")
+        page.on("request", lambda request: None if request.url.startswith(fine) else wrong.append(request.url))
+        if script:
+            page.add_init_script(script)
+        page.goto(f"file://{pages / name}.html{fragment}")
+        wait(page, "window.lossatlas && lossatlas.frameTime !== undefined")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def wait(page, condition, seconds=120):
+    """Playwright's own way needs `eval`, which the page forbids."""
+    for _ in range(20 * seconds):
+        if page.evaluate(f"Boolean({condition})"):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not within {seconds} s: {condition}")

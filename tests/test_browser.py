@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM
+from conftest import CHROMIUM, page_opener, wait
 from PIL import Image
 
 from lossatlas.io import Projection
@@ -87,37 +87,16 @@ def pages(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, pages):
-    """Opens a page, by default without motion of its own; in the end nothing was fetched, and nothing complained."""
-    contexts, wrong = [], []
+    """Opens a page, see `page_opener`; drawer: with its controls."""
+    with page_opener(browser, pages) as open_page:
 
-    def open_page(name, fragment="", size=(1280, 900), drawer=False, **more):
-        about = {"accept_downloads": True, "reduced_motion": "reduce", **more}
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **about)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        fine = ("file:", "data:", "blob:")
-        page.on("request", lambda request: None if request.url.startswith(fine) else wrong.append(request.url))
-        page.goto(f"file://{pages / name}.html{fragment}")
-        wait(page, "window.lossatlas && lossatlas.frameTime !== undefined")
-        if drawer:
-            page.click("#drawer-open")
-        return page
+        def with_drawer(*words, drawer=False, **more):
+            page = open_page(*words, **more)
+            if drawer:
+                page.click("#drawer-open")
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def wait(page, condition, seconds=120):
-    """Playwright's own way needs `eval`, which the page forbids."""
-    for _ in range(20 * seconds):
-        if page.evaluate(f"Boolean({condition})"):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"not within {seconds} s: {condition}")
+        yield with_drawer
 
 
 def settled(page):

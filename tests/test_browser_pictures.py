@@ -2,13 +2,14 @@
 
 import html
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, ROOT
+from conftest import CHROMIUM, ROOT, page_opener, wait
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
-from test_browser import bowl, middle, pixels, settled, state, surface, wait
+from test_browser import bowl, middle, pixels, settled, state, surface
 
 from lossatlas.io import read_projection, read_surface
 from lossatlas.landscape import Grid, Surface
@@ -64,25 +65,9 @@ def pages(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, pages):
-    """Opens a page without movements of its own; in the end nothing complained."""
-    contexts, wrong = [], []
-
-    def open_page(name, fragment="", size=(1280, 700), **more):
-        viewport = {"width": size[0], "height": size[1]}
-        context = browser.new_context(viewport=viewport, reduced_motion="reduce", **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.add_init_script(RECORD)
-        page.goto(f"file://{pages / name}.html{fragment}")
-        wait(page, "window.lossatlas && lossatlas.frameTime !== undefined")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    """Opens a page that records its figures, see `page_opener`."""
+    with page_opener(browser, pages, (1280, 700)) as open_page:
+        yield partial(open_page, script=RECORD)
 
 
 # Fingers and wheel ------------------------------------------------------------------------------------------------

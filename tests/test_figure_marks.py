@@ -150,17 +150,20 @@ def test_a_figure_has_the_shape_of_its_plane_and_its_bar_no_longer_label(x, y):
     assert fig.axes[1].yaxis.label.get_window_extent().height <= 1.05 * fig.axes[1].get_window_extent().height
 
 
-def test_names_of_networks_lie_inside_of_the_frame():
+@pytest.mark.parametrize("dpi", [50, 200])
+def test_names_of_networks_lie_inside_of_the_frame(dpi, tmp_path):
     command = "python plot_surface.py --model_file nets/a_rather_long_name.pt --model_file2 nets/another_long_name.pt"
     surface = replace(surface_of(bowl, "-0.1:1.1:9", "-0.5:0.5:9"), about={"command": command})
     p = surface_panel(surface, "train_loss", "one")
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
+        fig = flat_figure(plt, [p, p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
+        fig.savefig(tmp_path / "first.png", dpi=dpi)
+        fig.set_dpi(dpi)
         fig.draw_without_rendering()
     frame = fig.axes[0].get_window_extent()
     names = [text for text in fig.axes[0].texts if "long_name" in text.get_text()]
     assert len(names) == 2
-    assert all(inside(name.get_window_extent(), frame) for name in names)
+    assert all(inside(name.get_window_extent(), frame, slack=0) for name in names)
 
 
 def test_minima_are_ordered_by_depth_and_their_numbers_lie_inside():

@@ -149,7 +149,7 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
 
 
 def _record(curve: "TrainedCurve") -> dict[str, Any]:
-    """How a curve was trained, and its losses, for the record beside its first bend."""
+    """Return the record beside the first control point of a curve: its settings, and its losses."""
     return {"recipe": asdict(curve.recipe), "losses": curve.losses}
 
 

@@ -1,4 +1,4 @@
-"""What a figure leaves out or hatches because it lies beyond its range, and the share that it is."""
+"""Cells beyond the range of a three-dimensional figure: left out, hatched on the floor, and their share stated."""
 
 import numpy as np
 

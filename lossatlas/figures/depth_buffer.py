@@ -15,7 +15,7 @@ NO_TRIANGLE = -1
 
 @dataclass(frozen=True)
 class DepthBuffer:
-    """What each pixel shows; row 0 is the lowest one.
+    """The nearest triangle at each pixel; row 0 is the lowest one.
 
     Attributes:
         depth: (height, width) depth of the nearest triangle; infinite where there is none.

@@ -53,9 +53,9 @@ class Look:
     drop: str
     not_done: str
     colour_map: "str | Colormap"
-    map_part: tuple[float, float]
-    difference_colour_map: "str | Colormap"
-    overlay_colour_maps: tuple[str, ...]
+    map_part: tuple[float, float] = (0.0, 1.0)
+    difference_colour_map: "str | Colormap" = "RdBu_r"
+    overlay_colour_maps: tuple[str, ...] = ("Blues_r", "Oranges_r", "Purples_r", "Greys_r")
     line_width: float = 1.0
 
     @property
@@ -76,9 +76,6 @@ PAPER = Look(
     drop="#cc3311",
     not_done="#d9d9d9",
     colour_map="viridis",
-    map_part=(0.0, 1.0),
-    difference_colour_map="RdBu_r",
-    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
 )
 DARK = Look(
     name="dark",
@@ -94,7 +91,6 @@ DARK = Look(
     colour_map="magma",
     map_part=(0.13, 1.0),
     difference_colour_map="berlin",
-    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
 )
 PRINT = Look(
     name="print",
@@ -108,9 +104,6 @@ PRINT = Look(
     drop="#b04a5c",
     not_done="#e0e0e0",
     colour_map="cividis",
-    map_part=(0.0, 1.0),
-    difference_colour_map="RdBu_r",
-    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
     line_width=0.7,
 )
 LOOKS = {look.name: look for look in (PAPER, DARK, PRINT)}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FRAME_GAP = 4.0  # points between a name and the frame: another layout at another resolution moves both a little
 NETWORK_NAME = "name of a network"  # marks the names of networks, see `keep_networks_inside`
 CLIPPED_HATCH = "////"
 BEST_LABELS = {False: "lowest value", True: "highest value"}
@@ -137,7 +138,8 @@ def keep_networks_inside(axis: "Axes") -> None:
     """
     from matplotlib.text import Annotation
 
-    frame = axis.get_window_extent()
+    assert axis.figure is not None
+    frame = axis.get_window_extent().padded(-FRAME_GAP * axis.figure.dpi / 72)
     for note in axis.texts:
         if note.get_gid() == NETWORK_NAME and isinstance(note, Annotation):
             box = note.get_window_extent()

@@ -144,7 +144,7 @@ def _outline(axes: "Sequence[Axes3D]") -> np.ndarray:
 
 
 def _head(axis: "Axes3D") -> "list[Text | Legend]":
-    """What stands above the box, from top to bottom."""
+    """Title, notes and legend above the box, from top to bottom."""
     notes = [text for text in axis.texts if text.get_gid() == NOTES]
     legend = axis.get_legend()
     return [*([axis.title] if axis.get_title() else []), *notes, *([] if legend is None else [legend])]

@@ -81,7 +81,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class _View:
-    """What a scene looks like from where the axis stands: its picture and its visible lines in pixels of the figure."""
+    """A scene as the camera of its axis sees it: a picture and the visible lines, in pixels of the figure."""
 
     origin: tuple[float, float]
     picture: np.ndarray  # (height, width, 4) bytes, the lowest row first
