@@ -36,8 +36,9 @@ def left_out_in_words(p: Panel, low: float, high: float, what: str = "left out")
     Returns:
         One line; "" where no cell lies beyond the range.
     """
+    which = "cells" if np.isfinite(p.values).all() else "finite cells"
     parts = [
-        f"{percent(share)} of the cells {side} {format_value(value)}"
+        f"{percent(share)} of the {which} {side} {format_value(value)}"
         for share, side, value in zip(share_outside(p, low, high), ("below", "above"), (low, high), strict=True)
         if share
     ]
