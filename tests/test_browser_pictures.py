@@ -46,6 +46,11 @@ def eigenvalues():
     return Surface.of_values(grid, ["max_eig", "min_eig"]).with_cells(np.arange(81), rows)
 
 
+def checkpoints():
+    made = Surface.of_values(Grid(np.arange(4.0)), ["train_loss"], request={"path": ["a", "b", "c", "d"]})
+    return made.with_cells(np.arange(4), np.array([[3.0], [2.0], [1.5], [1.25]]))
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
@@ -55,6 +60,8 @@ def pages(tmp_path_factory):
         "huge": [Shown(surface(f=one_huge_cell), "huge")],
         "eigen": [Shown(eigenvalues(), "eigenvalues")],
         "curve": [Shown(surface(gy=None), "line")],
+        "checkpoints": [Shown(checkpoints(), "run")],
+        "large": [Shown(surface("-1:1:401", "-1:1:401", one_huge_cell), "large")],
     }
     for name, shown in made.items():
         write_page(folder / f"{name}.html", shown)
@@ -215,6 +222,13 @@ def test_one_huge_cell_leaves_the_colours_and_heights_of_the_others(opened):
     assert "lie above" not in page.locator(".note").first.text_content()
 
 
+def test_a_plane_of_many_cells_is_shown_with_its_note(opened):
+    page = opened("large")
+    note = page.locator(".note").first.text_content()
+    assert "<0.01 % of the cells lie above" in note
+    assert colours_of(page, ".flat canvas") > 40
+
+
 def test_the_slider_rescales_colour_and_height(opened):
     page = opened("one")
     place = "lossatlas.panels[0].heights.scenePoint(0.2, 0.1)[2]"
@@ -277,6 +291,23 @@ def test_no_race_is_offered_on_eigenvalues(opened):
     assert page.evaluate("lossatlas.race.runs.flat().length") == 0
     page = opened("one", "#height=train_acc")
     assert "No race here" in page.locator("#remark").text_content()
+
+
+def test_no_race_is_offered_along_numbers_of_checkpoints(opened):
+    page = opened("checkpoints")
+    assert "No race here: x counts checkpoints" in page.locator("#remark").text_content()
+    assert page.locator("#play").is_disabled()
+    page.mouse.click(*middle(page, ".flat canvas", (0.7, 0.3)))
+    page.keyboard.press("Space")
+    settled(page)
+    assert page.evaluate("lossatlas.race.runs.flat().length") == 0
+    page.locator("#story-open").click()
+    titles = [page.locator("#story-title").text_content()]
+    for _ in range(2):
+        page.locator("#story-next").click()
+        titles.append(page.locator("#story-title").text_content())
+    assert titles == ["What is this line?", "Checkpoints in their order", "What it does not show"]
+    assert not page.evaluate("lossatlas.race.playing")
 
 
 def test_paths_are_told_apart_from_the_map_and_from_each_other(opened):

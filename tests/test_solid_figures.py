@@ -192,7 +192,19 @@ def test_shares_in_words():
     assert share_outside(p, -0.5, 0.5) == pytest.approx((50 / 201, 50 / 201))
     assert left_out_in_words(p, -2, 2) == ""
     assert left_out_in_words(p, -0.98, 2) == "1 % of the cells below -0.98: left out"
-    assert [percent(each) for each in (1e-6, 0.004, 0.123, 0.999, 1)] == ["0.01 %", "0.4 %", "12 %", ">99 %", "100 %"]
+    assert [percent(each) for each in (1e-6, 1e-4, 0.004, 0.123, 440 / 441, 1)] == [
+        "<0.01 %",
+        "0.01 %",
+        "0.4 %",
+        "12 %",
+        ">99 %",
+        "100 %",
+    ]
+
+
+def test_the_share_of_the_finite_cells_is_called_so():
+    p = panel(lambda a, b: np.where(b < 0, np.nan, a), side="-1:1:201")
+    assert left_out_in_words(p, -0.98, 2) == "1 % of the finite cells below -0.98: left out"
 
 
 @pytest.mark.parametrize("columns", [1, 2])
