@@ -53,9 +53,10 @@ export class Panel {
   build() {
     const { surface, scene, flat, legend, note, readout } = this;
     const words = element("div", { class: "panel-head" }, this.heading(), this.key, note);
+    const corner = element("div", { class: "corner" }, words, legend.root);
     if (scene) flat.append(this.enlarger());
     flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
-    const parts = [words, ...(scene ? [scene.root] : []), flat, legend.root, readout];
+    const parts = [corner, ...(scene ? [scene.root] : []), flat, readout];
     return element("section", { class: "panel", "aria-label": surface.label }, ...parts);
   }
 

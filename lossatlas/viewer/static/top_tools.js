@@ -45,5 +45,5 @@ export function clippedNote(surface, model) {
   if (!above) return "";
   const share = (100 * above) / values.length;
   const percent = share < 1 ? share.toPrecision(1) : share.toFixed(0);
-  return `${percent} % of the cells lie above ${text(high, 3)}, the top of the scale: hatched grey (the largest is ${text(Math.max(...values))}).`;
+  return `${percent} % of the cells lie above ${text(high, 3)}: hatched grey, up to ${text(Math.max(...values))}.`;
 }
