@@ -13,6 +13,7 @@ from lossatlas.io import read_projection, read_surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer import Page, Shown, page_of
 from lossatlas.viewer.built_in_story import DEPTH, built_in_story
+from lossatlas.viewer.page_state import Limits
 from lossatlas.viewer.story import read_story, spans_of
 
 SURFACES = ROOT / "docs" / "surfaces"
@@ -104,6 +105,38 @@ def test_each_mistake_is_one_line_with_its_place(tmp_path, text, message):
     with pytest.raises(BadInput, match=message) as raised:
         read_story(write(tmp_path, text), FIELDS, 2)
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_out_of_range_are_refused_with_their_line(tmp_path):
+    limits = Limits({"x": (-1, 1), "y": (-1, 1), "epoch": (0, 4)}, {"train_loss": 0.1, "train_acc": 10}, "train_loss")
+    for line, message in (
+        ("x=99", "x=99: this has to lie between -1 and 1"),
+        ("y=-1.1", "y=-1.1: this has to lie between -1 and 1"),
+        ("epoch=5", "epoch=5: this has to lie between 0 and 4"),
+        ("vmax=-5", "vmax=-5: this has to lie above the lowest value of train_loss, 0.1"),
+        ("vmax=5&height=train_acc", "vmax=5: this has to lie above the lowest value of train_acc, 10"),
+        ("elevation=9999", "elevation=9999: this has to lie between -10 and 89"),
+        ("distance=1", "distance=1: this has to lie between 2.5 and 12"),
+        ("steps=0", "steps=0: this has to lie between 1 and 5000"),
+        ("at=301", "at=301: there are 300 steps"),
+        ("rates=0.1~-1", "rates=0.1~-1: this has to be at least 0"),
+        ("map=rainbow", "map=rainbow: this is not one of viridis, cividis, magma, coolwarm"),
+        ("scale=cubic", "scale=cubic: this is not one of linear, log, soft"),
+    ):
+        with pytest.raises(BadInput) as raised:
+            read_story(write(tmp_path, f"{STEP}```state\nazimuth=10\n{line}\n```\n"), FIELDS, 2, limits)
+        assert str(raised.value) == f"{tmp_path}/story.md:6: {message}"
+    fine = "x=1.0000001&y=-1&epoch=4&elevation=89&vmax=0&at=400\nsteps=500&vmax=0.2&rates=1~0~7&map=magma"
+    assert read_story(write(tmp_path, f"{STEP}```state\n{fine}\n```\n"), FIELDS, 2, limits).steps[0].state["at"] == "400"
+
+
+def test_a_page_knows_the_numbers_of_its_own_plane(tmp_path, capsys):
+    surface, page = SURFACES / "resnet56_fashion.h5", tmp_path / "page.html"
+    for line in ("x=99", "vmax=-5", "elevation=9999", "epoch=1"):
+        story = write(tmp_path, f"{STEP}```state\n{line}\n```\n")
+        assert view_surface.main([str(surface), "--story", str(story), "--out", str(page)]) == 3
+        assert capsys.readouterr().err.startswith(f"error: {story}:5: {line}: this has to lie ")
+        assert not page.exists()
 
 
 def test_the_command_names_the_mistake_and_ends_with_its_code(tmp_path, capsys):

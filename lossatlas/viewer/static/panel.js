@@ -12,6 +12,7 @@ import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
+import { axesInWords } from "./surface.js";
 import { clippedNote } from "./top_tools.js";
 
 export class Panel {
@@ -43,7 +44,7 @@ export class Panel {
   openPlane() {
     const { app, surface, number, heights } = this;
     const about = surface.flat ? "The curves" : `${surface.label}: the plane from above`;
-    const words = `${about}. Click or drag to choose a start; arrow keys move it.`;
+    const words = `${about}. Click or drag to choose a start; arrow keys move it.${axesInWords(surface)}`;
     const canvas = element("canvas", { tabindex: 0, role: "application", "aria-label": words });
     const plane = surface.flat ? new CurveView(app, canvas) : new PlaneView(app, heights, number, canvas);
     listenToPlane(app, plane);
