@@ -127,7 +127,9 @@ def test_numbers_out_of_range_are_refused_with_their_line(tmp_path):
             read_story(write(tmp_path, f"{STEP}```state\nazimuth=10\n{line}\n```\n"), FIELDS, 2, limits)
         assert str(raised.value) == f"{tmp_path}/story.md:6: {message}"
     fine = "x=1.0000001&y=-1&epoch=4&elevation=89&vmax=0&at=400\nsteps=500&vmax=0.2&rates=1~0~7&map=magma"
-    assert read_story(write(tmp_path, f"{STEP}```state\n{fine}\n```\n"), FIELDS, 2, limits).steps[0].state["at"] == "400"
+    assert (
+        read_story(write(tmp_path, f"{STEP}```state\n{fine}\n```\n"), FIELDS, 2, limits).steps[0].state["at"] == "400"
+    )
 
 
 def test_a_page_knows_the_numbers_of_its_own_plane(tmp_path, capsys):

@@ -367,7 +367,9 @@ def _normalization_of_directions(about: Mapping[str, Any]) -> str:
 def _axes_in_words(trajectory: Projection | None) -> str:
     """What the axes of the plane of a path are, in full; '' where they are x and y."""
     names = full_axis_names(trajectory)
-    return "" if names == ["x", "y"] else "; ".join(f"{letter}: {name}" for letter, name in zip("xy", names, strict=True))
+    return (
+        "" if names == ["x", "y"] else "; ".join(f"{letter}: {name}" for letter, name in zip("xy", names, strict=True))
+    )
 
 
 def _cells_in_words(surface: Surface) -> str:
