@@ -2,7 +2,6 @@
 
 import json
 import re
-from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer import Page, Shown, page_of
 from lossatlas.viewer.built_in_story import DEPTH, built_in_story
-from lossatlas.viewer.page_state import read_fragment
 from lossatlas.viewer.story import read_story, spans_of
 
 SURFACES = ROOT / "docs" / "surfaces"
@@ -118,26 +116,6 @@ def test_each_mistake_is_one_line_with_its_place(tmp_path, text, message):
     with pytest.raises(BadInput, match=message) as raised:
         read_story(write(tmp_path, text), FIELDS, 2)
     assert "\n" not in str(raised.value)
-
-
-def test_a_block_may_be_indented_and_ends_where_it_says(tmp_path):
-    text = "# A\n\nwords\n\n  ```state\nazimuth=1\n   ```  \n# B\n\nother words\n"
-    first, second = read_story(write(tmp_path, text), FIELDS).steps
-    assert (first.title, plain(first), first.state) == ("A", ["words"], {"azimuth": "1"})
-    assert (second.title, plain(second), second.state) == ("B", ["other words"], None)
-
-
-@pytest.mark.parametrize(
-    ("heading", "title"), [("# C#", "C#"), ("# C# #", "C#"), ("## a # b ##  ", "a # b"), ("#\tF##", "F##")]
-)
-def test_only_signs_after_a_space_end_a_heading(tmp_path, heading, title):
-    assert read_story(write(tmp_path, f"{heading}\n\nwords\n"), FIELDS).steps[0].title == title
-
-
-@pytest.mark.parametrize("number", ["5", "+5", "-.5", "5.", "1e-3", "2E+2", " 5 "])
-def test_numbers_of_both_languages_are_accepted(number):
-    state = urlencode({"x": number})
-    assert read_fragment(state, FIELDS) == {"x": number}
 
 
 def test_the_command_names_the_mistake_and_ends_with_its_code(tmp_path, capsys):

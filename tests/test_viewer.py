@@ -535,7 +535,11 @@ def test_axes_of_principal_components_are_named():
         (Shown(made(), "a", {"x": axes[0], "y": axes[1]}), ["PCA direction 1", "PCA direction 2"]),
         (Shown(made(), "a", {"x": "random", "y": axes[1]}), ["x", "y"]),
         (Shown(made(), "a", trajectory=Projection(x, x, axes=axes)), ["PCA direction 1", "PCA direction 2"]),
-        (Shown(made(), "a", trajectory=Projection(x, x, axes=("towards the end", "top eigenvector"))), ["x", "y"]),
+        (
+            Shown(made(), "a", trajectory=Projection(x, x, axes=("towards the end", "top eigenvector"))),
+            ["towards the end", "top eigenvector"],
+        ),
+        (Shown(made(), "a", trajectory=Projection(x, x)), ["x", "y"]),
         (
             Shown(made(), "a", trajectory=Projection(x, x, axes=axes, explained=(0.84, 0.1))),
             ["PCA direction 1 (84 % of the variance)", "PCA direction 2 (10 % of the variance)"],

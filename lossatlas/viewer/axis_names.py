@@ -1,15 +1,20 @@
 """Names of the axes of a surface on the page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossatlas.io.trajectory_files import Projection
 
 PRINCIPAL = "principal component"  # as files of directions and trajectories name the axes of such a plane
+LONGEST = 28  # letters of a name beside an axis
+REST = re.compile(r" from .*|, .*", re.DOTALL)  # what a name beside an axis leaves out
 
 
 def axis_names(directions: Mapping[str, Any] | None, trajectory: Projection | None) -> list[str]:
-    """Name the axes of a plane: principal components by their number and share of the variance, others x and y.
+    """Name the axes of a plane: principal components by their number and share of the variance.
+
+    Others have the names that the file of the path gives them, in short; without a path they are x and y.
 
     Args:
         directions: Metadata of the direction file, or None.
@@ -21,12 +26,35 @@ def axis_names(directions: Mapping[str, Any] | None, trajectory: Projection | No
     Example:
         >>> axis_names({"x": "1st principal component", "y": "2nd principal component"}, None)
         ['PCA direction 1', 'PCA direction 2']
+        >>> import numpy as np
+        >>> river = ("drift from 0.pt to 9.pt", "top eigenvector, at a right angle")
+        >>> axis_names(None, Projection(np.zeros(2), np.zeros(2), axes=river))
+        ['drift', 'top eigenvector']
     """
     shares = trajectory.explained if trajectory is not None else ()
     if not shares and not _are_principal(trajectory.axes if trajectory is not None else _axes_of(directions)):
-        return ["x", "y"]
+        return [_in_short(name) for name in full_axis_names(trajectory)]
     percents = [f" ({100 * share:.0f} % of the variance)" for share in shares[:2]]
     return [f"PCA direction {k + 1}{percents[k] if k < len(percents) else ''}" for k in range(2)]
+
+
+def full_axis_names(trajectory: Projection | None) -> list[str]:
+    """Return the names that the file of a path gives the axes of its plane; x and y where it gives none.
+
+    Args:
+        trajectory: Path of a training run in the plane, or None.
+
+    Example:
+        >>> full_axis_names(None)
+        ['x', 'y']
+    """
+    axes = trajectory.axes if trajectory is not None else ()
+    return [axes[k].strip() or letter if k < len(axes) else letter for k, letter in enumerate("xy")]
+
+
+def _in_short(name: str) -> str:
+    short = REST.sub("", name) or name
+    return short if len(short) <= LONGEST else f"{short[: LONGEST - 1].rstrip()}…"
 
 
 def _axes_of(directions: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from lossatlas.figures.plotted_fields import eigen_ratio, field_title, has_eigen
 from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
-from lossatlas.viewer.axis_names import axis_names
+from lossatlas.viewer.axis_names import axis_names, full_axis_names
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -195,6 +195,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
         "label": _shortened(shown.label),
         "checkpoints": is_path(surface),
         "axes": axis_names(shown.directions, shown.trajectory),
+        "full_axes": [_shortened(name) for name in full_axis_names(shown.trajectory)],
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),
@@ -333,6 +334,7 @@ def caption(shown: Shown) -> list[list[str]]:
         "directions": " ".join(str(part) for part in (kind, source) if part),
         "normalization": _normalization_in_words(str(about.get("command", "")))
         or _normalization_of_directions(shown.directions or {}),
+        "axes": _axes_in_words(shown.trajectory),
         "seed": about.get("seed", ""),
         "precision": surface.plan.get("precision", ""),
         "standard error": _standard_errors_in_words(surface),
@@ -366,6 +368,14 @@ def _normalization_of_directions(about: Mapping[str, Any]) -> str:
     found = [re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))) for letter in "xy"]
     words = [match[1] + (f", {match[2]} ignored" if match[2] != "none" else "") for match in found if match is not None]
     return "; ".join(dict.fromkeys(words))
+
+
+def _axes_in_words(trajectory: Projection | None) -> str:
+    """What the axes of the plane of a path are, in full; '' where they are x and y."""
+    names = full_axis_names(trajectory)
+    return (
+        "" if names == ["x", "y"] else "; ".join(f"{letter}: {name}" for letter, name in zip("xy", names, strict=True))
+    )
 
 
 def _cells_in_words(surface: Surface) -> str:

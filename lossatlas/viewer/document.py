@@ -13,6 +13,7 @@ from lossatlas.io.atomic_write import write_file
 from lossatlas.viewer.built_in_story import built_in_story
 from lossatlas.viewer.content import Shown, content_of
 from lossatlas.viewer.linker import link
+from lossatlas.viewer.page_state import Limits
 from lossatlas.viewer.story import Story, read_story
 
 ENTRY = "page.js"  # the module that starts the page
@@ -86,9 +87,23 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
 def story_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]], file: str | Path | None) -> Story:
     """Return the story in a file, or the one that tells what the page shows. fields: of the page's content."""
     if file is not None:
-        return read_story(file, [field["name"] for field in fields], len(shown))
+        return read_story(file, [field["name"] for field in fields], len(shown), limits_of(shown, fields))
     height = next(field for field in fields if field["range"] is not None)
     return built_in_story(shown, height["name"], height["scale"])
+
+
+def limits_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]]) -> Limits:
+    """Return the numbers that the state of a page can have. fields: of the page's content."""
+    grid = shown[0].surface.grid
+    y = (0.0,) if grid.y is None else grid.y
+    paths = [len(each.trajectory.x) for each in shown if each.trajectory is not None]
+    ranges = {name: (float(axis[0]), float(axis[-1])) for name, axis in (("x", grid.x), ("y", y))}
+    finite = [field for field in fields if field["range"] is not None]
+    return Limits(
+        ranges={**ranges, "epoch": (0, max([1, *paths]) - 1)},
+        lowest={field["name"]: field["range"][0] for field in finite},
+        first=finite[0]["name"],
+    )
 
 
 def write_page(

@@ -1,9 +1,10 @@
 """The state of a page, as its address holds it: names, kinds of values, and how a fragment is read."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from math import isfinite
+from math import inf, isfinite
 from urllib.parse import parse_qsl
 
 from lossatlas.errors import BadInput
@@ -27,6 +28,84 @@ STATE = {  # as `usualState` in static/model.js
     "rates": NUMBERS,
     "coefficients": NUMBERS,
 }
+Range = tuple[float, float]
+RANGES: dict[str, Range] = {  # as `repairView`, `repairRace` and the controls of the page take them
+    "azimuth": (-360, 360),
+    "elevation": (-10, 89),
+    "distance": (2.5, 12),
+    "panx": (-1, 1),
+    "pany": (-1, 1),
+    "noise": (0, 1e6),
+    "seed": (0, 2**32 - 1),
+    "steps": (1, 5000),
+    "seconds": (0.5, 600),
+    "at": (0, 5000),
+    "angle": (-90, 90),
+    "rates": (0, inf),
+    "coefficients": (0, inf),
+}
+ROUNDED = 1e-6  # of a range of coordinates: an address has seven digits
+USUAL_STEPS = 300  # as `usualState` in static/model.js
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers that the state of one page can have.
+
+    Attributes:
+        ranges: Of the numbers whose range depends on the page, by name.
+        lowest: Lowest value of each field, above which the top of its scale lies.
+        first: The field that is the height until another one is chosen.
+    """
+
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    lowest: Mapping[str, float] = field(default_factory=dict)
+    first: str = ""
+
+
+def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
+    """Check that each number lies within its range.
+
+    Args:
+        state: Values by name, of the right kinds; see `read_fragment`.
+        limits: Of the page.
+
+    Raises:
+        BadInput: A number lies outside.
+
+    Example:
+        >>> check_numbers({"elevation": "30"}, Limits())
+    """
+    ranges = RANGES | dict(limits.ranges)
+    for name in (name for name in state if name in ranges):
+        low, high = ranges[name]
+        slack = ROUNDED * (high - low) if name in limits.ranges else 0
+        if not all(low - slack <= float(part) <= high + slack for part in state[name].split("~") if part):
+            where = f"lie between {low:.10g} and {high:.10g}" if high < inf else f"be at least {low:g}"
+            raise BadInput(f"{name}={state[name]}: this has to {where}")
+
+
+def misfit(state: Mapping[str, str], limits: Limits) -> tuple[str, str] | None:
+    """Find a number that does not fit to the others of a whole state.
+
+    Args:
+        state: Values by name, which `check_numbers` takes.
+        limits: Of the page.
+
+    Returns:
+        Its name and what is wrong; None if all fit.
+
+    Example:
+        >>> misfit({"steps": "100", "at": "200"}, Limits())
+        ('at', 'at=200: there are 100 steps')
+    """
+    height, steps = state.get("height") or limits.first, float(state.get("steps", USUAL_STEPS))
+    top, lowest = float(state.get("vmax", "0")), limits.lowest.get(height, -inf)
+    if top != 0 and not top > lowest:  # 0 is the usual top
+        return "vmax", f"vmax={state['vmax']}: this has to lie above the lowest value of {height}, {lowest:.6g}"
+    if float(state.get("at", "0")) > steps:
+        return "at", f"at={state['at']}: there are {steps:g} steps"
+    return None
 
 
 def read_fragment(text: str, fields: Collection[str], more: Collection[str] = ()) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lossatlas.errors import BadInput
-from lossatlas.viewer.page_state import read_fragment
+from lossatlas.viewer.page_state import Limits, check_numbers, misfit, read_fragment
 
 HEADING = re.compile(r"#{1,6}(?:\s+(.*?)\s*(?:(?<=\s)#+)?)?\s*$")  # with or without signs at its end
 INLINE = re.compile(r"`([^`]+)`|\*\*(\S(?:.*?\S)?)\*\*|\*(\S(?:.*?\S)?)\*|\[([^\]]+)\]\(([^)\s]*)\)")
@@ -76,13 +76,14 @@ class Story:
         return {"steps": steps, "opens": self.opens}
 
 
-def read_story(path: str | Path, fields: Collection[str], surfaces: int = 1) -> Story:
+def read_story(path: str | Path, fields: Collection[str], surfaces: int = 1, limits: Limits | None = None) -> Story:
     """Read a story that somebody wrote.
 
     Args:
         path: A Markdown file.
         fields: Names of the page's fields.
         surfaces: Number of the surfaces on the page.
+        limits: Ranges of the page's numbers; without them those that all pages share.
 
     Returns:
         The story, which is open when the page opens.
@@ -96,8 +97,18 @@ def read_story(path: str | Path, fields: Collection[str], surfaces: int = 1) -> 
         raise BadInput(f"{path}: this is no text in UTF-8, at byte {error.start}") from error
     except OSError as error:
         raise BadInput(f"cannot read the story {path}: {error.strerror or error}") from error
-    steps = tuple(step_of(lines, path, fields, surfaces) for lines in steps_of(text.splitlines(), path))
+    page = PageFacts(fields, surfaces, limits or Limits())
+    steps = tuple(step_of(lines, path, page) for lines in steps_of(text.splitlines(), path))
     return Story(steps, opens=True)
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """What the states of a story are checked against; see `read_story`."""
+
+    fields: Collection[str]
+    surfaces: int
+    limits: Limits
 
 
 Line = tuple[int, str]  # its number, from 1, and its text
@@ -128,7 +139,7 @@ def is_fence(line: str, *, within: bool) -> bool:
     return line.strip() == FENCE if within else line.lstrip().startswith(FENCE)
 
 
-def step_of(lines: Sequence[Line], path: str | Path, fields: Collection[str], surfaces: int) -> Step:
+def step_of(lines: Sequence[Line], path: str | Path, page: PageFacts) -> Step:
     """Read one step, which begins with its heading. Raises BadInput."""
     (first, heading), *rest = lines
     title = HEADING.match(heading)[1]  # type: ignore[index]  # it begins with a heading
@@ -136,8 +147,13 @@ def step_of(lines: Sequence[Line], path: str | Path, fields: Collection[str], su
         raise BadInput(f"{path}:{first}: this heading has no words")
     texts, block = without_block(rest, path)
     state: dict[str, str] = {}
+    places: dict[str, int] = {}  # the line that says each name
     for number, line in block or ():
-        state |= located(path, number, line, fields, surfaces)
+        found = located(path, number, line, page)
+        state |= found
+        places |= dict.fromkeys(found, number)
+    if (wrong := misfit(state, page.limits)) is not None:
+        raise BadInput(f"{path}:{places[wrong[0]]}: {wrong[1]}")
     paragraphs = paragraphs_of(texts, path)
     if not paragraphs:
         raise BadInput(f"{path}:{first}: the step '{title}' has no text")
@@ -173,17 +189,19 @@ def without_block(lines: Sequence[Line], path: str | Path) -> tuple[list[Line], 
     return texts, block
 
 
-def located(path: str | Path, number: int, line: str, fields: Collection[str], surfaces: int) -> dict[str, str]:
+def located(path: str | Path, number: int, line: str, page: PageFacts) -> dict[str, str]:
     """Read a line of a state; its errors name it. Raises BadInput."""
     try:
-        found = read_fragment(line, fields, BESIDE)
+        found = read_fragment(line, page.fields, BESIDE)
+        check_numbers(found, page.limits)
     except BadInput as error:
         raise BadInput(f"{path}:{number}: {error}") from error
     play, which = found.get("play", "true"), found.get("surface", "1")
     if play not in ("true", "false"):
         raise BadInput(f"{path}:{number}: play={play}: this is not true or false")
-    if not (which.isascii() and which.isdecimal() and 1 <= int(which) <= surfaces):
-        raise BadInput(f"{path}:{number}: surface={which}: the surfaces of the page are counted from 1 to {surfaces}")
+    if not (which.isascii() and which.isdecimal() and 1 <= int(which) <= page.surfaces):
+        most = page.surfaces
+        raise BadInput(f"{path}:{number}: surface={which}: the surfaces of the page are counted from 1 to {most}")
     return found
 
 

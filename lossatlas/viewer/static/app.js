@@ -252,7 +252,7 @@ export class App {
     this.draw();
   }
 
-  /** Move what is looked at by pixels of a scene of some height. */
+  /** Move what is looked at by pixels; height: see `panned`. */
   pan(dx, dy, height) {
     this.flight.land();
     this.model.lookAt(panned(this.model.camera(), dx, dy, height));

@@ -24,6 +24,7 @@ function itemOf(app, { name, title, color, mark }, numbers) {
   const root = element(
     "button",
     { type: "button", title: words, onclick: toggle, "data-name": name },
+    element("span", { class: "tick", "aria-hidden": "true" }),
     markSwatch(color, mark),
     element("span", { class: "name" }, title),
     ...losses,

@@ -154,6 +154,11 @@ export class Model {
     return { ...USUAL_VIEW };
   }
 
+  /** The camera at its usual distance, looking at the middle: the scene is as large as it has room there. */
+  framedCamera() {
+    return { ...this.camera(), distance: USUAL_VIEW.distance, target: [0, 0, LOOKED_AT] };
+  }
+
   /** The camera of the scenes, see `viewProjection`. */
   camera() {
     const { azimuth, elevation, distance, panx, pany } = this.state;

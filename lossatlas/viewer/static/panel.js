@@ -12,6 +12,7 @@ import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
+import { axesInWords } from "./surface.js";
 import { clippedNote } from "./top_tools.js";
 
 export class Panel {
@@ -43,7 +44,7 @@ export class Panel {
   openPlane() {
     const { app, surface, number, heights } = this;
     const about = surface.flat ? "The curves" : `${surface.label}: the plane from above`;
-    const words = `${about}. Click or drag to choose a start; arrow keys move it.`;
+    const words = `${about}. Click or drag to choose a start; arrow keys move it.${axesInWords(surface)}`;
     const canvas = element("canvas", { tabindex: 0, role: "application", "aria-label": words });
     const plane = surface.flat ? new CurveView(app, canvas) : new PlaneView(app, heights, number, canvas);
     listenToPlane(app, plane);
@@ -53,9 +54,10 @@ export class Panel {
   build() {
     const { surface, scene, flat, legend, note, readout } = this;
     const words = element("div", { class: "panel-head" }, this.heading(), this.key, note);
+    const corner = element("div", { class: "corner" }, words, legend.root);
     if (scene) flat.append(this.enlarger());
     flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
-    const parts = [words, ...(scene ? [scene.root] : []), flat, legend.root, readout];
+    const parts = [corner, ...(scene ? [scene.root] : []), flat, readout];
     return element("section", { class: "panel", "aria-label": surface.label }, ...parts);
   }
 

@@ -31,8 +31,14 @@ function axesOf({ azimuth, elevation }) {
   return { right, up, back };
 }
 
-/** camera: {azimuth, elevation (degrees), distance, target: [u, v, height], the point that is looked at}; aspect: width / height. */
-export function viewProjection(camera, aspect) {
+/** The frame of a scene that stands alone. */
+const usualFrame = (aspect) => ({ zoom: Math.min(1, aspect / ROOM), shift: [0, 0] });
+
+/**
+ * camera: {azimuth, elevation (degrees), distance, target: [u, v, height], the point that is looked at}; aspect: width / height;
+ * frame: {zoom, shift}, the size of the scene and where its middle stands, [right, up] in shares of half the canvas.
+ */
+export function viewProjection(camera, aspect, frame = usualFrame(aspect)) {
   const { right, up, back } = axesOf(camera);
   const { distance, target } = camera;
   const eye = target.map((value, k) => value + back[k] * distance);
@@ -42,10 +48,19 @@ export function viewProjection(camera, aspect) {
     ...[right[2], up[2], back[2], 0],
     ...[-dot(right, eye), -dot(up, eye), -dot(back, eye), 1],
   ];
-  return { matrix: multiply(lens(aspect), view), eye, back, right, up };
+  return { matrix: multiply(lens(aspect, frame), view), eye, back, right, up, zoom: frame.zoom };
 }
 
-/** The point [u, v] to look at after the scene was dragged by pixels; height: of the scene, in pixels. */
+/** The place [x, y] of a point of the scene in the picture of the lens, whose height is from -1 to 1 at a zoom of 1. */
+export function looked(camera, p) {
+  const { right, up, back } = axesOf(camera);
+  const d = p.map((value, k) => value - camera.target[k]);
+  const f = 1 / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+  const depth = camera.distance - dot(back, d);
+  return [(f * dot(right, d)) / depth, (f * dot(up, d)) / depth];
+}
+
+/** The point [u, v] to look at after the scene was dragged by pixels; height: of the lens's picture at this zoom, in pixels. */
 export function panned(camera, dx, dy, height) {
   const { right, up } = axesOf(camera);
   const size = (2 * camera.distance * Math.tan((FIELD_OF_VIEW * Math.PI) / 360)) / height; // of a pixel
@@ -55,14 +70,13 @@ export function panned(camera, dx, dy, height) {
 }
 
 /** The perspective projection. */
-function lens(aspect) {
+function lens(aspect, { zoom, shift }) {
   const f = 1 / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
-  const wide = Math.min(1, aspect / ROOM);
   const [near, far] = [0.1, 30];
   return [
-    ...[(f * wide) / aspect, 0, 0, 0],
-    ...[0, f * wide, 0, 0],
-    ...[0, 0, (far + near) / (near - far), -1],
+    ...[(f * zoom) / aspect, 0, 0, 0],
+    ...[0, f * zoom, 0, 0],
+    ...[-shift[0], -shift[1], (far + near) / (near - far), -1],
     ...[0, 0, (2 * far * near) / (near - far), 0],
   ];
 }

@@ -112,7 +112,7 @@ class Drag {
 
   /** One pointer turns the scene, and moves it with the Shift key. */
   turnOrMove({ shiftKey }, dx, dy) {
-    if (shiftKey) this.app.pan(dx, dy, this.scene.root.clientHeight);
+    if (shiftKey) this.app.pan(dx, dy, this.scene.tallness());
     else this.app.turn(-dx * 0.4, dy * 0.4);
   }
 
@@ -121,7 +121,7 @@ class Drag {
     this.moved = Infinity; // no tap any more
     this.app.zoom(spread / Math.max(1, this.spread()));
     const [x, y] = this.middle();
-    this.app.pan(x - middle[0], y - middle[1], this.scene.root.clientHeight);
+    this.app.pan(x - middle[0], y - middle[1], this.scene.tallness());
   }
 
   /** True once a pointer turns the scene; that of a finger has to go sideways first, since otherwise the page scrolls. */

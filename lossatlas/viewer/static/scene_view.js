@@ -2,6 +2,7 @@
 
 import { byteColour, OVERLAID, WHITE } from "./colours.js";
 import { element } from "./elements.js";
+import { frameFor } from "./framing.js";
 import { FLOOR, TALL } from "./heights.js";
 import { ball, heightMesh, segmentsOf } from "./mesh.js";
 import { firstHit, lineOfSight, viewProjection } from "./projection.js";
@@ -10,9 +11,10 @@ import { pixelRatio } from "./resolution.js";
 import { meshSize, sampler } from "./sampler.js";
 import { drawSceneLabels } from "./scene_labels.js";
 import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
-import { toPlane } from "./surface.js";
+import { axesInWords, toPlane } from "./surface.js";
 
 const HALO = [1, 1, 1, 1]; // around paths
+const ON_THE_SCENE = ".panel h2, .note, .legend, .flat, .enlarge, .names, .hint-row"; // what the scene leaves room for
 
 export class SceneView {
   constructor(app, heights, number, renderer) {
@@ -22,9 +24,10 @@ export class SceneView {
     this.renderer = renderer;
     this.kept = {}; // lines that stay until something is changed
     this.contourLevels = [];
+    this.framed = ["", null]; // what the frame was found for, and the frame
     this.canvas = renderer.canvas;
     this.labels = element("canvas", { class: "labels" });
-    const about = `${heights.surface.label}: the surface. Drag to turn it, click to choose a start; arrow keys turn it.`;
+    const about = `${heights.surface.label}: the surface. Drag to turn it, click to choose a start; arrow keys turn it.${axesInWords(heights.surface)}`;
     this.root = element("div", { class: "solid", tabindex: 0, role: "application", "aria-label": about }, this.canvas, this.labels);
   }
 
@@ -60,7 +63,40 @@ export class SceneView {
   /** The camera and the size of the scene in pixels. */
   view() {
     const { clientWidth: width, clientHeight: height } = this.root;
-    return { ...viewProjection(this.app.model.camera(), width / height), width, height };
+    const frame = this.frame([width, height]) ?? undefined;
+    return { ...viewProjection(this.app.model.camera(), width / height, frame), width, height };
+  }
+
+  /** The size and place that leave what stands on the scene free, found anew when something has moved; null if none does. */
+  frame(size) {
+    const { model } = this.app;
+    const obstacles = this.obstacles(size);
+    const wanted = JSON.stringify([size, model.state.elevation, obstacles]);
+    if (this.framed[0] === wanted) return this.framed[1];
+    const radius = Math.hypot(...this.heights.box);
+    this.framed = [wanted, size[0] && size[1] ? frameFor(radius, model.framedCamera(), size, obstacles) : null];
+    return this.framed[1];
+  }
+
+  /** Where visible parts of the page stand on the scene, in its pixels. */
+  obstacles([width, height]) {
+    const own = this.root.getBoundingClientRect();
+    return [...this.app.stage.root.querySelectorAll(ON_THE_SCENE)]
+      .filter((part) => part.checkVisibility({ visibilityProperty: true }))
+      .map((part) => part.getBoundingClientRect())
+      .map((box) => ({
+        left: Math.round(box.left - own.left),
+        right: Math.round(box.right - own.left),
+        top: Math.round(box.top - own.top),
+        bottom: Math.round(box.bottom - own.top),
+      }))
+      .filter((box) => box.right > 0 && box.bottom > 0 && box.left < width && box.top < height && box.right > box.left);
+  }
+
+  /** Pixels of the height that the lens shows at its present zoom. */
+  tallness() {
+    const { zoom, height } = this.view();
+    return zoom * height;
   }
 
   /** The place of a pointer within the scene. */

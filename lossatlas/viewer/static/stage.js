@@ -17,7 +17,8 @@ export function stageOf(app) {
   const stage = element("div", { class: "stage", hidden: true }, namesOf(model));
   const shared = several ? legendOf(app, [...panels.keys()], { class: "legend shared" }) : null;
   const welcome = invitation(model, bare);
-  const root = element("div", { class: "theatre" }, list, stage, welcome, ...(shared ? [shared.root] : []));
+  const row = element("div", { class: "hint-row" }, welcome); // a place of its own, which stays when the hint goes
+  const root = element("div", { class: "theatre" }, list, stage, row, ...(shared ? [shared.root] : []));
 
   /** Move the first scene above the panels, or back into its own. */
   function arrange() {

@@ -23,6 +23,11 @@ function openField(name, field) {
   return { ...field, values, contours: (field.contours || []).map(openContour), interpolant: null };
 }
 
+/** What the axes of a plane are, in full; "" where they are x and y. */
+export function axesInWords({ full_axes: [x, y] }) {
+  return x === "x" && y === "y" ? "" : ` The axis x is: ${x}. The axis y is: ${y}.`;
+}
+
 /** A contour as lines of points [s, t], shares of the axes. */
 function openContour({ level, runs, points }) {
   const shares = Array.from(decoded(points, Uint16Array), (number) => number / 65535);

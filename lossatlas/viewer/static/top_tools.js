@@ -43,7 +43,7 @@ export function clippedNote(surface, model) {
   const { finite, above, all, largest } = countAbove(high, surface.fields[model.state.height].values, surface.done);
   if (!above) return "";
   const cells = finite < all ? "finite cells" : "cells";
-  return `${percent(above / finite)} of the ${cells} lie above ${text(high, 3)}, the top of the scale: hatched grey (the largest is ${text(largest)}).`;
+  return `${percent(above / finite)} of the ${cells} lie above ${text(high, 3)}: hatched grey, up to ${text(largest)}.`;
 }
 
 /** How many values of cells that are done are finite, and lie above a value; how many are done, and the largest finite one. */

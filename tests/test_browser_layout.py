@@ -1,0 +1,148 @@
+"""Where the parts of the page stand in a real browser: names, notes, legends and maps leave the surface free."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from conftest import CHROMIUM, page_opener
+
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+from test_browser import SCREENS, bowl, boxes_of, settled, state, surface
+from test_browser_pictures import RECORD
+
+from lossatlas.io import Projection
+from lossatlas.viewer import Shown, write_page
+
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
+STORY = "# The basin\n\nA few words.\n\n```state\nazimuth=-20&elevation=60&x=0.1&y=0\n```\n"
+RIVER = ("drift from epoch_0.pt to epoch_9.pt", "top eigenvector, at a right angle")
+CORNERS = """(number) => { const { scene, heights } = lossatlas.panels[number]; const v = scene.view(), m = v.matrix;
+const box = scene.root.getBoundingClientRect(), [u, w] = heights.box; const found = [];
+for (const x of [-u, u]) for (const y of [-w, w]) for (const z of [-0.3, 0.85]) {
+  const c = [0, 1, 3].map((r) => m[r] * x + m[4 + r] * y + m[8 + r] * z + m[12 + r]);
+  found.push([box.left + (c[0] / c[2] + 1) / 2 * v.width, box.top + (1 - c[1] / c[2]) / 2 * v.height]); }
+return [found, [box.left, box.top, box.right, box.bottom]]; }"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("layout")
+    (folder / "story.md").write_text(STORY)
+    pair = [Shown(surface(), "ResNet-56"), Shown(surface(f=lambda x, y: 3 * bowl(y, x)), "without shortcuts")]
+    path = Projection(np.linspace(0.9, 0, 6), np.linspace(0.5, 0, 6), axes=RIVER)
+    write_page(folder / "one.html", pair[:1], vmax=2)
+    write_page(folder / "two.html", pair, vmax=2)
+    write_page(folder / "told.html", pair[:1], story=folder / "story.md")
+    write_page(folder / "river.html", [Shown(surface(), "river", trajectory=path)])
+    return folder
+
+
+@pytest.fixture
+def opened(browser, pages):
+    with page_opener(browser, pages) as open_page:
+
+        def sized(name, size, fragment="", **more):
+            phone = {"has_touch": True, "is_mobile": True} if size[0] < 500 else {}
+            page = open_page(name, fragment, size, script=RECORD, **phone, **more)
+            settled(page)
+            return page
+
+        yield sized
+
+
+def apart(a, b):
+    return a[2] <= b[0] + 1 or b[2] <= a[0] + 1 or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
+
+
+def title_of_height(page, number):
+    """The box of the words over the vertical axis of a scene."""
+    _, scene = page.evaluate(CORNERS, number)
+    found = [box for words, *box in page.evaluate("window.written") if words == "training loss"][number]
+    return [found[0] + scene[0], found[1] + scene[1], found[2] + scene[0], found[3] + scene[1]]
+
+
+@pytest.mark.parametrize("size", SCREENS, ids=str)
+@pytest.mark.parametrize(("name", "count"), [("one", 1), ("two", 2)])
+def test_name_note_legend_map_and_title_do_not_overlap(opened, name, count, size):
+    page = opened(name, size, "#at=60")
+    notes = boxes_of(page, ".note")
+    assert len(notes) == count
+    assert "% of the cells lie above 2" in page.locator(".note").first.text_content()
+    page.evaluate("window.written.length = 0; lossatlas.draw()")
+    settled(page)
+    parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint", ".bar", ".transport")
+    parts += [title_of_height(page, number) for number in range(count)]
+    for a, b in combinations(parts, 2):
+        assert apart(a, b), (a, b)
+
+
+@pytest.mark.parametrize("size", SCREENS, ids=str)
+@pytest.mark.parametrize("fragment", ["", "#azimuth=30", "#azimuth=-90&elevation=16", "#elevation=80"])
+@pytest.mark.parametrize(("name", "count"), [("one", 1), ("two", 2)])
+def test_nothing_stands_on_the_surface(opened, name, count, size, fragment):
+    page = opened(name, size, fragment)
+    parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint")
+    for number in range(count):
+        corners, scene = page.evaluate(CORNERS, number)
+        for x, y in corners:
+            assert scene[0] < x < scene[2]
+            assert scene[1] < y < scene[3]
+            assert all(apart([x, y, x, y], part) for part in parts), (x, y)
+        wide = max(x for x, _ in corners) - min(x for x, _ in corners)
+        assert wide > (0.28 if count == 2 and size[0] < 500 else 0.34) * (scene[2] - scene[0])  # and it is no dwarf
+    grounds = page.locator(".legend").evaluate_all("(all) => all.map((e) => getComputedStyle(e).backgroundColor)")
+    assert set(grounds) == {"rgba(0, 0, 0, 0)"}
+
+
+def test_beside_a_story_the_whole_scene_stands_in_the_middle(opened):
+    page = opened("told", (1440, 900))
+    assert state(page, "elevation") == 60
+    corners, scene = page.evaluate(CORNERS, 0)
+    (card,) = boxes_of(page, ".story")
+    xs, ys = zip(*corners, strict=True)
+    assert card[2] < scene[0]
+    assert scene[1] < min(ys) < max(ys) < scene[3]
+    assert (min(xs) + max(xs)) / 2 == pytest.approx((scene[0] + scene[2]) / 2, abs=0.08 * (scene[2] - scene[0]))
+
+
+def test_axes_of_a_river_plane_have_their_names(opened):
+    page = opened("river", (1280, 720))
+    written = {words for words, *_ in page.evaluate("window.written")}
+    assert {"drift", "top eigenvector"} <= written
+    assert not {"x", "y"} & written
+    for selector in (".solid", ".flat canvas"):
+        about = page.locator(selector).get_attribute("aria-label")
+        assert all(name in about for name in RIVER)
+    assert f"x: {RIVER[0]}; y: {RIVER[1]}" in page.locator(".caption").text_content()
+
+
+@pytest.mark.parametrize("size", [SCREENS[0], SCREENS[2]], ids=str)
+def test_the_hint_has_a_row_of_its_own_which_stays(opened, size):
+    page = opened("one", size)
+    before = page.evaluate(CORNERS, 0)
+    (hint,) = boxes_of(page, "#drop-hint")
+    assert hint[1] >= before[1][3]  # under the scene
+    page.evaluate("lossatlas.startAt([0.2, 0.2])")
+    settled(page)
+    assert boxes_of(page, "#drop-hint") == []
+    assert page.evaluate(CORNERS, 0) == before  # nothing jumps
+
+
+def test_entries_of_the_legend_look_as_what_they_are(opened):
+    page = opened("one", (1440, 900))
+    adam = page.locator(".legend [data-name=adam]")
+    mark = "(e) => getComputedStyle(e.querySelector('.tick'), '::before').content"
+    look = "(e) => [getComputedStyle(e).borderColor, getComputedStyle(e).cursor]"
+    border, cursor = adam.evaluate(look)
+    assert cursor == "pointer"
+    assert "✓" in adam.evaluate(mark)
+    adam.hover()
+    assert adam.evaluate(look)[0] != border
+    adam.click()
+    settled(page)
+    assert "✓" not in adam.evaluate(mark)
+    assert "line-through" in adam.locator(".name").evaluate("(e) => getComputedStyle(e).textDecorationLine")
+    page.mouse.move(700, 880)
+    page.keyboard.press("Tab")
+    nadam = page.locator(".legend :focus-visible")
+    assert nadam.evaluate(look)[0] != border
