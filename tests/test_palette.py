@@ -211,6 +211,8 @@ def test_python_functions_take_a_look():
     assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(BY_NAME["dark"].ground))
     with pytest.raises(BadUsage, match="choose from paper"):
         surface.plot(look="neon")
+    with pytest.raises(BadUsage, match="did you mean dark"):
+        surface.plot(look="drk")
     with pytest.raises(BadUsage, match="choose from value, blended"):
         surface.plot(kind="heat", colours="both")
     assert OffscreenFigures().figure().get_facecolor() == (1, 1, 1, 1)

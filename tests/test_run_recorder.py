@@ -124,6 +124,9 @@ def test_every_and_explicit_numbers(tmp_path):
     for values in ({"every": 0}, {"every": 1.5}, {"keep": 2}, {"start": -1}):
         with pytest.raises(BadUsage):
             lossatlas.Recorder(net, tmp_path / "c", **values)
+    (tmp_path / "net.py").write_text("x = 1\n")
+    with pytest.raises(BadUsage, match="is a file: give the path of a folder"):
+        lossatlas.Recorder(net, tmp_path / "net.py")
     with pytest.raises(BadUsage, match="takes the network"):
         lossatlas.Recorder(net.state_dict(), tmp_path / "c")
     for values in ({"loss": torch.zeros(2)}, {"loss": 1.0, "accuracy": "high"}):

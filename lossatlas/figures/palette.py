@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.config import LOOKS as LOOK_NAMES
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -148,7 +148,7 @@ def checked_look(name: Any) -> str:
     """Return the name of a look. Raises BadUsage where there is none of this name."""
     if isinstance(name, str) and name in LOOKS:
         return name
-    raise BadUsage(f"{named('look', name)}: choose from {', '.join(LOOKS)}")
+    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOKS)}: choose from {', '.join(LOOKS)}")
 
 
 def check_colour_map(name: Any) -> None:
