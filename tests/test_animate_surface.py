@@ -122,7 +122,6 @@ def test_without_ffmpeg_a_line_says_what_to_do(files, monkeypatch, capsys):
         ["--out", "film.avi"],
         ["--kind", "refine", "--render"],
         ["--kind", "refine", "--swing", "30"],
-        ["--cmap", "virids"],
         ["--labels", "a", "b"],
         ["--surf_name", "nothing"],
     ],

@@ -390,7 +390,11 @@ def test_another_field_and_a_trajectory(tmp_path):
 )
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    assert plot_2D.main(["-f", str(tmp_path / "s.h5"), *args]) == code
+    try:
+        ended = plot_2D.main(["-f", str(tmp_path / "s.h5"), *args])
+    except SystemExit as error_of_options:  # found before the file is read
+        ended = error_of_options.code
+    assert ended == code
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -18,7 +18,9 @@ from lossatlas.landscape.surface import Surface
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import AbstractPathEffect
 
+HALO = 0.7  # points of the ground on either side of a path
 END_NAME = "end of a path"  # marks the names of the first and the last checkpoint
 OWN_LOSS_LABEL = "the checkpoint's own loss"
 LR_DROP_LABEL = "learning rate dropped"
@@ -36,11 +38,9 @@ def draw_trajectory(
             records it.
         colour: Colour of the line; given where several runs are drawn, and the legend names them.
     """
-    from matplotlib.patheffects import withStroke
-
     x, y, look = path.x, path.y, current_look()
     label, colour = None if colour in (None, look.ink) else legend_name(path.run), colour or look.ink
-    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=label)
+    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=label, path_effects=halo(1.1))
     if scale is not None and path.loss is not None:
         looks: Looks = {
             "cmap": scale.colour_map,
@@ -49,10 +49,11 @@ def draw_trajectory(
         }
         known = [each.get_label() for each in axis.collections]
         label = None if OWN_LOSS_LABEL in known else OWN_LOSS_LABEL
-        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, linewidths=0.7, **looks)
+        looks |= {"linewidths": 0.7, "path_effects": halo(0.7)}
+        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, **looks)
     else:
-        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
-        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=current_look().ground, markersize=5, zorder=6)
+        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5, path_effects=halo(0))
+        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=look.ground, markersize=5, zorder=6)
     if len(drops := path.dropped()):
         drop_looks: Looks = {"color": current_look().drop, "markersize": 5, "linestyle": "none", "zorder": 7}
         drop_looks |= {"markeredgecolor": current_look().ground, "markeredgewidth": 0.6}
@@ -65,11 +66,19 @@ def draw_trajectory(
             text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color=current_look().ink, **at
         )
         note.set_gid(END_NAME)
-        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
-    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
+        note.set_path_effects(halo(2 - 2 * HALO))
+    star: Looks = {"color": colour, "markerfacecolor": look.ground, "markersize": 14, "markeredgewidth": 0.9}
+    star |= {"path_effects": halo(0.9)}
     axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
+
+
+def halo(width: float) -> "list[AbstractPathEffect]":
+    """Path effects that draw the ground around lines and marks of a width in points, so that they show on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width + 2 * HALO, foreground=current_look().ground)]
 
 
 def keep_names_inside(axis: "Axes") -> None:
