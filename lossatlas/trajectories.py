@@ -212,6 +212,7 @@ def trajectory_of(
             name=path.run,
             drops=tuple(map(float, path.drops)),
             axes=path.axes,
+            counted=path.counted,
         )
         made.append(each)
         start = end

@@ -675,6 +675,17 @@ def test_the_surface_under_a_path_is_the_one_that_is_drawn():
     assert "known of 2 of 3" in describe_loss_ratio(path, under)
 
 
+def test_a_small_difference_of_losses_is_given_in_percent():
+    from lossatlas.figures.trajectory_plots import describe_loss_ratio
+
+    path = Projection(np.zeros(3), np.zeros(3), np.array([0.0, 4, 8]), np.ones(3), counted="step")
+    words = describe_loss_ratio(path, np.array([1.0001, 1.0002, 1.0004]))
+    assert words.endswith("differ by 0.02 % (median), 0.04 % at most (step 8)")
+    assert describe_loss_ratio(path, np.array([2.0, 2, 3])).endswith(
+        "by a factor of 2 (median), a factor of 3 at most (step 8)"
+    )
+
+
 def test_three_networks_and_their_average_are_marked(tmp_path):
     command = "python plot_surface.py --model_file nets/a.pt --model_file2 nets/b.pt --model_file3=nets/c.pt"
     surface = replace(surface_of(bowl, "-0.5:1.5:9", "-0.5:1.5:9"), about={"command": command})

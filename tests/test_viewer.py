@@ -740,6 +740,7 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
         "loss": [3.0, "Infinity", None],
         "distance": [4.0, 1.0, 0.0],
         "field": "train_loss",
+        "counted": "epoch",
     }
     assert view_surface.main([str(tmp_path / "s.h5")]) == 0
     assert content((tmp_path / "s.h5.html").read_text())["surfaces"][0]["label"] == "s"

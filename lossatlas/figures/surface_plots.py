@@ -185,7 +185,7 @@ def draw_solid(
     for k, path in enumerate(paths):
         _draw_path(scene, heights, path, run_colour(k, len(paths)))
     if paths:
-        handles += _path_handles(paths, heights)
+        handles += path_handles(paths, heights)
     if handles:
         axis.legend(handles=handles, loc="upper right", fontsize="small", frameon=False, ncols=len(handles))
     texts = solid_notes(panels, sheets, scale, zlim)
@@ -419,13 +419,13 @@ def _mark_checkpoints(
     looks: Looks = {"c": fill, "edgecolors": colour, "linewidths": 0.8, "path_effects": halo(0.8)}
     axis.scatter(*seen[shown].T, s=13, depthshade=False, zorder=5, **looks)
     for point, k, shape in (ends[0], 0, "o"), (ends[1], -1, "*"):
-        look = _end_look(shape, colour)
+        look = end_look(shape, colour)
         if not np.isfinite(seen[k]).all():
             look |= {"alpha": HIDDEN_OPACITY, "path_effects": None}  # a halo would be opaque
         axis.plot(*point[:, None], zorder=6, **look)
 
 
-def _end_look(shape: str, colour: str) -> "Looks":
+def end_look(shape: str, colour: str) -> "Looks":
     """Look of the mark of the first checkpoint, a circle "o", or of the last one, a star "*"."""
     ground = current_look().ground
     size, inside, edge = (8.5, colour, ground) if shape == "*" else (5.5, ground, colour)
@@ -434,7 +434,7 @@ def _end_look(shape: str, colour: str) -> "Looks":
     return look | {"path_effects": halo(0.7)}
 
 
-def _path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
+def path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
     """Handles of the legend: the line of each of several runs, and the marks that all of them share."""
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
@@ -454,7 +454,7 @@ def _path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Arti
         "markeredgewidth": 0.8,
     }
     words = "checkpoint, coloured by its own loss" if coloured else "checkpoint"
-    first, last = (_end_look(shape, ink) for shape in "o*")
+    first, last = (end_look(shape, ink) for shape in "o*")
     marks = [(first, "first checkpoint"), (dot | {"linestyle": "none"}, words), (last, "last checkpoint")]
     return [*(runs if count > 1 else []), *(Line2D([], [], label=label, **look) for look, label in marks)]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patheffects import AbstractPathEffect
 
+NEARLY_ONE = 1.1  # a factor below it is given in percent
 HALO = 0.7  # points of the ground on either side of a path
 END_NAME = "end of a path"  # marks the names of the first and the last checkpoint
 OWN_LOSS_LABEL = "the checkpoint's own loss"
@@ -193,12 +194,16 @@ def describe_loss_ratio(path: Projection, under: np.ndarray) -> str:
         return ""
     factors = np.exp(np.abs(np.log(ratio[known])))
     worst = known[factors.argmax()]
-    where = f"epoch {path.epochs[worst]:g}" if path.epochs is not None else f"checkpoint {worst + 1}"
     some = f"; known of {len(known)} of {len(ratio)}" if len(known) < len(ratio) else ""
     return (
-        f"the surface under the checkpoints and their own losses differ by a factor of {np.median(factors):.3g} (median), "
-        f"{factors.max():.3g} at most ({where}){some}"
+        f"the surface under the checkpoints and their own losses differ by {_in_words(float(np.median(factors)))} (median), "
+        f"{_in_words(float(factors.max()))} at most ({path.at(int(worst))}){some}"
     )
+
+
+def _in_words(factor: float) -> str:
+    """A factor of at least 1; a small one as its difference from 1, of which three digits of the factor show nothing."""
+    return f"a factor of {factor:.3g}" if factor >= NEARLY_ONE else f"{100 * (factor - 1):.2g} %"
 
 
 def path_losses_figure(
@@ -253,5 +258,5 @@ def path_losses_figure(
     if with_distance:
         bottom.set_ylabel("distance from the plane")
         bottom.set_ylim(0, None)
-    bottom.set_xlabel("checkpoint" if runs[0][0].epochs is None else "epoch")
+    bottom.set_xlabel(runs[0][0].axis)
     return fig
