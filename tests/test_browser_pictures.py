@@ -46,6 +46,11 @@ def eigenvalues():
     return Surface.of_values(grid, ["max_eig", "min_eig"]).with_cells(np.arange(81), rows)
 
 
+def checkpoints():
+    made = Surface.of_values(Grid(np.arange(4.0)), ["train_loss"], request={"path": ["a", "b", "c", "d"]})
+    return made.with_cells(np.arange(4), np.array([[3.0], [2.0], [1.5], [1.25]]))
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
@@ -55,6 +60,8 @@ def pages(tmp_path_factory):
         "huge": [Shown(surface(f=one_huge_cell), "huge")],
         "eigen": [Shown(eigenvalues(), "eigenvalues")],
         "curve": [Shown(surface(gy=None), "line")],
+        "checkpoints": [Shown(checkpoints(), "run")],
+        "large": [Shown(surface("-1:1:401", "-1:1:401", one_huge_cell), "large")],
     }
     for name, shown in made.items():
         write_page(folder / f"{name}.html", shown)
@@ -206,13 +213,20 @@ def test_one_huge_cell_leaves_the_colours_and_heights_of_the_others(opened):
     heights = page.evaluate("[[-1, -1], [0, 0]].map(([a, b]) => lossatlas.panels[0].heights.scenePoint(a, b)[2])")
     assert heights[0] - heights[1] > 0.3
     note = page.locator(".note").first.text_content()
-    assert "0.2 % of the cells lie above" in note
+    assert "0.23 % of the cells lie above" in note
     assert "1e9" in note
     grey = pixels(page, ".flat canvas")
     for tone in (128, 184):  # both tones of the lid are there
         assert (np.abs(grey - tone).max(axis=2) < 12).sum() > 5
     page = opened("one")
     assert "lie above" not in page.locator(".note").first.text_content()
+
+
+def test_a_plane_of_many_cells_is_shown_with_its_note(opened):
+    page = opened("large")
+    note = page.locator(".note").first.text_content()
+    assert "<0.01 % of the cells lie above" in note
+    assert colours_of(page, ".flat canvas") > 20
 
 
 def test_the_slider_rescales_colour_and_height(opened):
@@ -277,6 +291,33 @@ def test_no_race_is_offered_on_eigenvalues(opened):
     assert page.evaluate("lossatlas.race.runs.flat().length") == 0
     page = opened("one", "#height=train_acc")
     assert "No race here" in page.locator("#remark").text_content()
+
+
+@pytest.mark.parametrize(("name", "fragment"), [("checkpoints", ""), ("curve", "#height=train_acc"), ("curve", "")])
+@pytest.mark.parametrize("size", [(1280, 700), (390, 700)])
+def test_curves_fill_their_panel_with_and_without_a_race(opened, name, fragment, size):
+    page = opened(name, fragment, size)
+    box, panel = (page.locator(each).first.bounding_box() for each in (".flat canvas", ".panel"))
+    assert box["width"] > 0.7 * panel["width"]
+    assert box["height"] > 150
+    assert page.evaluate("lossatlas.panels[0].plane.chart !== null")
+
+
+def test_no_race_is_offered_along_numbers_of_checkpoints(opened):
+    page = opened("checkpoints")
+    assert "No race here: x counts checkpoints" in page.locator("#remark").text_content()
+    assert page.locator("#play").is_disabled()
+    page.mouse.click(*middle(page, ".flat canvas", (0.7, 0.3)))
+    page.keyboard.press("Space")
+    settled(page)
+    assert page.evaluate("lossatlas.race.runs.flat().length") == 0
+    page.locator("#story-open").click()
+    titles = [page.locator("#story-title").text_content()]
+    for _ in range(2):
+        page.locator("#story-next").click()
+        titles.append(page.locator("#story-title").text_content())
+    assert titles == ["What is this line?", "Checkpoints in their order", "What it does not show"]
+    assert not page.evaluate("lossatlas.race.playing")
 
 
 def test_paths_are_told_apart_from_the_map_and_from_each_other(opened):

@@ -41,6 +41,12 @@ def test_projection_is_exact_for_directions_of_any_length_and_angle():
     np.testing.assert_allclose(distances, np.arange(5) * np.linalg.norm(off), atol=1e-5)
     with pytest.raises(ValueError, match="dependent"):
         project(plane, np.stack([plane[0], 2 * plane[0]]))
+    long_and_short = np.eye(2, 40) * np.array([[1], [1e-9]])
+    np.testing.assert_allclose(project(plane[:1], long_and_short)[0], [plane[0, :2] / [1, 1e-9]])
+    with pytest.raises(ValueError, match="dependent"):
+        project(plane, np.stack([plane[0], np.zeros(40)]))
+    with pytest.raises(ValueError, match="not finite"):
+        project(plane, np.stack([plane[0], np.full(40, np.nan)]))
 
 
 @pytest.mark.parametrize("count", [3, 4, 9])

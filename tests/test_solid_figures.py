@@ -1,6 +1,7 @@
 """Surfaces in three dimensions: hidden parts against rays, overlays that are cut open, checkpoints, shares, labels."""
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -115,6 +116,19 @@ def test_the_quarter_next_to_the_camera_shows_the_lower_surface(azimuth):
     assert (owner == 1).sum() > 0.1 * (owner == 0).sum()
     (text,) = (each.get_text() for each in axis.texts if each.get_gid() == NOTES)
     assert text == "high: a quarter is left out to show what lies below"
+
+
+@pytest.mark.parametrize("hidden", [(0,), (1,), (0, 1)])
+def test_a_quarter_without_values_needs_no_cut(hidden):
+    panels = [panel(bowl, "low"), panel(lambda a, b: bowl(a, b) + 2, "high")]
+    for k in hidden:
+        values = panels[k].values.copy()
+        values[:5, 4:] = np.nan  # next to the camera at azimuth -60
+        panels[k] = replace(panels[k], values=values)
+    shared = figures.choose_colour_scale([p.values for p in panels], log=False)
+    _, scene = scene_of(panels, shared, camera=Camera(30, -60))
+    upper_is_cut = scene.sheets[1].left_out.sum() > scene.sheets[0].left_out.sum()
+    assert upper_is_cut == (0 not in hidden or len(hidden) == 2)
 
 
 def test_surfaces_on_different_grids_lie_over_each_other():
@@ -253,7 +267,19 @@ def test_shares_in_words():
     assert share_outside(p, -0.5, 0.5) == pytest.approx((50 / 201, 50 / 201))
     assert left_out_in_words(p, -2, 2) == ""
     assert left_out_in_words(p, -0.98, 2) == "1 % of the cells below -0.98: left out"
-    assert [percent(each) for each in (1e-6, 0.004, 0.123, 0.999, 1)] == ["0.01 %", "0.4 %", "12 %", ">99 %", "100 %"]
+    assert [percent(each) for each in (1e-6, 1e-4, 0.004, 0.123, 440 / 441, 1)] == [
+        "<0.01 %",
+        "0.01 %",
+        "0.4 %",
+        "12 %",
+        ">99 %",
+        "100 %",
+    ]
+
+
+def test_the_share_of_the_finite_cells_is_called_so():
+    p = panel(lambda a, b: np.where(b < 0, np.nan, a), side="-1:1:201")
+    assert left_out_in_words(p, -0.98, 2) == "1 % of the finite cells below -0.98: left out"
 
 
 @pytest.mark.parametrize("columns", [1, 2])

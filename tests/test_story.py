@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from conftest import ROOT
 from lossatlas.commands import view_surface
 from lossatlas.errors import BadInput
 from lossatlas.io import read_projection, read_surface
+from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer import Page, Shown, page_of
 from lossatlas.viewer.built_in_story import DEPTH, built_in_story
+from lossatlas.viewer.page_state import read_fragment
 from lossatlas.viewer.story import read_story, spans_of
 
 SURFACES = ROOT / "docs" / "surfaces"
@@ -87,6 +90,17 @@ ERRORS = [
         r"story\.md:5: height=loss: the fields of the page are train_loss, train_acc",
     ),
     (f"{STEP}```state\non=sgd~lion\n```\n", r"story\.md:5: on=sgd~lion: there is no optimizer 'lion', but sgd, "),
+    (f"{STEP}```state\nscale=foo\n```\n", r"story\.md:5: scale=foo: this is not one of linear, log, soft"),
+    (f"{STEP}```state\nmap=nomap\n```\n", r"story\.md:5: map=nomap: this is not one of viridis, "),
+    (f"{STEP}```state\nobjective=zzz\n```\n", r"story\.md:5: objective=zzz: this is not one of loss, log"),
+    (f"{STEP}```state\ntheme=xx\n```\n", r"story\.md:5: theme=xx: this is not one of auto, light, dark"),
+    (f"{STEP}```state\ndistance=1_000\n```\n", r"story\.md:5: distance=1_000: this is not a number"),
+    (f"{STEP}```state\nrates=0_1~1\n```\n", r"story\.md:5: rates=0_1~1: this is not numbers joined by ~"),
+    (f"{STEP}```state\nazimuth=\u0663\n```\n", r"story\.md:5: azimuth=\u0663: this is not a number"),
+    (f"{STEP}```state\nx=1e999\n```\n", r"story\.md:5: x=1e999: this is not a number"),
+    (f"{STEP}```state\nsurface=\u0661\n```\n", r"story\.md:5: surface=\u0661: the surfaces of the page are counted"),
+    ("# #\n\nwords\n", r"story\.md:1: this heading has no words"),
+    (f"{STEP}  ```\n# B\n  ```\n", r"story\.md:4: the only block of a story is ```state"),
     (f"{STEP}```state\nplay=on\n```\n", r"story\.md:5: play=on: this is not true or false"),
     (f"{STEP}```state\nsurface=3\n```\n", r"story\.md:5: surface=3: the surfaces of the page are counted from 1 to 2"),
     (f"{STEP}- a list\n", r"story\.md:4: a story has paragraphs alone"),
@@ -104,6 +118,26 @@ def test_each_mistake_is_one_line_with_its_place(tmp_path, text, message):
     with pytest.raises(BadInput, match=message) as raised:
         read_story(write(tmp_path, text), FIELDS, 2)
     assert "\n" not in str(raised.value)
+
+
+def test_a_block_may_be_indented_and_ends_where_it_says(tmp_path):
+    text = "# A\n\nwords\n\n  ```state\nazimuth=1\n   ```  \n# B\n\nother words\n"
+    first, second = read_story(write(tmp_path, text), FIELDS).steps
+    assert (first.title, plain(first), first.state) == ("A", ["words"], {"azimuth": "1"})
+    assert (second.title, plain(second), second.state) == ("B", ["other words"], None)
+
+
+@pytest.mark.parametrize(
+    ("heading", "title"), [("# C#", "C#"), ("# C# #", "C#"), ("## a # b ##  ", "a # b"), ("#\tF##", "F##")]
+)
+def test_only_signs_after_a_space_end_a_heading(tmp_path, heading, title):
+    assert read_story(write(tmp_path, f"{heading}\n\nwords\n"), FIELDS).steps[0].title == title
+
+
+@pytest.mark.parametrize("number", ["5", "+5", "-.5", "5.", "1e-3", "2E+2", " 5 "])
+def test_numbers_of_both_languages_are_accepted(number):
+    state = urlencode({"x": number})
+    assert read_fragment(state, FIELDS) == {"x": number}
 
 
 def test_the_command_names_the_mistake_and_ends_with_its_code(tmp_path, capsys):
@@ -215,3 +249,45 @@ def test_any_two_surfaces_are_compared():
     assert step.title == "Beside another one"
     reverse = [shown("resnet56_noshort_fashion", "a"), shown("resnet56_fashion", "b")]
     assert built_in_story(reverse, "train_loss", "log").steps[2].title == "The same recipe with shortcuts"
+
+
+def checkpoints(losses):
+    count = len(losses)
+    request = {"path": [f"digest {k}" for k in range(count)]}
+    surface = Surface.of_values(Grid(np.arange(float(count))), ["train_loss", "train_acc"], request=request)
+    return surface.with_cells(range(count), np.stack([losses, np.linspace(10, 90, count)], 1))
+
+
+def test_a_line_of_checkpoints_is_told_as_such():
+    path = Shown(checkpoints([2.25, 1.5, 0.625]), "run")
+    steps = built_in_story([path], "train_loss", "linear").steps
+    titles = ["What is this line?", "Checkpoints in their order", "What it does not show"]
+    assert [step.title for step in steps] == titles
+    words = " ".join(line for step in steps for line in plain(step))
+    assert "computed at 3 checkpoints" in words
+    assert "0 is the first one, 2 the last one. The first one has the training loss 2.25, the last one 0.625" in words
+    assert "No optimizers race here" in words
+    assert not any(step.play for step in steps)
+    assert not re.search("the network itself|direction|drop the ball|one number changes", words)
+    assert "No optimizers race" in " ".join(plain(built_in_story([path], "train_acc", "linear").steps[1]))
+    infinite = Shown(checkpoints([np.inf, 1.5, 0.625]), "run")
+    assert "The first one has" not in " ".join(plain(built_in_story([infinite], "train_loss", "linear").steps[1]))
+
+
+def test_a_line_of_checkpoints_beside_a_line_has_no_common_coordinate():
+    path, line = Shown(checkpoints([2.25, 1.5, 0.625]), "run"), shown("curve", "line")
+    for pair in ([path, line], [line, path]):
+        steps = built_in_story(pair, "train_loss", "linear").steps
+        assert not any(step.play for step in steps)
+        beside = " ".join(plain(steps[2]))
+        assert "one counts checkpoints" in beside
+        assert "same coordinates" not in beside
+    both = built_in_story([path, path], "train_loss", "linear").steps
+    assert "one counts checkpoints" not in " ".join(plain(both[2]))
+
+
+def test_no_story_says_that_each_weight_may_change():
+    """Biases may be left out, or all but a few parameters, and the file does not say how many."""
+    for name in ("resnet56_cifar10", "curve", "julia"):
+        steps = built_in_story([shown(name, name)], "train_loss", "log").steps
+        assert not any("each may change" in line for step in steps for line in plain(step))

@@ -268,6 +268,53 @@ def test_the_river_plane_is_that_of_drift_and_eigenvector():
     assert len(run.explained) == 0
 
 
+def test_the_river_of_some_tensors_has_the_top_eigenvector_of_their_hessian():
+    """The reference is the dense Hessian of the weights alone; biases do not move."""
+    torch.manual_seed(0)
+    net, data = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), torch.randn(40, 3).double()
+    labels, states = torch.randint(0, 2, (40,)), []
+    optimizer = torch.optim.SGD(net.parameters(), 0.5)
+    for step in range(40):
+        if step % 10 == 0:
+            states.append(copy.deepcopy(net.state_dict()))
+        optimizer.zero_grad()
+        F.cross_entropy(net(data), labels).backward()
+        optimizer.step()
+    run = lossatlas.trajectory(net, states, (data, labels), plane="river", ignore="biasbn", points=None)
+    names = ["0.weight", "2.weight"]
+    shapes = [states[-1][name].shape for name in names]
+
+    def loss(vector):
+        parts = vector.split([shape.numel() for shape in shapes])
+        moved = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+        return F.cross_entropy(torch.func.functional_call(net, {**states[-1], **moved}, (data,)), labels)
+
+    hessian = torch.autograd.functional.hessian(loss, torch.cat([states[-1][name].flatten() for name in names]))
+    top = torch.linalg.eigh(hessian)[1][:, -1]
+    x, y = (torch.cat([axis[name].flatten() for name in names]).double() for axis in run.plane)
+    across = top - (top @ x) * x / (x @ x)
+    assert abs(float(across @ y)) / float(across.norm()) == pytest.approx(1, abs=1e-3)
+    assert not any(axis[name].any() for axis in run.plane for name in ("0.bias", "2.bias"))
+
+
+def wide(state):
+    return {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def test_a_plane_in_float64_keeps_its_digits(tmp_path):
+    """The surface under a path in a stored plane, and the surface along the same directions: one record, the same bits."""
+    net = seeded(normalized).double()
+    states, data = [wide(state) for state in trained(seeded(normalized))], (X.double(), Y)
+    plane = lossatlas.surface(net, data, x="-1:1:2", y="-1:1:2", file=tmp_path / "plane.h5", **QUIET)
+    assert {array.dtype for array in read_directions(tmp_path / "plane.h5").x} == {np.dtype(np.float64)}
+    net.load_state_dict(states[-1])
+    run = lossatlas.trajectory(net, states, data, directions=tmp_path / "plane.h5", points=3, **QUIET)
+    grid, given = run.surface.grid, [str(tmp_path / f"plane.h5:{k}") for k in (1, 2)]
+    again = lossatlas.surface(net, data, x=grid.x, y=grid.y, directions=given, **QUIET)
+    assert run.surface.request["directions"] == again.request["directions"] == plane.request["directions"]
+    assert run.surface.loss.tobytes() == again.loss.tobytes()
+
+
 def test_a_river_begun_by_the_command_is_continued_from_python(tmp_path, monkeypatch):
     folder = write_run(tmp_path / "run")
     options = ["--plane", "river", "--surface", "3", "--surf_file", str(tmp_path / "s.h5")]

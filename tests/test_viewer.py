@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from conftest import ROOT
 
 from lossatlas.commands import view_surface
 from lossatlas.errors import BadUsage
+from lossatlas.figures.clipped_parts import percent
 from lossatlas.io import Projection, read_surface
 from lossatlas.io.surface_files import write_surface
 from lossatlas.io.trajectory_files import write_projection
@@ -20,6 +22,7 @@ from lossatlas.landscape.interpolant import Interpolant, cross_validate
 from lossatlas.viewer import Shown, page_of
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
+from lossatlas.viewer.page_state import WORDS, is_number
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
@@ -33,7 +36,9 @@ PURE = (
     "numbers.js",
     "optimizers.js",
     "projection.js",
+    "readout.js",
     "scale.js",
+    "top_tools.js",
 )
 RNG = np.random.default_rng(0)
 X, Y = np.linspace(-1, 1, 13), np.concatenate([np.linspace(-1, 0, 6)[:-1], np.linspace(0, 2, 5)])
@@ -746,3 +751,83 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
     assert content((tmp_path / "s.h5.html").read_text())["surfaces"][0]["label"] == "s"
     shown = Shown(made(), "a", trajectory=Projection(path[:, 0], path[:, 1]))
     assert content(page_of([shown]))["surfaces"][0]["trajectory"]["loss"] is None
+
+
+# Notes of the page ------------------------------------------------------------------------------------------------
+
+NOTE = (
+    "const values = array(given.values).map((v, k) => given.infinite.includes(k) ? Infinity : v);"
+    "const surface = { fields: { f: { values } }, done: values.map((v, k) => given.missing.includes(k) ? 0 : 1) };"
+    'return clippedNote(surface, { clipped: true, scale: () => ({ high: 5 }), state: { height: "f" } });'
+)
+
+
+def note(values, infinite=(), missing=()):
+    return run_js(NOTE, {"values": values, "infinite": list(infinite), "missing": list(missing)})
+
+
+@needs_node
+def test_a_large_plane_states_what_lies_above_its_scale():
+    values = [1.0] * (401 * 401)
+    values[12_345], values[77] = 9e4, 6.0
+    assert note(values).startswith("<0.01 % of the cells lie above 5")
+    assert re.search(r"\b90000\b", note(values))
+
+
+@needs_node
+def test_the_share_is_that_of_the_cells_that_it_names():
+    assert note([1.0] + [9.0] * 440).startswith(">99 % of the cells lie above")
+    assert note([9.0] * 3).startswith("100 % of the cells")
+    assert note([None] * 50 + [9.0] * 25 + [1.0] * 25).startswith("50 % of the finite cells lie above")
+    infinite = note([1.0, 1.0, 6.0, 7.0, 1.0], infinite=[1])
+    assert infinite.startswith("50 % of the finite cells")
+    assert re.search(r"\b7\b", infinite)
+    assert note([9.0, 9.0, 1.0, 1.0], missing=[0]).startswith("33 % of the cells lie above")
+    assert note([1.0, 2.0], infinite=[1]) == ""
+
+
+@needs_node
+def test_shares_have_the_same_words_in_pages_and_figures():
+    shares = [1 / 300_000, 9.9e-5, 1e-4, 0.00123, 0.0099, 0.0994, 0.0996, 0.5, 0.9949, 0.9951, 440 / 441, 1]
+    assert run_js("return given.map(percent);", shares) == [percent(share) for share in shares]
+
+
+# Lines of checkpoints, and values of the state --------------------------------------------------------------------
+
+
+def path_page(*more):
+    surface = Surface.of_values(Grid(np.arange(4.0)), ["train_loss"], request={"path": ["a", "b", "c", "d"]})
+    surface = surface.with_cells(range(4), np.array([[3.0], [2.0], [1.5], [1.25]]))
+    return content(page_of([Shown(surface, "run"), *more]))
+
+
+@needs_node
+def test_no_optimizers_race_along_numbers_of_checkpoints():
+    code = 'const m = new Model(given, ""); return [m.noRace, m.along, sentenceOn(m), remarksOn(m)];'
+    reason = "No race here: x counts checkpoints, and no optimizer moves along their numbers."
+    own = path_page()
+    assert own["surfaces"][0]["checkpoints"] is True
+    sentence = "The curves are the training loss; x is the number of the checkpoint."
+    assert run_js(code, own) == [reason, "number of the checkpoint", sentence, [reason]]
+    mixed = run_js(code, path_page(Shown(made(gy=None), "line")))
+    assert mixed[:2] == [reason, "coordinate, or number of the checkpoint"]
+    line = run_js(code, content(page_of([Shown(made(gy=None), "line")])))
+    assert line[:2] == ["", "coordinate along the direction"]
+
+
+@needs_node
+def test_the_page_keeps_each_word_that_a_story_may_have():
+    given = content(page_of([Shown(made(), "a")]))
+    assert set(WORDS["map"]) == set(given["maps"])
+    for name, words in WORDS.items():
+        code = f"return given.words.map((w) => new Model(given.content, `{name}=${{w}}`).state.{name});"
+        assert run_js(code, {"content": given, "words": words}) == list(words)
+        other = run_js(code, {"content": given, "words": ["zzz"]})
+        assert other != ["zzz"]
+
+
+@needs_node
+@pytest.mark.parametrize("number", ["5", "+5", "-.5", "5.", "1e-3", " 5 ", "1_000", "\u0663", "1e999", "nan", "", " "])
+def test_python_accepts_the_numbers_that_the_page_reads(number):
+    found = run_js("return Object.keys(fromFragment(given, { x: 0 }));", urlencode({"x": number}))
+    assert (found == ["x"]) == is_number(number)

@@ -36,8 +36,9 @@ def left_out_in_words(p: Panel, low: float, high: float, what: str = "left out")
     Returns:
         One line; "" where no cell lies beyond the range.
     """
+    which = "cells" if np.isfinite(p.values).all() else "finite cells"
     parts = [
-        f"{percent(share)} of the cells {side} {format_value(value)}"
+        f"{percent(share)} of the {which} {side} {format_value(value)}"
         for share, side, value in zip(share_outside(p, low, high), ("below", "above"), (low, high), strict=True)
         if share
     ]
@@ -45,7 +46,9 @@ def left_out_in_words(p: Panel, low: float, high: float, what: str = "left out")
 
 
 def percent(share: float) -> str:
-    """Format a share in percent, with two digits, as no less than 0.01 % and less than 100 % where it is less."""
-    value = max(100 * share, 0.01)
+    """Format a share above 0 in percent, with two digits; "<0.01 %" below that, and ">99 %" up to all."""
+    value = 100 * share
+    if value < 0.01:
+        return "<0.01 %"
     digits = f"{value:.0f}" if 10 <= value < 99.5 or share == 1 else f"{value:.2g}" if value < 10 else ">99"
     return f"{digits} %"

@@ -289,8 +289,8 @@ def overlaid_sheets(sheets: Sequence[Sheet], camera: Camera) -> list[Sheet]:
     )
     quarter = np.zeros((len(y) - 1, len(x) - 1), bool)
     quarter[near] = True
-    means = [float(np.nanmean(np.where(quarter, each.heights[1:, 1:], np.nan))) for each in common]
-    kept = int(np.nanargmin(means) if camera.elevation >= 0 else np.nanargmax(means))
+    sign = 1 if camera.elevation >= 0 else -1
+    kept = int(np.argmin([_mean_height(each.heights[1:, 1:][quarter], sign) for each in common]))
     found = []
     for k, each in enumerate(common):
         lines = [line for other in common[k + 1 :] for line in _crossing_lines(each, other, quarter)]
@@ -298,6 +298,12 @@ def overlaid_sheets(sheets: Sequence[Sheet], camera: Camera) -> list[Sheet]:
             lines += _cut_edges(each, quarter, i, j)
         found.append(replace(each, lines=lines, left_out=each.left_out | (quarter if k != kept else False)))
     return found
+
+
+def _mean_height(heights: np.ndarray, sign: int) -> float:
+    """The mean of finite heights times a sign; infinite where none is finite, since nothing is to be seen there."""
+    finite = heights[np.isfinite(heights)]
+    return sign * float(finite.mean()) if finite.size else np.inf
 
 
 def _union(axes: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.errors import BadInput, named, note
+from lossatlas.errors import BadInput, note
 from lossatlas.parameter_space.layout import PLAIN, Layout
 from lossatlas.parameter_space.normalization import coordinates, inner, normalize
 from lossatlas.parameter_space.points import Point
@@ -77,7 +77,7 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
         The projected direction, as long as `direction`.
 
     Raises:
-        BadInput: The directions are parallel.
+        BadInput: The directions are parallel, or one of them is zero.
     """
     length = inner(direction, direction) ** 0.5
     result = dict(direction)
@@ -86,7 +86,9 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
         result = {name: d - share * other[name] for name, d in result.items()}
     left = inner(result, result) ** 0.5
     if left <= 1e-4 * length:
-        raise BadInput(f"{named('orthogonalize')}: the y direction is parallel to the x direction")
+        raise BadInput(
+            "the y direction is parallel to the x direction, or zero: no direction at a right angle is left of it"
+        )
     return {name: d * (length / left) for name, d in result.items()}
 
 

@@ -134,7 +134,8 @@ def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, source
         source: Name of the direction for messages.
 
     Returns:
-        The direction, float32 or complex64.
+        The direction in the network's own precision, at least float32 or complex64; float64 arrays of a float64 network
+        keep their digits.
 
     Raises:
         BadInput: The arrays do not fit the network; the message names the first one.
@@ -147,8 +148,13 @@ def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, source
     for name, array in zip(names, arrays, strict=True):
         if array.shape != tuple(state[name].shape):
             raise BadInput(f"{source} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
+
+    def kind(name: str, array: np.ndarray) -> np.dtype:
+        is_double = real_dtype(covered[name].dtype) == torch.float64
+        return np.result_type(np.float64 if is_double else np.float32, np.complex64 if np.iscomplexobj(array) else 0)
+
     return {
-        name: torch.from_numpy(np.require(array, np.complex64 if np.iscomplexobj(array) else np.float32, ["C", "W"]))
+        name: torch.from_numpy(np.require(array, kind(name, array), ["C", "W"]))
         for name, array in zip(names, arrays, strict=True)
         if name in covered
     }

@@ -127,14 +127,17 @@ def project(rows: RowMatrix, directions: np.ndarray) -> tuple[np.ndarray, np.nda
         Coordinates (n, k), in units of the directions, and distances (n,) from the span.
 
     Raises:
-        ValueError: The directions are linearly dependent.
+        ValueError: The directions are linearly dependent, or not finite.
 
     Example:
         >>> project(np.array([[3.0, 4.0]]), np.array([[2.0, 0.0]]))
         (array([[1.5]]), array([4.]))
     """
     gram = inner(directions, directions)
-    if np.linalg.cond(gram) > 1e12:
+    if not np.isfinite(gram).all():
+        raise ValueError("a direction is not finite")
+    lengths = np.sqrt(np.diag(gram))
+    if not lengths.all() or np.linalg.cond(gram / np.outer(lengths, lengths)) > 1e12:
         raise ValueError("the directions are linearly dependent")
     right, norms = np.zeros((len(rows), len(directions))), np.zeros(len(rows))
     for k in range(len(rows)):

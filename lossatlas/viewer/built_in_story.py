@@ -12,7 +12,7 @@ from lossatlas.figures.colour_scale import format_value
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.topology import minima
-from lossatlas.viewer.content import Shown
+from lossatlas.viewer.content import Shown, is_path
 from lossatlas.viewer.story import Span, Step, Story, spans_of
 
 DEPTH = 1.0  # losses: minima with this persistence are counted
@@ -39,12 +39,13 @@ def built_in_story(shown: Sequence[Shown], field: str, scale: str) -> Story:
         ['What is this sheet?', 'Two numbers of 855,770', 'Roll a ball', 'What it does not show']
     """
     first = shown[0]
-    steps = [what_it_is(first, field, scale), coordinates(first, field)]
+    paths = [is_path(each.surface) for each in shown]
+    steps = [what_it_is(first, field, scale), (checkpoints if paths[0] else coordinates)(first, field)]
     if len(shown) > 1:
         steps.append(comparison(shown, field))
     if first.trajectory is not None:
         steps.append(training(first))
-    if is_loss(field):
+    if is_loss(field) and not any(paths):
         steps.append(ball(flat=first.surface.grid.y is None))
     steps.append(limits(shown))
     return Story(tuple(steps))
@@ -98,16 +99,25 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
         scale, " The scale is nearly logarithmic, so that deep basins and high walls both can be seen."
     )
-    network = (
-        "Every point of this {sheet} is **a whole network**: the same layers, with other weights. Its height is the {field}"
-        + (": how badly that network does its task. **Low is good.**" if is_loss(field) else " of that network.")
-    )
+    points = "Every point of this {sheet} is **a whole network**: the same layers, with other weights."
     computed = "It was computed at {cells} points; between them it is interpolated."
+    if is_path(surface):
+        points = (
+            "Every computed point of this line is **a whole network**: a checkpoint, with the weights that it holds."
+        )
+        computed = (
+            "It was computed at {cells} checkpoints; between them it is interpolated, and no network stands there."
+        )
+    height_is = (
+        " Its height is the {field}: how badly that network does its task. **Low is good.**"
+        if is_loss(field)
+        else " Its height is the {field} of that network."
+    )
     spread = " The values go from {low} to {high}." if values.size else ""
     return told(
         "What is this line?" if flat else "What is this sheet?",
         {},
-        network,
+        points + height_is,
         computed + spread + height,
         sheet="line" if flat else "sheet",
         field=name_of(field),
@@ -121,13 +131,9 @@ def coordinates(shown: Shown, field: str) -> Step:
     surface, flat = shown.surface, shown.surface.grid.y is None
     number, count = ("One number", "one number") if flat else ("Two numbers", "two numbers")
     middle = centre(surface, field)
-    have = (
-        "The network has **{many}** weights, and each may change."
-        if many(surface)
-        else "A network has very many weights, and each may change."
-    )
+    have = "The network has **{many}** weights." if many(surface) else "A network has very many weights."
     moved = (
-        f" The {'line' if flat else 'sheet'} knows {count} of them: how far the weights together are moved along "
+        f" The {'line' if flat else 'sheet'} knows {count}: how far weights are moved together along "
         f"{'one direction' if flat else 'each of two directions'}."
     )
     if "scheme" in surface.request:
@@ -141,6 +147,24 @@ def coordinates(shown: Shown, field: str) -> Step:
         many=many(surface),
         field=name_of(field),
         middle="" if middle is None else format_value(middle),
+    )
+
+
+def checkpoints(shown: Shown, field: str) -> Step:
+    """What x is on a line of checkpoints."""
+    surface = shown.surface
+    values = surface.fields.get(field, np.empty(0))
+    known = values.size > 1 and surface.known[[0, -1]].all() and np.isfinite(values[[0, -1]]).all()
+    ends = " The first one has the {field} **{first}**, the last one **{last}**." if known else ""
+    return told(
+        "Checkpoints in their order",
+        {},
+        "x is the number of a checkpoint: 0 is the first one, {most} the last one." + ends,
+        "No optimizers race here: x counts checkpoints, and no optimizer moves along their numbers.",
+        most=f"{surface.grid.x[-1]:.0f}",
+        field=name_of(field),
+        first=format_value(values[0]) if known else "",
+        last=format_value(values[-1]) if known else "",
     )
 
 
@@ -181,6 +205,8 @@ def comparison(shown: Sequence[Shown], field: str) -> Step:
         if same
         else "**{other}** is beside it, at the same coordinates."
     )
+    if is_path(first) != is_path(second):
+        recipe = "**{other}** is beside it; of the two lines one counts checkpoints, the other has a coordinate."
     return told(
         titles[plain] if same else "Beside another one",
         {"azimuth": "-60", "elevation": "24"},
@@ -244,6 +270,8 @@ def ball(*, flat: bool) -> Step:
 
 
 def limits(shown: Sequence[Shown]) -> Step:
+    if is_path(shown[0].surface):
+        return limits_of_checkpoints()
     flat = shown[0].surface.grid.y is None
     sheet, numbers = ("line", "one number changes") if flat else ("sheet", "two numbers change")
     moves = f"A training changes {many(shown[0].surface) or 'all'} weights; here {numbers}."
@@ -254,4 +282,14 @@ def limits(shown: Sequence[Shown]) -> Step:
         "stops here may not stop a training.",
         f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not used.",
         "Height, colours, optimizers, cuts: all of it can be changed.",
+    )
+
+
+def limits_of_checkpoints() -> Step:
+    return told(
+        "What it does not show",
+        {},
+        "From one checkpoint to the next the weights may move far or hardly at all: x counts both as one.",
+        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were not used.",
+        "Height, colours, scale: all of it can be changed.",
     )

@@ -193,6 +193,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
     rows, columns = (np.zeros(1, int), parts[0]) if y is None else parts
     return {
         "label": _shortened(shown.label),
+        "checkpoints": is_path(surface),
         "axes": axis_names(shown.directions, shown.trajectory),
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
@@ -209,6 +210,11 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
         "trajectory": _path_content(shown.trajectory),
         "flatness": dict(shown.flatness or {}),
     }
+
+
+def is_path(surface: Surface) -> bool:
+    """Return whether the points of a line are checkpoints, and x is their number."""
+    return "path" in surface.request
 
 
 def _field_content(

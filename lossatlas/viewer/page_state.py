@@ -1,14 +1,23 @@
 """The state of a page, as its address holds it: names, kinds of values, and how a fragment is read."""
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from math import isfinite
 from urllib.parse import parse_qsl
 
 from lossatlas.errors import BadInput
+from lossatlas.viewer.content import MAPS, OVERLAY_MAPS
 
 TEXT, NUMBER, FLAG, TEXTS, NUMBERS = "a text", "a number", "true or false", "names joined by ~", "numbers joined by ~"
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "sam")
+WORDS = {  # the values of names whose text is one of a few words, as `repair` in static/model.js accepts them
+    "scale": ("linear", "log", "soft"),
+    "map": (*MAPS, *OVERLAY_MAPS),
+    "objective": ("loss", "log"),
+    "theme": ("auto", "light", "dark"),
+}
+DECIMAL = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 STATE = {  # as `usualState` in static/model.js
     **dict.fromkeys(("height", "scale", "colour", "map", "objective", "theme"), TEXT),
     **dict.fromkeys(("azimuth", "elevation", "distance", "panx", "pany", "vmax", "x", "y"), NUMBER),
@@ -62,6 +71,8 @@ def check_value(name: str, value: str, fields: Collection[str]) -> None:
         raise BadInput(f"{name}={value}: this is not {kind}")
     if kind == FLAG and value not in ("true", "false"):
         raise BadInput(f"{name}={value}: this is not {kind}")
+    if name in WORDS and value not in WORDS[name]:
+        raise BadInput(f"{name}={value}: this is not one of {', '.join(WORDS[name])}")
     if name in ("height", "colour") and value and value not in fields:
         raise BadInput(f"{name}={value}: the fields of the page are {', '.join(fields)}")
     if name == "on" and (wrong := [part for part in parts if part not in OPTIMIZERS]):
@@ -69,8 +80,8 @@ def check_value(name: str, value: str, fields: Collection[str]) -> None:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a finite number."""
-    try:
-        return isfinite(float(text))
-    except ValueError:
-        return False
+    """Return whether both Python and the page's script read a text as a finite number.
+
+    Python's `float` alone also reads 1_000 and digits of other scripts; JavaScript's `Number` alone also reads 0x10.
+    """
+    return DECIMAL.fullmatch(text) is not None and isfinite(float(text))

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 from lossatlas.errors import BadInput
 from lossatlas.viewer.page_state import read_fragment
 
-HEADING = re.compile(r"#{1,6}(?:\s+(.*?))?[\s#]*$")
+HEADING = re.compile(r"#{1,6}(?:\s+(.*?)\s*(?:(?<=\s)#+)?)?\s*$")  # with or without signs at its end
 INLINE = re.compile(r"`([^`]+)`|\*\*(\S(?:.*?\S)?)\*\*|\*(\S(?:.*?\S)?)\*|\[([^\]]+)\]\(([^)\s]*)\)")
 OTHER = re.compile(
     r"(?:[-*+>|]|\d+[.)])\s|!\[|-{3,}\s*$|\t| {4}"
@@ -108,7 +108,7 @@ def steps_of(lines: Sequence[str], path: str | Path) -> list[list[Line]]:
     steps: list[list[Line]] = []
     within = False  # a block
     for number, line in enumerate(lines, 1):
-        if line.startswith(FENCE):
+        if is_fence(line, within=within):
             within = not within
         if not within and HEADING.match(line):
             steps.append([])
@@ -121,6 +121,11 @@ def steps_of(lines: Sequence[str], path: str | Path) -> list[list[Line]]:
     if not steps:
         raise BadInput(f"{path}: there is no step: each begins with a heading, '# Title'")
     return steps
+
+
+def is_fence(line: str, *, within: bool) -> bool:
+    """Return whether a line, which may be indented, begins a block, or ends the one that it is within."""
+    return line.strip() == FENCE if within else line.lstrip().startswith(FENCE)
 
 
 def step_of(lines: Sequence[Line], path: str | Path, fields: Collection[str], surfaces: int) -> Step:
@@ -150,11 +155,12 @@ def without_block(lines: Sequence[Line], path: str | Path) -> tuple[list[Line], 
     block: list[Line] | None = None
     begun = 0  # the number of the line at which an open block begins
     for number, line in lines:
-        if begun and line.strip() == FENCE:
+        fence = is_fence(line, within=begun > 0)
+        if begun and fence:
             begun = 0
         elif begun and block is not None:
             block.append((number, line))
-        elif line.startswith(FENCE):
+        elif fence:
             if line.strip() != f"{FENCE}state":
                 raise BadInput(f"{path}:{number}: the only block of a story is {FENCE}state")
             if block is not None:
@@ -176,7 +182,7 @@ def located(path: str | Path, number: int, line: str, fields: Collection[str], s
     play, which = found.get("play", "true"), found.get("surface", "1")
     if play not in ("true", "false"):
         raise BadInput(f"{path}:{number}: play={play}: this is not true or false")
-    if not (which.isdecimal() and 1 <= int(which) <= surfaces):
+    if not (which.isascii() and which.isdecimal() and 1 <= int(which) <= surfaces):
         raise BadInput(f"{path}:{number}: surface={which}: the surfaces of the page are counted from 1 to {surfaces}")
     return found
 

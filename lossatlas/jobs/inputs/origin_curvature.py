@@ -87,6 +87,11 @@ class OriginCurvature:
             check_deterministic(self.operator)
         return self.operator
 
+    @property
+    def selected(self) -> list[str]:
+        """The names of the selected parameters."""
+        return [name for name in self.hessian.names if name in self.selection]
+
     def gradient(self) -> "Point":
         """Return the gradient of the mean loss by parameter name, zero for unselected parameters.
 
@@ -116,7 +121,7 @@ class OriginCurvature:
         """
         if len(self.vectors) < number:
             self.vectors = self.eigenvectors(number)
-        return self.point(self.vectors[number - 1], self.selection.of(self.hessian.names))
+        return self.point(self.vectors[number - 1], self.selected)
 
     def eigenvectors(self, count: int) -> "list[Tensor]":
         """Return the first eigenvectors as flat tensors, see `eigenvector`."""
@@ -128,8 +133,7 @@ class OriginCurvature:
             if self.shown:
                 line.show(f"eigenvector {count}: {products} products, residual {residual:.2g}")
 
-        names = self.selection.of(self.hessian.names)
-        operator = self.hessian.block(names) if self.selection else self.hessian
+        operator = self.hessian.block(self.selected) if self.selection else self.hessian
         pairs = lanczos(operator, top=count, tolerance=RESOLVED, max_products=MAX_PRODUCTS, progress=progress)
         if len(pairs.values) < count:
             raise BadInput(

@@ -46,7 +46,7 @@ from lossatlas.landscape import Surface
 from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.agreement import on_all, on_first, rank_of
 from lossatlas.mpi.rank_resources import device_of
-from lossatlas.parameter_space import as_arrays
+from lossatlas.parameter_space import Selection, as_arrays
 
 if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
@@ -237,13 +237,13 @@ class TrajectoryJob:
         train = as_dataset(arguments.samples.data, limit=arguments.limit)
         fields = {"loss": loss} if isinstance(loss, str) else {"loss_function": loss_name(loss)}
 
-        def make() -> OriginCurvature:
+        def make(selection: Selection) -> OriginCurvature:
             return OriginCurvature(
                 self.end,
                 train,
                 as_loss(loss),
                 loss_name=loss_name(loss),
-                selection=arguments.choice.selection,
+                selection=selection,
                 device=device_of(arguments.device, net=self.net),
             )
 

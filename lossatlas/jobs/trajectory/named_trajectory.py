@@ -149,7 +149,7 @@ def end_curvature(task: TrajectoryConfig) -> EndCurvature:
     loss = task.loss.function if isinstance(task.loss, UserFunction) else task.loss
     record = EndCurvature.record_of(loaded.net, loaded.first, loss, function_record("loss", task.loss))
     return EndCurvature(
-        record=record, make=lambda: OriginCurvature.of(loaded, task.plane.selection, device_of(task.run.cuda))
+        record=record, make=lambda selection: OriginCurvature.of(loaded, selection, device_of(task.run.cuda))
     )
 
 

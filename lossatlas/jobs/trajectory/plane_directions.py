@@ -1,5 +1,6 @@
 """The directions of a trajectory's plane: principal components, or drift and top eigenvector; stored ones where they fit."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +20,20 @@ from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import principal_plane, unflattened
 from lossatlas.jobs.trajectory.run_projection import RunDifferences
 from lossatlas.models.checkpoint import digest
-from lossatlas.parameter_space import Layout, Point, as_arrays, lengths, orthogonal, scale_to
+from lossatlas.parameter_space import Layout, Point, Selection, as_arrays, lengths, orthogonal, scale_to
 
 # Fields by which a plane of a command and one of a Python function are compared: names of networks and files differ.
-DECISIVE = ("checkpoint", "dir_type", "ignore", "selection", "drift", "samples", "model_settings", "loss_settings")
+DECISIVE = (
+    "checkpoint",
+    "dir_type",
+    "ignore",
+    "selection",
+    "drift",
+    "samples",
+    "model_settings",
+    "loss_settings",
+    "hessian_of",
+)
 ADDED = {"selection", "samples", "model_settings", "loss_settings"}  # fields that files of earlier versions lack
 
 
@@ -32,11 +43,11 @@ class EndCurvature:
 
     Attributes:
         record: Fields that identify it.
-        make: Returns it; called where the eigenvector is computed.
+        make: Returns it with respect to the selected parameters; called where the eigenvector is computed.
     """
 
     record: Mapping[str, str]
-    make: Callable[[], OriginCurvature]
+    make: Callable[[Selection], OriginCurvature]
 
     @staticmethod
     def record_of(net: Any, data: AnyData, loss: Any, loss_record: Mapping[str, Any]) -> dict[str, str]:
@@ -125,7 +136,17 @@ class PlaneSource:
         """The fields that identify the river plane beside those of every plane."""
         assert self.curvature is not None
         drift = digest(state_of(self.found.runs[0].checkpoints[0]))
-        return {"drift": f"from {drift}", "selection": str(self.found.choice.selection), **self.curvature.record}
+        fields = {"drift": f"from {drift}", "selection": str(self.found.choice.selection), **self.curvature.record}
+        if self.found.choice.ignore:  # earlier versions took the eigenvector of all parameters
+            fields["hessian_of"] = "the parameters that move"
+        return fields
+
+    @property
+    def moving(self) -> Selection:
+        """The tensors that the plane moves: those selected, without the ignored ones."""
+        if not self.found.choice.ignore:
+            return self.found.choice.selection
+        return Selection([f"^{re.escape(name)}$" for name, is_kept in self.found.rows.kept.items() if is_kept])
 
     def principal(self) -> Directions:
         """Compute the two principal components of the checkpoints, as Li et al. (arXiv 1712.09913, section 7) take them."""
@@ -155,7 +176,7 @@ class PlaneSource:
         difference = found.rows[0]
         if not difference.any():
             raise BadInput(f"{run.source(0)} and {run.source(-1)} are the same network: there is no drift")
-        steepest = self.curvature.make().eigenvector(1)
+        steepest = self.curvature.make(self.moving).eigenvector(1)
         steepest = {
             name: steepest[name].to(w) if name in steepest else w.new_zeros(w.shape) for name, w in origin.items()
         }

@@ -59,7 +59,7 @@ export class CurveView {
     const drawn = names.map((name) => model.title(name));
     return drawChart(this.canvas, theme, this.curves(names), {
       log: model.state.scale !== "linear" && names.every((name) => name.endsWith("_loss") || name === model.state.height),
-      xLabel: last ? "coordinate along the direction" : "",
+      xLabel: last ? model.along : "",
       yLabel: drawn.length > 1 ? title : drawn[0],
       range: model.rangeOf(names),
       guides: model.hover ? [[model.hover[0], theme.accent]] : [],

@@ -218,8 +218,17 @@ export class Model {
     return this.topOf(this.field()) < this.field().range[1];
   }
 
+  /** What x is along curves: a coordinate, or the number of a checkpoint. */
+  get along() {
+    const counted = this.surfaces.filter((s) => s.checkpoints).length;
+    if (!counted) return "coordinate along the direction";
+    return counted === this.surfaces.length ? "number of the checkpoint" : "coordinate, or number of the checkpoint";
+  }
+
   /** Why no optimizer descends the present height; "" if they do. */
   get noRace() {
+    if (this.surfaces.some((s) => s.checkpoints))
+      return "No race here: x counts checkpoints, and no optimizer moves along their numbers.";
     return this.field().race ? "" : `No race here: optimizers descend a loss, and this is the ${this.title(this.state.height)}.`;
   }
 

@@ -2,6 +2,14 @@
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
+/** A share above 0 in percent, with two digits; "<0.01 %" below that, and ">99 %" up to all. */
+export function percent(share) {
+  const value = 100 * share;
+  if (value < 0.01) return "<0.01 %";
+  if (share < 1 && value >= 99.5) return ">99 %";
+  return `${value < 10 ? Number(value.toPrecision(2)) : value.toFixed(0)} %`;
+}
+
 /** A value in a few digits. */
 export function text(value, digits = 4) {
   if (value === Infinity) return "∞";

@@ -13,6 +13,7 @@ const BALLS = "the balls are optimizers descending this slice, not training the 
 export function sentenceOn(model) {
   const title = model.title(model.state.height);
   const balls = model.noRace ? "" : `; ${BALLS}`;
+  if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}; x is the ${model.along}.`;
   if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
   return `Height is the ${title} of a network when its parameters move in two directions${balls}.`;
 }

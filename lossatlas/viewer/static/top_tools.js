@@ -2,7 +2,7 @@
 
 import { numberIn, showNumber } from "./controls.js";
 import { element } from "./elements.js";
-import { text } from "./numbers.js";
+import { percent, text } from "./numbers.js";
 
 /** A row that chooses the value at which heights and colours end. */
 export function topTools({ controls, model, onNewView }) {
@@ -36,14 +36,26 @@ export function topTools({ controls, model, onNewView }) {
 
 const shortened = (value) => Number(value.toPrecision(3));
 
-/** The share of the cells of a surface that lie above the scale, in words; "" if none does. */
+/** The share of the finite cells of a surface that lie above the scale, in words; "" if none does. */
 export function clippedNote(surface, model) {
   if (!model.clipped) return "";
   const { high } = model.scale();
-  const values = surface.fields[model.state.height].values.filter((v, k) => surface.done[k] && Number.isFinite(v));
-  const above = values.filter((v) => v > high).length;
+  const { finite, above, all, largest } = countAbove(high, surface.fields[model.state.height].values, surface.done);
   if (!above) return "";
-  const share = (100 * above) / values.length;
-  const percent = share < 1 ? share.toPrecision(1) : share.toFixed(0);
-  return `${percent} % of the cells lie above ${text(high, 3)}, the top of the scale: hatched grey (the largest is ${text(Math.max(...values))}).`;
+  const cells = finite < all ? "finite cells" : "cells";
+  return `${percent(above / finite)} of the ${cells} lie above ${text(high, 3)}, the top of the scale: hatched grey (the largest is ${text(largest)}).`;
+}
+
+/** How many values of cells that are done are finite, and lie above a value; how many are done, and the largest finite one. */
+function countAbove(high, values, done) {
+  const found = { finite: 0, above: 0, all: 0, largest: -Infinity };
+  values.forEach((value, k) => {
+    if (!done[k]) return;
+    found.all++;
+    if (!Number.isFinite(value)) return;
+    found.finite++;
+    if (value > high) found.above++;
+    found.largest = Math.max(found.largest, value);
+  });
+  return found;
 }
