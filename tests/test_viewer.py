@@ -711,7 +711,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path, capsys):
     for argv, words in (
         ([], "name a surface file"),
         (["plane.h5", "curve.h5"], "cannot be shown on one page"),
-        (["plane.h5", "--labels", "a", "b"], "2 names for 1 files"),
+        (["plane.h5", "--labels", "a", "b"], "2 names for 1 file"),
         (["curve.h5", "--proj_file", "x.h5"], "needs a plane"),
         (["row.h5"], "at least 2 points"),
         (["plane.h5", "-o", "plane.h5"], "is one of the files that are read"),
