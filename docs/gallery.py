@@ -147,7 +147,7 @@ ENTRIES = [
         "Two surfaces, rendered",
         "ResNet-56 without and with shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale: the height is "
         "ln(loss + 0.1), the colours are 40 % height and 60 % rank among the cells of both. Needs pyvista "
-        "(`pip install pyvista`); with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1), that of the "
+        '(`pip install ".[render]"`); with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1), that of the '
         "original release's `h52vtp.py --log --zmax 10`. The directions are drawn anew: hills and valleys are not at the places of "
         "the paper's Figure 1.",
         f"plot_2D.py {COVER} --dpi 250",

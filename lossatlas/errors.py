@@ -11,8 +11,9 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -135,6 +136,29 @@ def named(field: str, value: object = None) -> str:
         return f"--{field}={word}" if field in ("x", "y") or word.startswith("-") else f"--{field} {word}"
     keyword = KEYWORDS.get(field, field)
     return keyword if value is None else f"{keyword}={value!r}"
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return a question that names the known word nearest to an unknown one.
+
+    Args:
+        word: The word that is not known.
+        known: The words that are.
+
+    Returns:
+        Text to append to a message; "" where none is near.
+
+    Example:
+        >>> did_you_mean("drk", ("paper", "dark"))
+        ' (did you mean dark?)'
+    """
+    near = get_close_matches(str(word), list(known), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Write a number with its noun, as in "1 page" and "2 pages"."""
+    return f"{number} {one if number == 1 else several}"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from lossatlas.choices import LOSS_NAMES
+from lossatlas.errors import did_you_mean
 from lossatlas.landscape.grid import shown
 from lossatlas.user_code import is_user_function
 
@@ -93,7 +94,8 @@ class Option:
             raise ValueError("give a list of values" if self.many else "give one number or text")
         value = self.kind(given)
         if self.choices and value not in self.choices:
-            raise ValueError(f"choose from {', '.join(map(repr, self.choices))}")
+            meant = did_you_mean(value, map(str, self.choices)).strip()
+            raise ValueError(f"choose from {', '.join(map(repr, self.choices))}" + (f" {meant}" if meant else ""))
         return value
 
 

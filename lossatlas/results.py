@@ -512,6 +512,7 @@ class Trajectory:
         drops: Epochs at which the learning rate dropped, where they are known.
         axes: Names of the axes; empty where they are not known.
         others: Further runs in the same plane, with the same surface.
+        counted: What `epochs` are numbers of, "epoch" or "step".
 
     Example:
         >>> import torch, lossatlas
@@ -532,6 +533,7 @@ class Trajectory:
     drops: tuple[float, ...] = ()
     axes: tuple[str, ...] = ()
     others: "tuple[Trajectory, ...]" = ()
+    counted: str = "epoch"
 
     @property
     def projection(self) -> Projection:
@@ -552,6 +554,7 @@ class Trajectory:
             axes=self.axes,
             losses_of=losses_of,
             plane=plane,
+            counted=self.counted,
         )
 
     def __repr__(self) -> str:

@@ -132,6 +132,8 @@ class Recorder:
             raise BadUsage(f"a recorder takes the network, a torch.nn.Module, not {type(net).__name__}")
         if not isinstance(folder, str | Path):
             raise BadUsage(f"{named('folder', folder)}: give the path of a folder")
+        if Path(folder).is_file():
+            raise BadUsage(f"{named('folder', str(folder))} is a file: give the path of a folder")
         self.every = as_whole("every", every, 1)
         self.keep = None if keep is None else as_whole("keep", keep, FEWEST)
         check_movable(net)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.inputs.api_arguments import check_values, check_words, tolerance_of
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
@@ -135,7 +135,7 @@ def trajectory(
     def checked() -> TrajectoryArguments:
         check_words(dir_type=dir_type, ignore=ignore, precision=precision)
         if plane not in FEWEST:
-            raise BadUsage(f"{named('plane', plane)}: choose from {', '.join(FEWEST)}")
+            raise BadUsage(f"{named('plane', plane)}{did_you_mean(plane, FEWEST)}: choose from {', '.join(FEWEST)}")
         check_values(config.BatchOptions, batch_size=batch_size)
         own = LossQuantity(precision=precision, batch_size=batch_size)
         made = TrajectoryArguments(
@@ -212,6 +212,7 @@ def trajectory_of(
             name=path.run,
             drops=tuple(map(float, path.drops)),
             axes=path.axes,
+            counted=path.counted,
         )
         made.append(each)
         start = end

@@ -12,7 +12,9 @@ from test_plots import bowl, surface_of
 
 from lossatlas import figures
 from lossatlas.commands import animate_surface, plot_2D
-from lossatlas.figures import rendered_plots
+from lossatlas.figures import choose_colour_scale, rendered_plots
+from lossatlas.figures.panels import surface_panel
+from lossatlas.figures.surface_plots import Camera
 from lossatlas.io import Projection, write_projection, write_surface
 
 T = np.linspace(0, 1, 5)
@@ -122,7 +124,6 @@ def test_without_ffmpeg_a_line_says_what_to_do(files, monkeypatch, capsys):
         ["--out", "film.avi"],
         ["--kind", "refine", "--render"],
         ["--kind", "refine", "--swing", "30"],
-        ["--cmap", "virids"],
         ["--labels", "a", "b"],
         ["--surf_name", "nothing"],
     ],
@@ -165,7 +166,7 @@ def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, c
         rendered_plots.rendering_problem.cache_clear()
     said = capsys.readouterr().err
     assert "signal 11" in said
-    assert "pip install pyvista" in said
+    assert 'pip install ".[render]"' in said
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -193,3 +194,25 @@ def test_infinite_cells_are_holes_in_a_rendering_and_no_plateau():
     used = found.points[np.unique(found.regular_faces)]
     assert used[:, 0].max() < 0.65
     assert used[:, 0].min() == -1
+
+
+@renders
+def test_a_rendered_path_has_checkpoints_and_a_star_and_is_faint_where_a_ridge_hides_it():
+    ridge = surface_panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "a")
+    scale = choose_colour_scale([ridge.values], log=False)
+    x = np.linspace(0.6, -0.6, 7)
+    stars = []
+    for places in (x, -x):  # seen from x = inf, the path ends behind the ridge, and before it
+        path = Projection(places, np.zeros(7), loss=np.linspace(6, 1, 7))
+        with figures.style() as plt:
+            axis = rendered_plots.rendered_figure(plt, [ridge], scale, "train_loss", Camera(12, 0), paths=[path]).axes[
+                0
+            ]
+        faint, star = axis.lines
+        assert faint.get_alpha() < 0.5
+        assert faint.get_xydata()[-1] == pytest.approx(star.get_xydata()[0])
+        stars.append(star.get_alpha())
+        height, width = axis.images[0].get_array().shape[:2]
+        assert ((star.get_xydata() > 0) & (star.get_xydata() < [width, height])).all()
+    assert stars[0] < 1
+    assert stars[1] is None

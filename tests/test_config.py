@@ -36,6 +36,7 @@ TEXTS = {
     option_fields.number_of_ranks: "2",
     animate_surface.rate_of_frames: "5",
 }
+OWN_TEXTS = {"cmap": "magma", "vmax": "2.5", "vlevel": "0.5"}  # of options whose values are checked together
 ONE_OF = {"plot_1D": {"prefix"}}  # options that exclude others
 
 
@@ -60,7 +61,7 @@ def complete(module):
         if each.name in ONE_OF.get(module, ()):
             continue
         text = TEXTS.get(each.kind, HARD[number % len(HARD)] or "text")
-        text = "70" if each.name.startswith("max_") else text
+        text = "70" if each.name.startswith("max_") else OWN_TEXTS.get(each.name, text)
         text = str(each.choices[0 if each.default != each.choices[0] else -1]) if each.choices else text
         if each.positional:
             last.append(text)

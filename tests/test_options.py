@@ -185,3 +185,27 @@ def test_a_precision_in_which_no_hessian_is_computed_is_refused(capsys, precisio
         plot_hessian_eigen.main(["--model", "mlp", "--precision", precision])
     assert end.value.code == 2
     assert "choose from" in capsys.readouterr().err
+
+
+FIGURES = [
+    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib: did you mean magma"),
+    (["--look", "drk"], "(did you mean dark?)"),
+    (["--vmin", "3", "--vmax", "1"], "--vmin 3 is not below --vmax 1: the range is empty"),
+    (["--vlevel=-1"], "--vlevel -1: give a distance above 0"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), FIGURES, ids=[each[0][0] for each in FIGURES])
+def test_options_of_figures_are_checked_before_anything_is_computed(capsys, words, message):
+    """The network is not there, and would be missed next."""
+    line = ["--model", "none.py:make", "--x=-1:1:3", "--y=-1:1:3", *words]
+    with pytest.raises(SystemExit) as ended:
+        plot_surface.main(line)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_trajectory_to_draw_is_read_before_anything_is_computed(capsys):
+    line = ["--model", "none.py:make", "--x=-1:1:3", "--y=-1:1:3", "--plot", "--proj_file", "none.h5"]
+    assert plot_surface.main(line) == 3
+    assert "no file none.h5" in capsys.readouterr().err

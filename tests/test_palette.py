@@ -12,9 +12,20 @@ from lossatlas.config import COLOURS, LOOKS
 from lossatlas.errors import BadUsage
 from lossatlas.figures import choose_colour_scale, style
 from lossatlas.figures.colour_scale import is_crowded
+from lossatlas.figures.contour_plots import draw_filled_contours, flat_figure
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
 from lossatlas.figures.palette import LOOKS as BY_NAME
-from lossatlas.figures.palette import colours_from, current_look, field_colour_map, line_colour_map, look_set
+from lossatlas.figures.palette import (
+    colours_from,
+    contrast_of,
+    current_look,
+    field_colour_map,
+    line_colour_map,
+    look_set,
+)
+from lossatlas.figures.panels import surface_panel
+from lossatlas.figures.surface_plots import solid_figure
+from lossatlas.io import read_projection, read_surface
 
 SURFACES = "docs/surfaces"
 # Colours as readers without one kind of cone see them: matrices of Machado et al. 2009, severity 1, for linear RGB.
@@ -211,19 +222,22 @@ def test_python_functions_take_a_look():
     assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(BY_NAME["dark"].ground))
     with pytest.raises(BadUsage, match="choose from paper"):
         surface.plot(look="neon")
+    with pytest.raises(BadUsage, match="did you mean dark"):
+        surface.plot(look="drk")
     with pytest.raises(BadUsage, match="choose from value, blended"):
         surface.plot(kind="heat", colours="both")
     assert OffscreenFigures().figure().get_facecolor() == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_contour_lines_stand_out_from_the_ground_and_a_named_map_stays_whole(look):
+def test_contour_lines_stand_out_from_the_ground(look):
     with look_set(look) as own:
         lines = matplotlib.colormaps.get_cmap(line_colour_map(field_colour_map()))
         assert min(contrast(colour, own.ground) for colour in lines(np.linspace(0, 1, 64))[:, :3]) > 1.6
-        assert line_colour_map("plasma") == "plasma"
     with style(look=look, cmap="plasma"):
-        assert line_colour_map(field_colour_map()) == "plasma"
+        assert field_colour_map() == "plasma"
+        lines = line_colour_map("plasma")(np.linspace(0, 1, 64))[:, :3]
+        assert min(contrast(colour, own.ground) for colour in lines) > 1.6
 
 
 def test_examples_take_their_colours_from_the_library():
@@ -239,3 +253,42 @@ def test_examples_take_their_colours_from_the_library():
         text = file.read_text()
         assert "figures.style(" in text, file
         assert not re.search(r"\"#[0-9a-f]{6}\"|tab:|\"(red|green|blue)\"", text), file
+
+
+@pytest.mark.parametrize(
+    ("look", "name"), [("dark", "rocket"), ("dark", "berlin"), ("paper", "Greys"), ("paper", "coolwarm")]
+)
+def test_contour_lines_of_every_map_stand_out_and_filled_colours_stay_whole(look, name):
+    import seaborn  # noqa: F401, it registers its colour maps
+    from matplotlib import colormaps
+
+    with style(look=look, cmap=name):
+        assert field_colour_map() == name
+        ground = luminance(to_rgb(current_look().ground))
+        colours = line_colour_map(name)(np.linspace(0, 1, 100))[:, :3]
+        assert min(contrast_of(luminance(each), ground) for each in colours.tolist()) >= 1.69
+        whole = colormaps[name](np.linspace(0, 1, 100))[:, :3]
+        if name in ("rocket", "Greys"):
+            assert min(contrast_of(luminance(each), ground) for each in whole.tolist()) < 1.2, "it has a part to trim"
+
+
+@pytest.mark.parametrize("look", ["paper", "dark"])
+def test_paths_have_a_halo_of_the_ground(look):
+    """So that a line shows on a colour like its own."""
+    surface = read_surface(f"{SURFACES}/path.h5")
+    path = read_projection(f"{SURFACES}/path_projection.h5")
+    p = surface_panel(surface, "train_loss", "a")
+    scale = choose_colour_scale([p.values])
+    with style(look=look) as plt:
+        drawn = [
+            flat_figure(plt, [p], scale, "train_loss", draw_filled_contours, [path]),
+            solid_figure(plt, [p], scale, "train_loss", paths=[path]),
+        ]
+        for fig in drawn:
+            axis = fig.axes[0]
+            ground = to_rgb(current_look().ground)
+            marked = [each for each in [*axis.lines, *axis.collections] if each.get_path_effects()]
+            assert {type(each).__name__ for each in marked} >= {"Line2D" if axis.name != "3d" else "Line3D"}
+            assert len(marked) >= 3, "line, dots and star"
+            for each in marked:
+                assert to_rgb(each.get_path_effects()[0]._gc["foreground"]) == ground

@@ -43,7 +43,7 @@ def test_each_keyword_has_its_effect():
     assert ax.get_title() == "A title"
     assert fig.get_size_inches().tolist() == [3, 2]
     shown = ax.collections[0]
-    assert shown.get_cmap().name == "magma"
+    assert shown.get_cmap().name.startswith("magma_")
     assert shown.levels.tolist() == [0.5, 1, 2, 3.5]
     assert len(figures.filled(plane).axes) == 2  # with its colour bar
     few, many = (figures.contour(plane, levels=n).axes[0].collections[0].levels for n in (3, 20))
@@ -171,12 +171,12 @@ def test_what_the_user_changed_in_matplotlib_wins():
     assert own.axes[0].title.get_family() == ["serif"]
     assert own.axes[0].xaxis.label.get_size() == 17
     assert own.axes[0].title.get_size() == 17 * 1.2  # matplotlib's "large"
-    assert own.axes[0].collections[0].get_cmap().name == "plasma"
+    assert own.axes[0].collections[0].get_cmap().name.startswith("plasma_")  # its visible part
     assert usual.axes[0].title.get_family() == ["sans-serif"]
     assert usual.axes[0].collections[0].get_cmap().name.startswith("viridis_")
     sizes = [fig.axes[0].texts[0].get_size() for fig in (usual, own)]
     assert sizes == pytest.approx([7, 7 * 17 / 10.56])
-    assert figures.contour(plane, cmap="magma").axes[0].collections[0].get_cmap().name == "magma"
+    assert figures.contour(plane, cmap="magma").axes[0].collections[0].get_cmap().name.startswith("magma_")
     plt.rcParams["figure.figsize"] = (3, 3)
     assert figures.contour(plane).get_size_inches().tolist() == [3, 3]
     plt.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=["#123456"])

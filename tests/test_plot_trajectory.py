@@ -293,7 +293,10 @@ def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
     under = surface_under_path(surface, "train_loss", path, choose_colour_scale([surface.fields["train_loss"]]))
     factors = np.exp(np.abs(np.log(under / path.loss)))
     np.testing.assert_allclose(loss_ratio(path, under), under / path.loss)
-    assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
+    median, most = (
+        f"a factor of {k:.3g}" if k >= 1.1 else f"{100 * (k - 1):.2g} %" for k in (np.median(factors), factors.max())
+    )
+    assert f"differ by {median} (median), {most} at most" in said
     assert "a page: lossatlas view " in said
 
 

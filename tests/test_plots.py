@@ -390,7 +390,11 @@ def test_another_field_and_a_trajectory(tmp_path):
 )
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    assert plot_2D.main(["-f", str(tmp_path / "s.h5"), *args]) == code
+    try:
+        ended = plot_2D.main(["-f", str(tmp_path / "s.h5"), *args])
+    except SystemExit as error_of_options:  # found before the file is read
+        ended = error_of_options.code
+    assert ended == code
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -669,6 +673,17 @@ def test_the_surface_under_a_path_is_the_one_that_is_drawn():
     np.testing.assert_allclose(under[:2], [rough[0], (rough[0] + rough[1]) / 2], rtol=1e-6)
     assert np.isnan(under[2])
     assert "known of 2 of 3" in describe_loss_ratio(path, under)
+
+
+def test_a_small_difference_of_losses_is_given_in_percent():
+    from lossatlas.figures.trajectory_plots import describe_loss_ratio
+
+    path = Projection(np.zeros(3), np.zeros(3), np.array([0.0, 4, 8]), np.ones(3), counted="step")
+    words = describe_loss_ratio(path, np.array([1.0001, 1.0002, 1.0004]))
+    assert words.endswith("differ by 0.02 % (median), 0.04 % at most (step 8)")
+    assert describe_loss_ratio(path, np.array([2.0, 2, 3])).endswith(
+        "by a factor of 2 (median), a factor of 3 at most (step 8)"
+    )
 
 
 def test_three_networks_and_their_average_are_marked(tmp_path):

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,9 @@ import lossatlas
 from lossatlas import run_recorder
 from lossatlas.commands import plot_trajectory
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Note
-from lossatlas.io import read_projection
+from lossatlas.figures import style
+from lossatlas.figures.trajectory_plots import path_losses_figure
+from lossatlas.io import read_projection, write_projection
 from lossatlas.io.run_folder import read_log, thinned
 
 X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
@@ -124,6 +128,9 @@ def test_every_and_explicit_numbers(tmp_path):
     for values in ({"every": 0}, {"every": 1.5}, {"keep": 2}, {"start": -1}):
         with pytest.raises(BadUsage):
             lossatlas.Recorder(net, tmp_path / "c", **values)
+    (tmp_path / "net.py").write_text("x = 1\n")
+    with pytest.raises(BadUsage, match="is a file: give the path of a folder"):
+        lossatlas.Recorder(net, tmp_path / "net.py")
     with pytest.raises(BadUsage, match="takes the network"):
         lossatlas.Recorder(net.state_dict(), tmp_path / "c")
     for values in ({"loss": torch.zeros(2)}, {"loss": 1.0, "accuracy": "high"}):
@@ -476,3 +483,22 @@ def test_an_infinite_mask_is_no_obstacle_to_a_trajectory(tmp_path):
     states[0]["mask"] = torch.full((3, 3), torch.nan)
     with pytest.raises(BadInput, match="'mask' holds NaN or infinite values"):
         lossatlas.trajectory(net, states, dir_type="states")
+
+
+def test_figures_of_a_recorded_run_count_steps_and_old_files_epochs(tmp_path):
+    net = nn.Linear(2, 2)
+    recorder = lossatlas.Recorder(net, tmp_path / "run", every=4)
+    for _ in range(12):
+        nn.init.normal_(net.weight)
+        recorder.step()
+    path = recorder.trajectory().projection
+    for given in (lossatlas.trajectory(net, tmp_path / "run"), lossatlas.trajectory(net, recorder.checkpoints)):
+        assert given.counted == "step"
+    write_projection(tmp_path / "path.h5", path, "", "")
+    assert read_projection(tmp_path / "path.h5").at(1) == "step 4"
+    with style() as plt:
+        assert path_losses_figure(plt, [(path, np.ones(4))], "train_loss", log=False).axes[-1].get_xlabel() == "step"
+    write_projection(tmp_path / "old.h5", replace(path, counted="epoch"), "", "")
+    with h5py.File(tmp_path / "old.h5") as f:
+        assert "counted" not in f
+    assert read_projection(tmp_path / "old.h5").at(1) == "epoch 4"

@@ -13,7 +13,7 @@ from lossatlas import figures
 from lossatlas.figures.clipped_parts import left_out_in_words, percent, share_outside
 from lossatlas.figures.depth_buffer import NO_TRIANGLE, nearest_triangles
 from lossatlas.figures.panels import surface_panel
-from lossatlas.figures.solid_layout import NOTES
+from lossatlas.figures.solid_layout import NOTES, corners_of, fit_height, meet
 from lossatlas.figures.surface_light import BRIGHTNESS, DARKEST, brightness, open_sky
 from lossatlas.figures.surface_plots import HATCH, Camera, solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
@@ -159,7 +159,7 @@ def test_checkpoints_are_drawn_on_the_surface_unless_it_hides_them():
     ridge = panel(lambda a, b: 1 + 5 * np.exp(-20 * a * a), side="-1:1:33")
     path = Projection(np.linspace(-0.6, 0.6, 7), np.zeros(7), loss=np.linspace(5, 1, 7))
     axis = figure_of([ridge], camera=Camera(15, 0), paths=[path]).axes[0]
-    (marks,) = (each for each in axis.collections if "checkpoint" in str(each.get_label()))
+    (marks,) = (each for each in axis.collections if hasattr(each, "_offsets3d"))
     x, _, z = (np.asarray(each) for each in marks._offsets3d)
     assert x.min() > -0.1
     assert x.max() == pytest.approx(0.6)
@@ -167,6 +167,81 @@ def test_checkpoints_are_drawn_on_the_surface_unless_it_hides_them():
     assert len(np.unique(marks.get_facecolor(), axis=0)) == len(x), "each has the colour of its own loss"
     labels = [each.get_text() for each in axis.get_legend().get_texts()]
     assert labels == ["first checkpoint", "checkpoint, coloured by its own loss", "last checkpoint"]
+
+
+def test_what_is_hidden_of_a_path_is_what_rays_to_the_camera_say():
+    """From each point straight to the camera, over a valley whose near wall is seen from outside."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    valley = panel(lambda a, b: 2 + 3 * b * b - 2.5 * np.exp(-3 * ((a + 0.3) ** 2 + b * b)) + a, side="-1:1:41")
+    axis = figure_of([valley], camera=Camera(15, -60)).axes[0]
+    (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
+    sheet, share = scene.sheets[0], np.linspace(0, 1, 200)
+    heights = RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False)
+    x, y = 0.9 - 1.5 * share, 0.8 * np.cos(5 * share) - 0.1
+    points = np.column_stack([x, y, heights(np.column_stack([y, x]))])
+    camera = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0]
+    expected = []
+    for point in points:
+        ray = point + np.linspace(1e-3, 0.2, 8000)[:, None] * (camera[:3] / camera[3] - point)
+        above = ray[:, 2] - heights(ray[:, 1::-1])
+        above = above[np.isfinite(above)]
+        expected.append((np.sign(above) == np.sign(above[:1])).all())
+    assert 20 < sum(expected) < 180, "both parts are long"
+    assert (scene.seen(points) != expected).mean() < 0.05, "all but the points next to an outline"
+
+
+def river(**keywords):
+    names = ("drift", "top eigenvector, at a right angle")
+    return Projection(np.linspace(0.8, 0, 5), np.zeros(5), loss=np.linspace(2, 1, 5), axes=names, **keywords)
+
+
+@pytest.mark.parametrize("width", [3.3, 5.2, 7.0])
+def test_labels_of_axes_do_not_meet(width):
+    flat = panel(lambda a, b: 1 + 9 * a * a + 0.2 * b)
+    scale = figures.choose_colour_scale([flat.values])
+    with figures.style(files=figures.FigureFiles(columns=1 if width < 4 else 0)) as plt:
+        fig = solid_figure(plt, [flat], scale, "train_loss", paths=[river()])
+        for size in (2.6, width):  # labels that were broken for a small figure are as before in a large one
+            fig.set_size_inches(size, 0.8 * size)
+            fig.draw_without_rendering()
+    axis = fig.axes[0]
+    sides = [axis.xaxis, axis.yaxis, axis.zaxis]
+    for side in sides:
+        others = [each.label for each in sides if each is not side]
+        others += [tick.label1 for each in sides if each is not side for tick in each.get_major_ticks()]
+        shown = [each for each in others if each.get_visible() and each.get_text()]
+        assert not any(meet(corners_of(side.label), corners_of(each)) for each in shown)
+        box = side.label.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= fig.bbox.x1 + 0.5
+    if width == 7:
+        assert axis.get_ylabel() == "top eigenvector, at a right angle"
+        assert axis.yaxis.label.get_fontsize() == axis.xaxis.label.get_fontsize()
+
+
+def test_the_legend_of_two_runs_names_them_and_explains_the_marks():
+    axis = figure_of([panel(bowl)], paths=[river(run="SGD"), river(run="Adam")]).axes[0]
+    legend = axis.get_legend()
+    marks = ["first checkpoint", "checkpoint, coloured by its own loss", "last checkpoint"]
+    assert [each.get_text() for each in legend.get_texts()] == ["SGD", "Adam", *marks]
+    first, second, *others = legend.legend_handles
+    assert first.get_color() != second.get_color()
+    assert [each.get_marker() for each in others] == ["o", "o", "*"]
+
+
+def test_a_wide_figure_is_lowered_by_what_stays_empty():
+    p = panel(lambda a, b: 1 + 0.01 * a)
+    with figures.style() as plt:
+        fig = solid_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", title="training loss")
+        before = fig.get_figheight()
+        fit_height(fig)
+        fig.draw_without_rendering()
+    axis = fig.axes[0]
+    assert fig.get_figheight() < before
+    assert fig.get_layout_engine().spare < 0.03
+    assert axis.title.get_window_extent().y1 > 0.95 * fig.bbox.y1
+    assert axis.yaxis.get_tightbbox(fig._get_renderer()).y0 >= -0.5
 
 
 def test_what_is_left_out_is_stated_with_its_share_and_hatched():

@@ -27,12 +27,12 @@ def test_the_command_writes_a_page_for_each_word(tmp_path, capsys):
     assert (
         view_gallery.main([*words, "--out", str(out), "--titles", "A pair", "A <run>", "A line", "--title", "All"]) == 0
     )
-    names = {"resnet56_fashion", "path", "curve"}
+    names = ["resnet56_fashion+resnet56_noshort_fashion", "path", "curve"]
     assert {file.name for file in out.iterdir()} == {"index.html"} | {
         f"{n}.{e}" for n in names for e in ("html", "png")
     }
     assert "wrote 3 pages (" in "".join(capsys.readouterr())
-    pair, run, line = (data(out / f"{name}.html")["surfaces"] for name in ("resnet56_fashion", "path", "curve"))
+    pair, run, line = (data(out / f"{name}.html")["surfaces"] for name in names)
     assert [each["label"] for each in pair] == ["resnet56_fashion", "resnet56_noshort_fashion"]
     assert len(run) == 1
     assert len(run[0]["trajectory"]["x"]) == 13
@@ -40,7 +40,7 @@ def test_the_command_writes_a_page_for_each_word(tmp_path, capsys):
     index = (out / "index.html").read_text()
     assert "<h1>All</h1>" in index
     assert re.findall(r"<h2>(.*?)</h2>", index) == ["A pair", "A &lt;run&gt;", "A line"]
-    assert re.findall(r'href="(\w+\.html)"', index) == ["resnet56_fashion.html", "path.html", "curve.html"]
+    assert re.findall(r'href="([\w+]+\.html)"', index) == [f"{name}.html" for name in names]
 
 
 ERRORS = [
@@ -51,7 +51,8 @@ ERRORS = [
     ([f"{CURVE}+{ONE}", "--out", "o"], 2, "a curve and a plane cannot be shown on one page"),
     ([f"{CURVE}+{RUN}", "--out", "o"], 2, "needs a plane, and this is a curve"),
     ([str(ONE), str(ONE), "--out", "o"], 2, "two pages have the name 'resnet56_fashion'"),
-    ([str(ONE), "--titles", "a", "b", "--out", "o"], 2, "gives 2"),
+    ([str(ONE), "--titles", "a", "b", "--out", "o"], 2, "--titles gives 2 names for 1 page"),
+    ([f"{ONE}+", "--out", "o"], 2, "name a file before and after each '+'"),
     (["none.h5", "--out", "o"], 3, "none.h5"),
 ]
 
@@ -93,3 +94,14 @@ def test_pictures_of_several_surfaces_differ_from_that_of_one():
     assert alone[:8] == both[:8] == b"\x89PNG\r\n\x1a\n"
     assert alone[16:24] == both[16:24]  # of one size
     assert alone != both
+
+
+def test_joined_files_give_a_page_both_names(tmp_path, capsys):
+    """So that a page of the first file alone does not have the same one."""
+    out = tmp_path / "o"
+    assert view_gallery.main([f"{ONE}+{OTHER}", str(ONE), "--out", str(out)]) == 0
+    joined = "resnet56_fashion+resnet56_noshort_fashion"
+    assert {file.stem for file in out.iterdir()} == {"index", joined, "resnet56_fashion"}
+    assert f'href="{joined}.html"' in (out / "index.html").read_text()
+    assert view_gallery.main([str(ONE), "--out", str(tmp_path / "one")]) == 0
+    assert "wrote 1 page (" in capsys.readouterr().out

@@ -715,7 +715,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path, capsys):
     for argv, words in (
         ([], "name a surface file"),
         (["plane.h5", "curve.h5"], "cannot be shown on one page"),
-        (["plane.h5", "--labels", "a", "b"], "2 names for 1 files"),
+        (["plane.h5", "--labels", "a", "b"], "2 names for 1 file"),
         (["curve.h5", "--proj_file", "x.h5"], "needs a plane"),
         (["row.h5"], "at least 2 points"),
         (["plane.h5", "-o", "plane.h5"], "is one of the files that are read"),
@@ -749,6 +749,7 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
         "loss": [3.0, "Infinity", None],
         "distance": [4.0, 1.0, 0.0],
         "field": "train_loss",
+        "counted": "epoch",
     }
     assert view_surface.main([str(tmp_path / "s.h5")]) == 0
     assert content((tmp_path / "s.h5.html").read_text())["surfaces"][0]["label"] == "s"

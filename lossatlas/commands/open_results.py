@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, named, note, say
+from lossatlas.errors import BadInput, BadUsage, counted, named, note, say
 from lossatlas.figures import choose_field, mathtext
 from lossatlas.io import read_projection, read_surface
 from lossatlas.io.trajectory_files import loss_key, projection_plane
@@ -16,14 +16,23 @@ DRAWN_BY = {"repeats": "plot_1D", "layers": "plot_layers"}  # commands for surfa
 COMPUTED_WITH = {"repeats": "repeat N", "layers": "per_layer"}  # options of plot_surface.py that make such rows
 
 
-def check_labels(labels: Sequence[str] | None, files: Sequence[Path]) -> None:
+def check_labels(
+    labels: Sequence[str] | None, files: Sequence[str | Path], option: str = "labels", one: str = "file"
+) -> None:
     """Check that there is one label for each file.
+
+    Args:
+        labels: The labels that the user gives; None for none.
+        files: What they belong to.
+        option: Name of the option that gives them.
+        one: Noun of what they belong to.
 
     Raises:
         BadUsage: Their numbers differ.
     """
     if labels and len(labels) != len(files):
-        raise BadUsage(f"{named('labels')} gives {len(labels)} names for {len(files)} files")
+        count = counted(len(labels), "name", "names")
+        raise BadUsage(f"{named(option)} gives {count} for {counted(len(files), one, one + 's')}")
 
 
 def figure_labels(labels: Sequence[str] | None, files: Sequence[Path], *, ending: bool = True) -> list[str]:

@@ -5,6 +5,7 @@ args = Parser(__doc__, ViewOptions).parse_args()    # a ViewOptions, from the co
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -25,7 +26,8 @@ from lossatlas.config import (
     PlotConfig,
     RunConfig,
 )
-from lossatlas.errors import BadUsage, option_names, printable, say
+from lossatlas.errors import BadUsage, did_you_mean, named, option_names, printable, say
+from lossatlas.io import read_projection
 from lossatlas.mpi.launch import once
 from lossatlas.option_fields import Option, definitions, part, resolved
 from lossatlas.user_code import UserFunction, is_user_function
@@ -83,6 +85,7 @@ class Parser(argparse.ArgumentParser, Generic[T]):
                     names = ", ".join("/".join(filter(None, (each.spelling, each.short))) for each in missing)
                     self.error(f"the following arguments are required: {names}")
                 options = self.options(**values)
+                check_figures(options)
         except BadUsage as error:
             self.refuse(printable(str(error)))
         if shown:
@@ -99,6 +102,8 @@ class Parser(argparse.ArgumentParser, Generic[T]):
             names = [name.removeprefix("--") for name in self._option_string_actions]
             near = get_close_matches(word.removeprefix("--"), names, 1, 0.6)
             line += f"; did you mean --{near[0]}?" if near else ""
+        if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)$", line):
+            line += did_you_mean(chosen[1], re.findall(r"[^', ]+", chosen[2]))
         if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
             line += "; what begins with a minus is written with =, as in --x=-1:1:51"
         self.refuse(f"{line} ({programs.shell()} --help lists the options)")
@@ -156,7 +161,9 @@ def typed(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridConfig:
-    """Return the configuration of a command over a grid. Raises BadUsage where options do not fit together."""
+    """Return the configuration of a command over a grid. Raises BadUsage where options do not fit together, BadInput."""
+    if args.plot and args.proj_file is not None:  # before hours are spent
+        read_projection(args.proj_file)
     return GridConfig(
         networks=networks(args, bool(args.y)),
         directions=direction_choice(args, bool(args.y)),
@@ -346,6 +353,19 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
+
+
+def check_figures(args: Any) -> None:
+    """Check the options of figures before anything is computed. Raises BadUsage."""
+    if getattr(args, "cmap", None) is not None:
+        from lossatlas.figures.palette import check_colour_map
+
+        check_colour_map(args.cmap)
+    low, high, step = (getattr(args, name, None) for name in ("vmin", "vmax", "vlevel"))
+    if low is not None and high is not None and low >= high:
+        raise BadUsage(f"{named('vmin')} {low:g} is not below {named('vmax')} {high:g}: the range is empty")
+    if step is not None and step <= 0:
+        raise BadUsage(f"{named('vlevel')} {step:g}: give a distance above 0")
 
 
 def plot_keywords(args: Any) -> dict[str, Any]:

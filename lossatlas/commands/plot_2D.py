@@ -26,6 +26,8 @@ from lossatlas.figures import rendered_plots
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.panels import Panel, panels_scale, ratio_scale, surface_panel
+from lossatlas.figures.plotted_fields import field_title
+from lossatlas.figures.solid_layout import fit_height
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.trajectory_plots import path_figure, path_losses_figure, surface_under_path
 from lossatlas.io import Projection, read_projection
@@ -178,7 +180,10 @@ def _field_figures(
 ) -> "dict[str, Figure]":
     """Figures of one field by kind. All are made before any is written, because one of them may be refused."""
     kinds = {"contours": draw_contours, "filled_contours": draw_filled_contours, "heat_map": draw_heat_map}
-    solid = solid_figure(plt, panels, scale, name, look.zlim, look.camera, overlay=look.overlay, paths=runs)
+    solid = solid_figure(
+        plt, panels, scale, name, look.zlim, look.camera, overlay=look.overlay, paths=runs, title=field_title(name)
+    )
+    fit_height(solid)
     made = {kind: flat_figure(plt, panels, scale, name, each, runs) for kind, each in kinds.items()}
     made["solid"] = solid
     if look.render:

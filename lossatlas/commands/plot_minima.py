@@ -15,7 +15,7 @@ from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
-from lossatlas.errors import exit_code, say
+from lossatlas.errors import counted, exit_code, say
 from lossatlas.figures.minima_plots import minima_figure
 from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.landscape.topology import Minimum, minima
@@ -83,7 +83,7 @@ def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
     deep = [each for each in found if each.depth > depth]
     unsure = sum(bool(each.error) and not abs(each.depth - depth) > each.error for each in found)  # NaN: not known
     say(
-        f"{len(found)} minima, {len(deep)} deeper than {depth:g}"
+        f"{counted(len(found), 'minimum', 'minima')}, {len(deep)} deeper than {depth:g}"
         + f"; of {unsure} the interpolated cells leave open whether they are" * bool(unsure)
     )
     for number, each in enumerate(deep[:LISTED], 1):

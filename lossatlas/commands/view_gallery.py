@@ -13,7 +13,7 @@ from typing import ClassVar
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels
 from lossatlas.commands.view_surface import read_shown
-from lossatlas.errors import BadUsage, exit_code, named, say
+from lossatlas.errors import BadUsage, counted, exit_code, named, say
 from lossatlas.io.contents import kind_of
 from lossatlas.option_fields import option
 from lossatlas.viewer import GalleryPage, write_gallery
@@ -69,11 +69,11 @@ def gallery(
         raise BadUsage("name the surface files to show")
     if not out:
         raise BadUsage(f"name the folder to write: {named('out')}")
-    check_labels(titles, [Path(file) for file in files])
+    check_labels(titles, files, "titles", "page")
     pages = [page_of_files(text, titles[k] if titles else "") for k, text in enumerate(files)]
     written = write_gallery(out, pages, title)
     size = sum(file.stat().st_size for file in written)
-    say(f"wrote {len(pages)} pages ({size / 1e6:.1f} MB): open {written[0]} in a browser")
+    say(f"wrote {counted(len(pages), 'page', 'pages')} ({size / 1e6:.1f} MB): open {written[0]} in a browser")
     return written[0]
 
 
@@ -88,13 +88,17 @@ def page_of_files(text: str, title: str = "") -> GalleryPage:
         BadInput: A file is damaged, of another kind, or has no finite value.
         BadUsage: There is no surface file, or more than one trajectory.
     """
-    parts = [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(JOINT) if part]
+    words = [text] if Path(text).exists() else text.split(JOINT)
+    if not all(words):
+        raise BadUsage(f"'{text}': name a file before and after each '{JOINT}'")
+    parts = [Path(word) for word in words]
     runs = [path for path in parts if path.exists() and kind_of(path) == "trajectory"]
     surfaces = [path for path in parts if path not in runs]
     if not surfaces or len(runs) > 1:
         raise BadUsage(f"'{text}': a page has surface files, and at most one trajectory")
     shown = read_shown(surfaces, proj_file=runs[0] if runs else None)
-    return GalleryPage(surfaces[0].stem, title or " and ".join(each.label for each in shown), shown)
+    name = JOINT.join(each.stem for each in surfaces)
+    return GalleryPage(name, title or " and ".join(each.label for each in shown), shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

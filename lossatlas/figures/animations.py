@@ -237,7 +237,7 @@ def path_frames(
         Frames of (height, width, 3) bytes.
     """
     epochs = np.arange(len(path.x)) if path.epochs is None else path.epochs
-    word = "checkpoint" if path.epochs is None else "epoch"
+    word = path.axis
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.2), layout="constrained")
     draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_contours)
     fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures import animations
 from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
 from lossatlas.figures.matplotlib_style import style
@@ -71,7 +71,7 @@ def write_film(
 
 def _check_film(kind: str, run: Projection | None, frames: int | None, fps: float | None, dpi: int) -> None:
     if kind not in FRAMES:
-        raise BadUsage(f"unknown kind of film {kind!r}: choose from {', '.join(FRAMES)}")
+        raise BadUsage(f"unknown kind of film {kind!r}{did_you_mean(kind, FRAMES)}: choose from {', '.join(FRAMES)}")
     if (run is None) == (kind == "path"):
         raise BadUsage(
             "kind='path' needs a trajectory" if run is None else f"{named('trajectory')} belongs to kind='path'"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.errors import counted
 from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat, flat_size
@@ -52,7 +53,9 @@ def minima_figure(
     shown = minima[:MOST_ROWS]
     _draw_depths(right, shown, depth)
     right.set_xlabel(f"depth: height of the pass above the minimum,\nin units of the {field_title(name)}")
-    right.set_title(f"{len(minima)} minima, {len(deep)} deeper than {depth:g}", fontsize="medium")
+    right.set_title(
+        f"{counted(len(minima), 'minimum', 'minima')}, {len(deep)} deeper than {depth:g}", fontsize="medium"
+    )
     if len(minima) > len(shown):
         where: Looks = {"transform": right.transAxes, "ha": "right", "va": "bottom", "fontsize": "x-small"}
         right.text(0.98, 0.02, f"{len(minima) - len(shown)} shallower ones not listed", **where)

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.config import LOOKS as LOOK_NAMES
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -148,7 +148,7 @@ def checked_look(name: Any) -> str:
     """Return the name of a look. Raises BadUsage where there is none of this name."""
     if isinstance(name, str) and name in LOOKS:
         return name
-    raise BadUsage(f"{named('look', name)}: choose from {', '.join(LOOKS)}")
+    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOKS)}: choose from {', '.join(LOOKS)}")
 
 
 def check_colour_map(name: Any) -> None:
@@ -203,10 +203,8 @@ def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap"
 
 
 def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
-    """Colour map of contour lines: the visible part of the look's own map, and the whole of one that the user names."""
-    look = current_look()
-    is_own = look.colour_map == LOOKS[look.name].colour_map and colour_map == field_colour_map()
-    return visible_part(colour_map) if is_own else colour_map
+    """Colour map of contour lines: the part of a map that stands out from the ground, also of one that the user names."""
+    return visible_part(colour_map)
 
 
 def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap":
@@ -217,16 +215,35 @@ def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap"
         least: Smallest contrast to the ground, as WCAG defines it.
 
     Returns:
-        The map without the ends whose contrast is lower; the whole map where no colour has it.
+        The map without the ends whose contrast is lower, and with such colours between them, as in the middle of a diverging
+        map, mixed with as much ink as they need; the whole map where no colour has it.
     """
     from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    whole = colormaps.get_cmap(colour_map)
+    clear = [k / 255 for k, each in enumerate(whole([k / 255 for k in range(256)]).tolist()) if _is_clear(each, least)]
+    if not clear:
+        return whole
+    part = part_of(colour_map, clear[0], clear[-1])
+    colours = part([k / 255 for k in range(256)]).tolist()
+    return ListedColormap([_inked(each, least) for each in colours], part.name)
+
+
+def _is_clear(colour: Sequence[float], least: float) -> bool:
+    """Tell whether the contrast of a colour to the ground is at least so much."""
     from matplotlib.colors import to_rgb
 
-    colours = colormaps.get_cmap(colour_map)([k / 255 for k in range(256)])
-    ground = luminance(to_rgb(current_look().ground))
-    shares = [luminance(colour[:3]) for colour in colours.tolist()]
-    clear = [k / 255 for k, each in enumerate(shares) if contrast_of(each, ground) >= least]
-    return part_of(colour_map, clear[0], clear[-1]) if clear else colormaps.get_cmap(colour_map)
+    return contrast_of(luminance(colour[:3]), luminance(to_rgb(current_look().ground))) >= least
+
+
+def _inked(colour: Sequence[float], least: float) -> tuple[float, ...]:
+    """A colour mixed with so little ink that its contrast to the ground is at least so much."""
+    from matplotlib.colors import to_rgb
+
+    ink = to_rgb(current_look().ink)
+    mixed = (tuple(a + k / 20 * (b - a) for a, b in zip(colour[:3], ink, strict=True)) for k in range(21))
+    return next((each for each in mixed if _is_clear(each, least)), ink)
 
 
 def is_bright(colour_map: "str | Colormap", share: float) -> bool:

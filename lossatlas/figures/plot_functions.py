@@ -9,13 +9,12 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Unpack, cast
 
 import matplotlib
 import numpy as np
 
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
@@ -123,8 +122,7 @@ def usual_kind(surface: Surface) -> str:
 def checked_kind(kind: str) -> str:
     """Return a kind of figure. Raises BadUsage where there is no such kind."""
     if kind not in KINDS:
-        near = [OTHER_NAMES[kind.lower()]] if kind.lower() in OTHER_NAMES else get_close_matches(kind, KINDS, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
+        meant = did_you_mean(OTHER_NAMES.get(kind.lower(), kind), KINDS)
         raise BadUsage(f"unknown kind of figure '{kind}'{meant}: choose from {', '.join(KINDS)}")
     return kind
 

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 
 from lossatlas.config import COLOURS
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
 from lossatlas.figures.palette import check_colour_map, checked_look
@@ -281,7 +281,8 @@ def _check_look(given: Mapping[str, Any]) -> None:
     if "look" in given:
         checked_look(given["look"])
     if "colours" in given and given["colours"] not in COLOURS:
-        raise BadUsage(f"{named('colours', given['colours'])}: choose from {', '.join(COLOURS)}")
+        meant = did_you_mean(given["colours"], COLOURS)
+        raise BadUsage(f"{named('colours', given['colours'])}{meant}: choose from {', '.join(COLOURS)}")
 
 
 def _is_number(value: object) -> bool:

@@ -18,10 +18,20 @@ from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale, format_value
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import current_look, is_bright, overlay_colour_map, run_colour
-from lossatlas.figures.panels import Panel, legend_name
+from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.rendered_view import ANGLE, View, fitted_views
-from lossatlas.figures.surface_plots import Camera, check_overlay, dense_path, height_interpolant
+from lossatlas.figures.surface_plots import (
+    HIDDEN_OPACITY,
+    POINTS_PER_STEP,
+    Camera,
+    check_overlay,
+    colours_of_heights,
+    dense_path,
+    end_look,
+    height_interpolant,
+    path_handles,
+)
 from lossatlas.figures.vtk_meshes import points, quadrilaterals
 from lossatlas.io.trajectory_files import Projection
 
@@ -43,6 +53,7 @@ MATERIAL = {"ambient": 0.42, "diffuse": 0.8, "specular": 0.08, "specular_power":
 LINE_LIFT, LINE_WIDTH = 0.004, 1.6  # of contours on a surface
 DARK_LINE, BRIGHT_LINE = ("#10131c", 0.45), ("#ffffff", 0.4)  # colour and opacity, on bright and on dark colours
 PIN_COLOUR = "#ffffff"  # minima are dark in all looks
+DOT = 0.017  # radius of the spheres of checkpoints
 PIN_SURROUNDINGS, PIN_ABOVE = 0.3, 0.12  # a pin is higher than what is around it
 PROBE = """
 import pyvista
@@ -79,7 +90,8 @@ def require_rendering() -> None:
     """
     if reason := rendering_problem():
         raise BadUsage(
-            f"{named('render')} needs pyvista, and that does not work here ({reason}): pip install pyvista, or leave it out"
+            f"{named('render')} needs pyvista, and that does not work here ({reason}): "
+            'pip install ".[render]", or leave it out'
         )
 
 
@@ -121,6 +133,7 @@ class SurfaceRenderer:
         for position, strength in LIGHTS:
             light = {"position": position, "focal_point": (0, 0, 0), "intensity": strength}
             self.plotter.add_light(pyvista.Light(**light, light_type="scene light"))
+        self.lines: list[tuple[np.ndarray, str]] = []  # points (n, 3) along each path, and its colour
         for k, path in enumerate(paths):
             self._add_path(self.panels[0], path, run_colour(k, len(paths)))
         self.has_pin = not several and not paths
@@ -196,12 +209,32 @@ class SurfaceRenderer:
         heights = (height_interpolant(p, self.scale).at(*line.T)[0] - low) / (high - low)
         tube = np.column_stack([*_unit_square(p, *line.T), RELIEF * heights])
         tube[:, 2] = np.minimum(tube[:, 2], RELIEF)
-        tube = tube[np.isfinite(heights)]
-        if len(tube) > 1 and np.ptp(tube, 0).max() > 0:
-            ground = current_look().ground
-            self.plotter.add_mesh(pyvista.lines_from_points(tube).tube(radius=0.009), color=colour)
-            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=tube[0]), color=ground)
-            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=tube[-1]), color=colour)
+        tube = np.where(np.isfinite(heights)[:, None], tube, np.nan)
+        known = tube[np.isfinite(heights)]
+        if len(known) > 1 and np.ptp(known, 0).max() > 0:
+            self.lines.append((tube, colour))
+            self.plotter.add_mesh(pyvista.lines_from_points(known).tube(radius=0.009), color=colour)
+            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=known[0]), color=current_look().ground)
+            self._add_checkpoints(path, tube[::POINTS_PER_STEP])
+
+    def _add_checkpoints(self, path: Projection, places: np.ndarray) -> None:
+        """Spheres at the places (checkpoints, 3) after the first, in the colours of the checkpoints' own losses."""
+        from matplotlib import colormaps
+        from matplotlib.colors import to_rgb
+
+        pyvista, scale = import_pyvista(), self.scale
+        colours = np.tile((*to_rgb(current_look().ground), 1.0), (len(places), 1))
+        if path.loss is not None:
+            colours = colours_of_heights(scale, colormaps.get_cmap(scale.colour_map))(scale.height(path.loss))
+        for place, colour in zip(places[1:], colours[1:], strict=True):
+            if np.isfinite(place).all():
+                self.plotter.add_mesh(pyvista.Sphere(radius=DOT, center=place), color=colour[:3], ambient=0.5)
+
+    def hides(self, place: np.ndarray, view: View) -> bool:
+        """Tell whether a surface lies between a point on a surface and the camera."""
+        towards = view.position - place
+        start = place + 3 * DOT * towards / np.linalg.norm(towards)
+        return any(len(mesh.ray_trace(start, view.position)[0]) > 0 for mesh in self.meshes)
 
     def picture(self, view: View) -> np.ndarray:
         """Take a picture.
@@ -277,11 +310,13 @@ class Picture:
         pixels: (height, width, 3) bytes.
         pin: Place of the top of the pin in pixels, from the left and upper edge; None where there is none.
         lowest: Value at the foot of the pin.
+        paths: Places (n, 2) along each training run in pixels, its colour, and whether a surface hides its end.
     """
 
     pixels: np.ndarray
     pin: tuple[float, float] | None = None
     lowest: float = float("nan")
+    paths: Sequence[tuple[np.ndarray, str, bool]] = ()
 
 
 def rendered_figure(
@@ -315,9 +350,13 @@ def rendered_figure(
         label = group[0].label if len(panels) > 1 else field_title(name)
         words = "\n".join(([] if overlay else [label]) + _notes(group))
         axis.set_xlabel(words, labelpad=2, fontsize="large")
+        _draw_paths(axis, picture)
         _name_pin(axis, picture, more_is_better=group[0].more_is_better)
-        if handles := _legend_handles(group if overlay else [], paths):
-            axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
+        if handles := _legend_handles(group if overlay else [], paths, scale):
+            where: Looks = {"loc": "upper right", "framealpha": 0.9}
+            if paths:  # above the picture, in which paths may run anywhere
+                where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "ncols": 2}
+            axis.legend(handles=handles, fontsize="small", **where)
     if not overlay:
         _draw_slim_colour_bar(fig, axes.ravel().tolist(), scale, name)
     return fig
@@ -342,14 +381,32 @@ def _pictures(
 
 def _picture(renderer: SurfaceRenderer, view: View) -> Picture:
     pixels = renderer.picture(view)
+    drawn = [
+        (_in_pixels(view.project(points), pixels), colour, renderer.hides(points[np.isfinite(points).all(1)][-1], view))
+        for points, colour in renderer.lines
+    ]
     if renderer.pin is None or not renderer.has_pin:
-        return Picture(pixels)
-    ((x, y),) = view.project(renderer.pin[1:])
+        return Picture(pixels, paths=drawn)
     p = renderer.panels[0]
     best = p.best_cell()
     assert best is not None
-    place = (x + 1) / 2 * pixels.shape[1], (1 - y) / 2 * pixels.shape[0]
-    return Picture(pixels, place, float(p.values[best]))
+    ((x, y),) = _in_pixels(view.project(renderer.pin[1:]), pixels)
+    return Picture(pixels, (x, y), float(p.values[best]))
+
+
+def _in_pixels(places: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Pixels (n, 2) from the left and upper edge of places from -1 to 1, see `View.project`."""
+    height, width = pixels.shape[:2]
+    return np.column_stack([(places[:, 0] + 1) / 2 * width, (1 - places[:, 1]) / 2 * height])
+
+
+def _draw_paths(axis: "Axes", picture: Picture) -> None:
+    """Each path once more, faint, so that it is seen behind a surface, and a star at its end, faint where that is hidden."""
+    for places, colour, is_hidden in picture.paths:
+        axis.plot(*places.T, color=colour, linewidth=1.0, alpha=HIDDEN_OPACITY, zorder=4)
+        end = places[np.isfinite(places).all(1)][-1:]
+        look = end_look("*", colour) | ({"alpha": 2 * HIDDEN_OPACITY, "path_effects": None} if is_hidden else {})
+        axis.plot(*end.T, zorder=6, **look)
 
 
 def _name_pin(axis: "Axes", picture: Picture, *, more_is_better: bool) -> None:
@@ -372,13 +429,11 @@ def _notes(group: Sequence[Panel]) -> list[str]:
     return notes
 
 
-def _legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection]) -> "list[Artist]":
+def _legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
     from matplotlib.patches import Patch
 
     handles: list[Artist] = [Patch(color=overlay_colour_map(k)(0.5), label=p.label) for k, p in enumerate(overlaid)]
-    if len(paths) > 1:
-        handles += [Patch(color=run_colour(k, len(paths)), label=legend_name(p.run)) for k, p in enumerate(paths)]
-    return handles
+    return handles + (path_handles(paths, scale) if paths else [])
 
 
 def _draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourScale, name: str) -> None:
@@ -402,6 +457,7 @@ def _cropped(pictures: Sequence[Picture]) -> list[Picture]:
             each,
             pixels=each.pixels[part],
             pin=None if each.pin is None else (each.pin[0] - columns[0], each.pin[1] - rows[0]),
+            paths=[(places - [columns[0], rows[0]], *more) for places, *more in each.paths],
         )
         for each in pictures
     ]

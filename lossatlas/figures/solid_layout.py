@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from matplotlib.layout_engine import LayoutEngine
@@ -20,7 +21,14 @@ LABEL_MARGIN = 0.06  # inches between the labels of a new figure and its edge
 FILM_MARGIN, FILM_FOOT = 0.12, 0.3  # inches above the titles of a film and below its axes
 HEAD_GAP = 0.06  # inches between a title, notes and the legend
 APART = 2.0  # of tick labels of two axes, relative to their height
+LINE = 1.2  # height of a line of text, relative to its letters
+SMALLEST = 5.0  # points of letters of labels that are made smaller
+MOST_SPARE = 0.4  # share of the height by which a figure is lowered at most
 NOTES = "notes of a surface"  # marks their text
+LabelState = tuple[str, float, float]  # text, size of the letters and distance from the axis, in points
+CHANGED: "WeakKeyDictionary[Any, tuple[LabelState | None, LabelState | None]]" = (
+    WeakKeyDictionary()
+)  # as given, as made
 WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corners, see `keep_labels_inside`
 
 
@@ -38,6 +46,7 @@ class SolidLayout(LayoutEngine):
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
         self.shape = rows, columns
+        self.spare = 0.0  # height that stays empty, as a share of the figure's
         self._laid_out: tuple[object, ...] | None = None
         self._busy = False
 
@@ -59,10 +68,13 @@ class SolidLayout(LayoutEngine):
         rows, columns = self.shape
         solids: list[Any] = [axis for axis in fig.axes if hasattr(axis, "zaxis")]
         outline = _outline(solids)  # of all, so that they are drawn in the same size
+        spare = np.zeros((rows, columns))
         for k, axis in enumerate(solids):
             row, column = divmod(k, columns)
             ends = top * (1 - (row + 1) / rows), top * (1 - row / rows)
-            keep_labels_inside(fig, axis, (column / columns, ends[0], (column + 1) / columns, ends[1]), outline)
+            slot = column / columns, ends[0], (column + 1) / columns, ends[1]
+            spare[row, column] = keep_labels_inside(fig, axis, slot, outline)
+        self.spare = float(rows * spare.min())
 
 
 def place_for_film(fig: "Figure", rows: int, columns: int) -> None:
@@ -93,7 +105,7 @@ def keep_labels_inside(
     axis: "Axes3D",
     slot: tuple[float, float, float, float] = (0, 0, 1, 1),
     outline: np.ndarray | None = None,
-) -> None:
+) -> float:
     """Place an axis with three dimensions so that all its labels are inside a part of the figure, and as large as it can be.
 
     Its title, its notes and its legend stand above the box.
@@ -104,6 +116,9 @@ def keep_labels_inside(
         slot: Left, bottom, right and top end of the part, as shares of the figure.
         outline: (n, 3) points that need room, from 0 to 1 along each side of the box, such as `WHOLE_BOX`; None for those of
             its surfaces.
+
+    Returns:
+        The height that stays empty because the width limits the size, as a share of the figure's height.
     """
     outline = _outline([axis]) if outline is None else outline
     drawn: list[Any] = [*axis.collections, *(each for each in axis.get_children() if isinstance(each, SurfaceScene))]
@@ -113,12 +128,45 @@ def keep_labels_inside(
     size = np.array([fig.bbox.width, fig.bbox.height])
     margin = LABEL_MARGIN * fig.dpi / size
     low, high = np.array(slot[:2]) + margin, np.array(slot[2:]) - margin
+    restore_labels(axis)
     fig.draw_without_rendering()
     _fold_legend(axis, float(high[0] - low[0]) * fig.bbox.width)
     top = high[1]
     high[1] -= _head_height(fig, axis) / fig.bbox.height
     axis.set_position((*low, *(high - low)))
     _shorten_height_label(fig, axis, float(high[1] - low[1]))
+    spare = _fill(fig, axis, low, high, outline)
+    while _shorten_label_that_meets_another(fig, axis):
+        spare = _fill(fig, axis, low, high, outline)
+    remember_labels(axis)
+    _separate_tick_labels(fig, axis)
+    _place_head(fig, axis, (low[0] + high[0]) / 2, top)
+    for each in shown:
+        each.set_visible(True)
+    return spare
+
+
+def remember_labels(axis: "Axes3D") -> None:
+    """Remember the labels of the axes as the layout has made them, beside those that the figure was given."""
+    for side in (axis.xaxis, axis.yaxis, axis.zaxis):
+        given, _ = CHANGED.get(side, (None, None))
+        CHANGED[side] = given, (side.label.get_text(), float(side.label.get_fontsize()), float(side.labelpad))
+
+
+def restore_labels(axis: "Axes3D") -> None:
+    """Give the labels that an earlier layout has broken or made smaller back as they were, for another size of the figure."""
+    for side in (axis.xaxis, axis.yaxis, axis.zaxis):
+        now = side.label.get_text(), float(side.label.get_fontsize()), float(side.labelpad)
+        given, made = CHANGED.get(side, (None, None))
+        if given is None or now != made:  # somebody else has changed it
+            CHANGED[side] = now, None
+            continue
+        side.label.set(text=given[0], fontsize=given[1])
+        side.labelpad = given[2]
+
+
+def _fill(fig: "Figure", axis: "Axes3D", low: np.ndarray, high: np.ndarray, outline: np.ndarray) -> float:
+    """Make an axis as large as it can be between two corners, shares of the figure; returns the height that stays empty."""
     for _ in range(15):
         fig.draw_without_rendering()
         box, inked = _box_and_labels(fig, axis, outline)
@@ -131,10 +179,7 @@ def keep_labels_inside(
         half = np.maximum(np.ptp(place, 0) * factor, 0.2 * (high - low)) / 2
         middle = place.mean(0) + (low + high) / 2 - inked.mean(0)
         axis.set_position((*(middle - half), *(2 * half)))
-    _separate_tick_labels(fig, axis)
-    _place_head(fig, axis, (low[0] + high[0]) / 2, top)
-    for each in shown:
-        each.set_visible(True)
+    return float(high[1] - low[1] - np.ptp(inked[:, 1]))
 
 
 def _outline(axes: "Sequence[Axes3D]") -> np.ndarray:
@@ -206,6 +251,99 @@ def _shorten_height_label(fig: "Figure", axis: "Axes3D", height: float) -> None:
         label.set_text(label.get_text().replace(", ", ",\n"))
     if length() > room:
         label.set_fontsize(label.get_fontsize() * room / length())
+
+
+def _shorten_label_that_meets_another(fig: "Figure", axis: "Axes3D") -> bool:
+    """Break the longest label of an axis that lies on another text, or make its letters smaller.
+
+    Returns:
+        Whether a label was changed; False where none meets another, or the letters are as small as they may be.
+    """
+    fig.draw_without_rendering()
+    sides = [axis.xaxis, axis.yaxis, axis.zaxis]
+    ticks = {each: [tick.label1 for tick in each.get_major_ticks() if tick.label1.get_text()] for each in sides}
+    meeting = []
+    for side in sides:
+        others = [each.label for each in sides if each is not side]
+        others += [text for each in sides if each is not side for text in ticks[each]]
+        shapes = [corners_of(text) for text in others if text.get_visible() and text.get_text()]
+        own = corners_of(side.label)
+        if side.label.get_text() and any(meet(own, each) for each in shapes):
+            meeting.append((float(np.hypot(*(own[1] - own[0]))), side))
+    for _, side in sorted(meeting, key=lambda each: -each[0]):
+        broken, size = broken_in_two(side.label.get_text()), float(side.label.get_fontsize())
+        if broken != side.label.get_text():
+            side.label.set_text(broken)
+            side.labelpad += 0.5 * LINE * size  # a label grows to both sides
+            return True
+        if size > SMALLEST:
+            side.label.set_fontsize(max(0.9 * size, SMALLEST))
+            return True
+    return False
+
+
+def broken_in_two(text: str) -> str:
+    """Break a line at its first comma, or else at the blank nearest to its middle; a text of several lines stays.
+
+    Example:
+        >>> broken_in_two("top eigenvector, at a right angle")
+        'top eigenvector,\\nat a right angle'
+    """
+    blanks = [k for k, letter in enumerate(text) if letter == " " and text[:k].count("$") % 2 == 0]
+    if "\n" in text or not blanks:
+        return text
+    commas = [k for k in blanks if text[k - 1] == ","]
+    at = commas[0] if commas else min(blanks, key=lambda k: abs(k - len(text) / 2))
+    return f"{text[:at]}\n{text[at + 1 :]}"
+
+
+def corners_of(text: "Text") -> np.ndarray:
+    """Corners (4, 2) of a text that may be turned, in pixels, of which the first two are the ends of its lower side."""
+    angle = np.deg2rad(text.get_rotation())
+    box = text.get_window_extent()
+    wide, high = _size_before_turning(text)
+    across, up = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
+    return np.array(
+        [middle + a * wide / 2 * across + b * high / 2 * up for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    )
+
+
+def _size_before_turning(text: "Text") -> tuple[float, float]:
+    """Width and height of a text along its own lines, in pixels."""
+    before = text.get_rotation()
+    text.set_rotation(0)
+    box = text.get_window_extent()
+    text.set_rotation(before)
+    return float(box.width), float(box.height)
+
+
+def meet(a: np.ndarray, b: np.ndarray) -> bool:
+    """Tell whether two convex shapes with corners (n, 2) meet: no side of either parts them.
+
+    Example:
+        >>> square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+        >>> meet(square, square + 0.5), meet(square, square + [2, 0])
+        (True, False)
+    """
+    for shape in (a, b):
+        for side in np.roll(shape, -1, 0) - shape:
+            across = np.array([-side[1], side[0]])
+            if (a @ across).max() <= (b @ across).min() or (b @ across).max() <= (a @ across).min():
+                return False
+    return True
+
+
+def fit_height(fig: "Figure") -> None:
+    """Lower a figure that `SolidLayout` lays out by the height that its width leaves empty.
+
+    Args:
+        fig: The figure, which nobody has given another size.
+    """
+    engine = fig.get_layout_engine()
+    fig.draw_without_rendering()
+    if isinstance(engine, SolidLayout) and engine.spare > 0:
+        fig.set_size_inches(fig.get_figwidth(), fig.get_figheight() * (1 - min(engine.spare, MOST_SPARE)))
 
 
 def _box_and_labels(fig: "Figure", axis: "Axes3D", outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

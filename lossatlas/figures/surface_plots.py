@@ -24,7 +24,7 @@ from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.solid_layout import NOTES, SolidLayout
 from lossatlas.figures.surface_light import brightness
 from lossatlas.figures.surface_scene import Sheet, SurfaceLine, SurfaceScene
-from lossatlas.figures.trajectory_plots import axis_names
+from lossatlas.figures.trajectory_plots import axis_names, halo
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.interpolant import Interpolant
 
@@ -77,6 +77,7 @@ def solid_figure(
     overlay: bool = False,
     paths: Sequence[Projection] = (),
     cut_from: Camera | None = None,
+    title: str = "",
 ) -> "Figure":
     """Draw surfaces in three dimensions with the same heights and colours.
 
@@ -90,6 +91,7 @@ def solid_figure(
         overlay: Draw them in one box instead of side by side.
         paths: Training runs, which lie on the first surface.
         cut_from: Side from which a quarter is cut out of an overlay; None for the camera's.
+        title: Title of a single box; several have the labels of their surfaces.
 
     Returns:
         The figure.
@@ -105,8 +107,7 @@ def solid_figure(
         axis = fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False)
         draw_solid(axis, group, scale, name, zlim, camera, paths, cut_from=cut_from)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
-        if not overlay and len(panels) > 1:
-            axis.set_title(group[0].label)
+        axis.set_title(group[0].label if len(groups) > 1 else title)
     fig.set_layout_engine(SolidLayout(rows, columns))
     return fig
 
@@ -182,7 +183,9 @@ def draw_solid(
     if paths:
         _set_path_labels(axis, paths[0])
     for k, path in enumerate(paths):
-        handles += _draw_path(scene, heights, path, run_colour(k, len(paths)))
+        _draw_path(scene, heights, path, run_colour(k, len(paths)))
+    if paths:
+        handles += path_handles(paths, heights)
     if handles:
         axis.legend(handles=handles, loc="upper right", fontsize="small", frameon=False, ncols=len(handles))
     texts = solid_notes(panels, sheets, scale, zlim)
@@ -383,13 +386,11 @@ def dense_path(path: Projection) -> np.ndarray:
     return np.column_stack([np.interp(between, knots, path.x), np.interp(between, knots, path.y)])
 
 
-def _draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour: str) -> "list[Artist]":
-    """A trajectory on the first surface, faint where a surface hides it; handles for the legend.
+def _draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour: str) -> None:
+    """A trajectory on the first surface, faint where a surface hides it.
 
     Points off the surface, or where it is cut off, are not drawn.
     """
-    from matplotlib.patheffects import withStroke
-
     axis: Any = scene.axes
     points = _lifted(dense_path(path), scene.sheets[0])
     bottom, top = scene.sheets[0].ends
@@ -397,16 +398,15 @@ def _draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour
         points[~((points[:, 2] >= bottom) & (points[:, 2] <= top))] = np.nan
     hidden = ~scene.seen(points)
     axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=colour, linewidth=0.9, alpha=HIDDEN_OPACITY, zorder=4)
-    halo = [withStroke(linewidth=2.6, foreground=current_look().ground)]
     seen = np.where(hidden[:, None], np.nan, points)
-    axis.plot(*seen.T, color=colour, linewidth=1.3, zorder=4, path_effects=halo)
-    return _mark_checkpoints(axis, path, seen[::POINTS_PER_STEP], points[[0, -1]], scale, colour)
+    axis.plot(*seen.T, color=colour, linewidth=1.3, zorder=4, path_effects=halo(1.3))
+    _mark_checkpoints(axis, path, seen[::POINTS_PER_STEP], points[[0, -1]], scale, colour)
 
 
 def _mark_checkpoints(
     axis: "Axes3D", path: Projection, seen: np.ndarray, ends: np.ndarray, scale: ColourScale, colour: str
-) -> "list[Artist]":
-    """Marks of the checkpoints that no surface hides, with the colour of their own loss; handles for the legend.
+) -> None:
+    """Marks of the checkpoints that no surface hides, with the colour of their own loss.
 
     Args:
         axis: Axis to draw on.
@@ -417,29 +417,52 @@ def _mark_checkpoints(
         colour: Colour of the run.
     """
     from matplotlib import colormaps
-    from matplotlib.lines import Line2D
 
     shown = np.flatnonzero(np.isfinite(seen).all(1))
     fill: Any = current_look().ground
     if path.loss is not None:
         fill = colours_of_heights(scale, colormaps.get_cmap(scale.colour_map))(scale.height(path.loss[shown]))
-    label = "checkpoint" if path.loss is None else "checkpoint, coloured by its own loss"
-    marks = axis.scatter(
-        *seen[shown].T, s=13, c=fill, edgecolors=colour, linewidths=0.8, depthshade=False, zorder=5, label=label
-    )
-    several, ground = colour != current_look().ink, current_look().ground
-    handles: list[Artist] = []
-    for point, k, shape, size, inside, edge in (
-        (ends[0], 0, "o", 5.5, ground, colour),
-        (ends[1], -1, "*", 8.5, colour, ground),
-    ):
-        look: Looks = {"marker": shape, "markersize": size, "markerfacecolor": inside, "linestyle": "none"}
-        look |= {"color": colour, "markeredgecolor": edge, "markeredgewidth": 0.7}
-        seen_there = bool(np.isfinite(seen[k]).all())
-        axis.plot(*point[:, None], zorder=6, alpha=None if seen_there else HIDDEN_OPACITY, **look)
-        text = legend_name(path.run) if several else f"{'last' if k else 'first'} checkpoint"
-        handles.append(Line2D([], [], label=text, **look))
-    return handles[1:] if several else [handles[0], *([marks] if len(shown) else []), handles[1]]
+    looks: Looks = {"c": fill, "edgecolors": colour, "linewidths": 0.8, "path_effects": halo(0.8)}
+    axis.scatter(*seen[shown].T, s=13, depthshade=False, zorder=5, **looks)
+    for point, k, shape in (ends[0], 0, "o"), (ends[1], -1, "*"):
+        look = end_look(shape, colour)
+        if not np.isfinite(seen[k]).all():
+            look |= {"alpha": HIDDEN_OPACITY, "path_effects": None}  # a halo would be opaque
+        axis.plot(*point[:, None], zorder=6, **look)
+
+
+def end_look(shape: str, colour: str) -> "Looks":
+    """Look of the mark of the first checkpoint, a circle "o", or of the last one, a star "*"."""
+    ground = current_look().ground
+    size, inside, edge = (8.5, colour, ground) if shape == "*" else (5.5, ground, colour)
+    look: Looks = {"marker": shape, "markersize": size, "markerfacecolor": inside, "linestyle": "none"}
+    look |= {"color": colour, "markeredgecolor": edge, "markeredgewidth": 0.7}
+    return look | {"path_effects": halo(0.7)}
+
+
+def path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
+    """Handles of the legend: the line of each of several runs, and the marks that all of them share."""
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
+
+    ink, count = current_look().ink, len(paths)
+    runs = [
+        Line2D([], [], color=run_colour(k, count), linewidth=1.3, label=legend_name(path.run))
+        for k, path in enumerate(paths)
+    ]
+    coloured = any(path.loss is not None for path in paths)
+    fill = colormaps.get_cmap(scale.colour_map)(0.5) if coloured else current_look().ground
+    dot: Looks = {
+        "marker": "o",
+        "markersize": 3.6,
+        "markerfacecolor": fill,
+        "markeredgecolor": ink,
+        "markeredgewidth": 0.8,
+    }
+    words = "checkpoint, coloured by its own loss" if coloured else "checkpoint"
+    first, last = (end_look(shape, ink) for shape in "o*")
+    marks = [(first, "first checkpoint"), (dot | {"linestyle": "none"}, words), (last, "last checkpoint")]
+    return [*(runs if count > 1 else []), *(Line2D([], [], label=label, **look) for look, label in marks)]
 
 
 def _set_path_labels(axis: "Axes3D", path: Projection) -> None:

@@ -18,7 +18,10 @@ from lossatlas.landscape.surface import Surface
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import AbstractPathEffect
 
+NEARLY_ONE = 1.1  # a factor below it is given in percent
+HALO = 0.7  # points of the ground on either side of a path
 END_NAME = "end of a path"  # marks the names of the first and the last checkpoint
 OWN_LOSS_LABEL = "the checkpoint's own loss"
 LR_DROP_LABEL = "learning rate dropped"
@@ -36,11 +39,9 @@ def draw_trajectory(
             records it.
         colour: Colour of the line; given where several runs are drawn, and the legend names them.
     """
-    from matplotlib.patheffects import withStroke
-
     x, y, look = path.x, path.y, current_look()
     label, colour = None if colour in (None, look.ink) else legend_name(path.run), colour or look.ink
-    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=label)
+    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=label, path_effects=halo(1.1))
     if scale is not None and path.loss is not None:
         looks: Looks = {
             "cmap": scale.colour_map,
@@ -49,10 +50,11 @@ def draw_trajectory(
         }
         known = [each.get_label() for each in axis.collections]
         label = None if OWN_LOSS_LABEL in known else OWN_LOSS_LABEL
-        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, linewidths=0.7, **looks)
+        looks |= {"linewidths": 0.7, "path_effects": halo(0.7)}
+        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, **looks)
     else:
-        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
-        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=current_look().ground, markersize=5, zorder=6)
+        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5, path_effects=halo(0))
+        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=look.ground, markersize=5, zorder=6)
     if len(drops := path.dropped()):
         drop_looks: Looks = {"color": current_look().drop, "markersize": 5, "linestyle": "none", "zorder": 7}
         drop_looks |= {"markeredgecolor": current_look().ground, "markeredgewidth": 0.6}
@@ -65,11 +67,19 @@ def draw_trajectory(
             text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color=current_look().ink, **at
         )
         note.set_gid(END_NAME)
-        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
-    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
+        note.set_path_effects(halo(2 - 2 * HALO))
+    star: Looks = {"color": colour, "markerfacecolor": look.ground, "markersize": 14, "markeredgewidth": 0.9}
+    star |= {"path_effects": halo(0.9)}
     axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
+
+
+def halo(width: float) -> "list[AbstractPathEffect]":
+    """Path effects that draw the ground around lines and marks of a width in points, so that they show on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width + 2 * HALO, foreground=current_look().ground)]
 
 
 def keep_names_inside(axis: "Axes") -> None:
@@ -184,12 +194,16 @@ def describe_loss_ratio(path: Projection, under: np.ndarray) -> str:
         return ""
     factors = np.exp(np.abs(np.log(ratio[known])))
     worst = known[factors.argmax()]
-    where = f"epoch {path.epochs[worst]:g}" if path.epochs is not None else f"checkpoint {worst + 1}"
     some = f"; known of {len(known)} of {len(ratio)}" if len(known) < len(ratio) else ""
     return (
-        f"the surface under the checkpoints and their own losses differ by a factor of {np.median(factors):.3g} (median), "
-        f"{factors.max():.3g} at most ({where}){some}"
+        f"the surface under the checkpoints and their own losses differ by {_in_words(float(np.median(factors)))} (median), "
+        f"{_in_words(float(factors.max()))} at most ({path.at(int(worst))}){some}"
     )
+
+
+def _in_words(factor: float) -> str:
+    """A factor of at least 1; a small one as its difference from 1, of which three digits of the factor show nothing."""
+    return f"a factor of {factor:.3g}" if factor >= NEARLY_ONE else f"{100 * (factor - 1):.2g} %"
 
 
 def path_losses_figure(
@@ -244,5 +258,5 @@ def path_losses_figure(
     if with_distance:
         bottom.set_ylabel("distance from the plane")
         bottom.set_ylim(0, None)
-    bottom.set_xlabel("checkpoint" if runs[0][0].epochs is None else "epoch")
+    bottom.set_xlabel(runs[0][0].axis)
     return fig

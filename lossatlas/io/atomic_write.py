@@ -41,7 +41,7 @@ def write_file(path: str | Path, content: bytes | Callable[[BinaryIO], object], 
         >>> write_file(f"{tempfile.mkdtemp()}/a.txt", b"content")
         True
     """
-    path = Path(os.path.realpath(path))
+    given, path = Path(path), Path(os.path.realpath(path))
     try:
         before = mode_of(path)
         remove_leftovers(path)
@@ -57,6 +57,10 @@ def write_file(path: str | Path, content: bytes | Callable[[BinaryIO], object], 
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         flush_folder(path.parent)
+    except FileNotFoundError as error:
+        if path.parent.exists():
+            raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+        raise CannotWrite(f"cannot write {given}: no folder {given.parent}: make it first") from error
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
     return True

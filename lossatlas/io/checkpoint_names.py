@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from lossatlas.errors import BadInput
-from lossatlas.io.run_folder import read_log
+from lossatlas.io.run_folder import LOG, read_log
 
 # Names of the checkpoints of a run, the first that is there: train.py and the release of 2018, the recorder, the Trainer of
 # Hugging Face, Lightning.
@@ -19,6 +19,7 @@ SERIES = (
     re.compile(r"(?:.*[-_])?step=(\d+)(?:-v\d+)?\.ckpt"),
     re.compile(r"(?:.*[-_])?epoch=(\d+)(?:-v\d+)?\.ckpt"),
 )
+STEPS = "checkpoint-", "(?:.*[-_])?step="  # beginnings of the patterns whose numbers are steps
 
 
 def split_word(name: str | Path) -> tuple[Path, str]:
@@ -70,3 +71,20 @@ def checkpoints_in(folder: str | Path) -> list[tuple[int, Path]]:
                 raise BadInput(f"{folder} holds checkpoint {twice[0]} twice: name the checkpoints, or remove one")
             return sorted(found)
     return []
+
+
+def counted_in(checkpoint: str | Path) -> str:
+    """Return what the number in the name of a run's checkpoint counts: "step" or "epoch".
+
+    A recorder counts its steps, which are those of the optimizer or epochs; Hugging Face and Lightning write the word.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+
+    Example:
+        >>> counted_in("run/checkpoint-500"), counted_in("run/model_3.t7")
+        ('step', 'epoch')
+    """
+    path = split_word(checkpoint)[0]
+    named_step = any(pattern.fullmatch(path.name) for pattern in SERIES if pattern.pattern.startswith(STEPS))
+    return "step" if named_step or (path.parent / LOG).is_file() else "epoch"

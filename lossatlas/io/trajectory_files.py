@@ -35,6 +35,7 @@ class Projection:
         field: Name of the surface's field that `loss` belongs to.
         losses_of: Identifies loss and data, see `loss_key`.
         plane: SHA-256 of the directions of the plane; '' where it is not known.
+        counted: What `epochs` are numbers of, "epoch" or "step".
     """
 
     x: np.ndarray
@@ -49,6 +50,16 @@ class Projection:
     field: str = "train_loss"
     losses_of: str = ""
     plane: str = ""
+    counted: str = "epoch"
+
+    def at(self, k: int) -> str:
+        """Describe the k-th checkpoint, from 0 on, by its epoch or step, or by its number."""
+        return f"checkpoint {k + 1}" if self.epochs is None else f"{self.counted} {self.epochs[k]:g}"
+
+    @property
+    def axis(self) -> str:
+        """Name of the axis of a figure over the checkpoints."""
+        return "checkpoint" if self.epochs is None else self.counted
 
     def of(self, field: str) -> "Projection":
         """Drop the losses if they belong to another field than the one that is drawn."""
@@ -74,6 +85,7 @@ def write_projection(path: str | Path, projected: Projection, plane: str, origin
     arrays = {name: getattr(projected, name) for name in CHECKPOINT_FIELDS}
     arrays |= {EXPLAINED: np.array(projected.explained), "drops": np.array(projected.drops)}
     texts = {"run": projected.run, "axes": "\n".join(projected.axes), "losses_of": projected.losses_of}
+    texts["counted"] = projected.counted if projected.counted != "epoch" else ""  # files without it count epochs
     texts["field"] = projected.field if projected.loss is not None else ""
     arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
 
@@ -111,7 +123,8 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
             name: np.asarray(f[name][()], float) for name in CHECKPOINT_FIELDS if name in f
         }  # a loss may be infinite
         drops = tuple(read_array(f, "drops", 1).tolist()) if "drops" in f else ()
-        run, axes, field, losses_of = (text_of(f, name) for name in ("run", "axes", "field", "losses_of"))
+        words = ("run", "axes", "field", "losses_of", "counted")
+        run, axes, field, losses_of, counted = (text_of(f, name) for name in words)
     for name, values in more.items():
         if values.shape != x.shape:
             raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {values.shape}")
@@ -121,6 +134,7 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
                 explained = tuple(read_array(f, EXPLAINED, 1).tolist())
     named = tuple(axes.split("\n")) if axes else ()
     texts = {"run": run, "axes": named, "field": field or "train_loss", "losses_of": losses_of}
+    texts["counted"] = counted or "epoch"
     return Projection(x=x, y=y, explained=explained, drops=drops, **texts, **more)  # type: ignore[arg-type]
 
 

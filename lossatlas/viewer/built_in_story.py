@@ -239,7 +239,9 @@ def training(shown: Shown) -> Step:
     path = shown.trajectory
     assert path is not None
     epochs = (
-        "" if path.epochs is None else f", from epoch {format_value(path.epochs[0])} to {format_value(path.epochs[-1])}"
+        ""
+        if path.epochs is None
+        else f", from {path.counted} {format_value(path.epochs[0])} to {format_value(path.epochs[-1])}"
     )
     words = f"The dots are {len(path.x)} checkpoints of one training{epochs}, seen on the sheet."
     distance = (

@@ -250,6 +250,7 @@ def _path_content(trajectory: Projection | None) -> dict[str, Any] | None:
     return {
         **{name: None if array is None else _json_numbers(array) for name, array in arrays.items()},
         "field": trajectory.field,
+        "counted": trajectory.counted,
     }
 
 

@@ -16,7 +16,7 @@ from lossatlas.io.atomic_write import write_file
 from lossatlas.viewer.content import Shown
 from lossatlas.viewer.document import filled, page_of, static
 
-NAME = re.compile(r"[\w][\w.-]*")
+NAME = re.compile(r"[\w][\w.+-]*")
 INDEX = "index"
 TEXT = (
     "Loss surfaces of neural networks. Each picture opens a page on which they can be turned, read off and descended."
@@ -102,7 +102,7 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if not NAME.fullmatch(name) or name.lower() == INDEX:
             raise BadUsage(
-                f"'{name}' cannot be the name of a page: letters, digits, '.', '-' and '_', and not '{INDEX}'"
+                f"'{name}' cannot be the name of a page: letters, digits, '.', '-', '+' and '_', and not '{INDEX}'"
             )
     lowered = [name.lower() for name in names]
     if twice := next((name for name in names if lowered.count(name.lower()) > 1), ""):

@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, named, note
+from lossatlas.errors import BadUsage, did_you_mean, named, note
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.option_fields import definitions
 
@@ -31,7 +31,8 @@ def check_words(**words: str | None) -> None:
         choices = next(each.choices for each in definitions(group) if each.field == field)
         if word is not None and word not in choices:
             allowed = ", ".join(repr(each) for each in choices)
-            raise BadUsage(f"{named(name.removeprefix('product_'), word)}: there are {allowed}")
+            meant = did_you_mean(word, map(str, choices))
+            raise BadUsage(f"{named(name.removeprefix('product_'), word)}{meant}: there are {allowed}")
 
 
 def check_values(options: type, **values: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.errors import BadInput, BadUsage, named
-from lossatlas.io.checkpoint_names import checkpoint_exists, checkpoints_in, split_word
+from lossatlas.io.checkpoint_names import checkpoint_exists, checkpoints_in, counted_in, split_word
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.inputs.api_inputs import Net
@@ -28,6 +28,7 @@ class CheckpointSeries:
         epochs: The epoch or step of each checkpoint; None where it is not known.
         drops: Epochs at which the learning rate dropped.
         slug: Name of the run in names of files, unique among the runs.
+        counted: What `epochs` are numbers of, "epoch" or "step".
     """
 
     name: str
@@ -35,10 +36,11 @@ class CheckpointSeries:
     epochs: tuple[float, ...] | None = None
     drops: tuple[float, ...] = ()
     slug: str = ""
+    counted: str = "epoch"
 
     def at(self, k: int) -> str:
         """Describe the k-th checkpoint by its epoch or number."""
-        return f"checkpoint {k + 1}" if self.epochs is None else f"epoch {self.epochs[k]}"
+        return f"checkpoint {k + 1}" if self.epochs is None else f"{self.counted} {self.epochs[k]}"
 
     def source(self, k: int) -> str:
         """Name the k-th checkpoint by its path, or by its number where it is no file."""
@@ -127,7 +129,9 @@ class FolderSelection:
                 f"{named('start_epoch')}, {named('max_epoch')} and {named('save_epoch')} to what is there"
             )
         drops = self.drops or learning_rate_drops(folder, epochs)
-        return CheckpointSeries(folder.resolve().name, tuple(files[epoch] for epoch in epochs), tuple(epochs), drops)
+        chosen = tuple(files[epoch] for epoch in epochs)
+        name, counted = folder.resolve().name, counted_in(chosen[0])
+        return CheckpointSeries(name, chosen, tuple(epochs), drops, counted=counted)
 
 
 def series_of_files(files: Sequence[str], name: str = "", drops: Sequence[int] = ()) -> CheckpointSeries:
@@ -150,7 +154,8 @@ def series_of_files(files: Sequence[str], name: str = "", drops: Sequence[int] =
     numbers = [int((re.findall(r"\d+", split_word(file)[0].stem) or ["-1"])[-1]) for file in paths]
     counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
     name = name or paths[0].resolve().parent.name
-    return CheckpointSeries(name, tuple(paths), tuple(numbers) if counted else None, tuple(drops), "checkpoints")
+    epochs, word = tuple(numbers) if counted else None, counted_in(paths[0])
+    return CheckpointSeries(name, tuple(paths), epochs, tuple(drops), "checkpoints", counted=word)
 
 
 def series_of_folders(

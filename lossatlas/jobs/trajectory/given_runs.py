@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from lossatlas.errors import BadInput, BadUsage, named
-from lossatlas.io.checkpoint_names import checkpoints_in
+from lossatlas.io.checkpoint_names import checkpoints_in, counted_in
 from lossatlas.jobs.inputs.api_inputs import Net
 from lossatlas.jobs.trajectory.checkpoint_series import (
     CheckpointSeries,
@@ -93,14 +93,17 @@ def series_of(run: Run) -> CheckpointSeries:
         for each in run:
             if not isinstance(each, nn.Module | Mapping | str | Path):
                 raise BadUsage(f"a checkpoint is a network, a state dict or a path, not {type(each).__name__}")
-        return CheckpointSeries("", tuple(run))
+        given = tuple(run)
+        words = {counted_in(each) for each in given if isinstance(each, str | Path)}
+        return CheckpointSeries("", given, counted="step" if words == {"step"} else "epoch")
     folder = Path(run)
     if not folder.is_dir():
         raise BadInput(f"no folder of checkpoints at {run}: give the folder of a run, or a list of checkpoints")
     if not (found := checkpoints_in(folder)):
         raise BadInput(f"{run} holds no checkpoints of a run (such as model_10.safetensors): list the checkpoints")
     epochs, files = zip(*found, strict=True)
-    return CheckpointSeries(folder.resolve().name, files, epochs, learning_rate_drops(folder, epochs))
+    drops, counted = learning_rate_drops(folder, epochs), counted_in(files[0])
+    return CheckpointSeries(folder.resolve().name, files, epochs, drops, counted=counted)
 
 
 def with_epochs(run: CheckpointSeries, epochs: Sequence[Any]) -> CheckpointSeries:

@@ -176,6 +176,7 @@ def project_runs(found: RunDifferences, directions: Directions, source: str, *, 
             drops=run.drops,
             run=run.name,
             axes=axes,
+            counted=run.counted,
         )
         paths.append(path)
     return ProjectedRuns(

@@ -32,8 +32,8 @@ export function trainingTools(app) {
 }
 
 function epochName(model, k) {
-  const epochs = model.surfaces.find((s) => s.trajectory)?.trajectory.epochs;
-  return epochs && epochs[k] !== undefined ? `epoch ${text(epochs[k])}` : String(k + 1);
+  const path = model.surfaces.find((s) => s.trajectory)?.trajectory;
+  return path?.epochs?.[k] !== undefined ? `${path.counted ?? "epoch"} ${text(path.epochs[k])}` : String(k + 1);
 }
 
 /** The chosen checkpoint of a surface: its own loss, that of the surface under it, and its distance from the plane. */
