@@ -794,7 +794,7 @@ def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"norm": "filtr"}, "norm='filtr' (did you mean filter?): there are '', 'filter'"),
+        ({"norm": "filtr"}, re.escape("norm='filtr' (did you mean filter?): there are '', 'filter'")),
         ({"ignore": "bn"}, "ignore='bn'"),
         ({"dir_type": "foo"}, "dir_type='foo'"),
         ({"precision": "half"}, "precision='half'"),
