@@ -1,4 +1,4 @@
-"""Colour scale of a figure: range, levels, and whether it is linear or logarithmic. Nothing else decides these.
+"""Colour scale of a figure: range, levels, and whether it is linear or logarithmic.
 
 `choose_colour_scale` takes limits that the user gives and chooses the others from the data. Panels of one figure share
 the scale, and the heights of 3-D surfaces follow it too. `ColourScale.norm` turns heights into colours.
