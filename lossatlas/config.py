@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lossatlas.choices import COLOURS, CURVES, LOOKS, NORMS, PRECISIONS, SCHEMES
+from lossatlas.choices import COLOURS, CURVES, LOOKS, MEMORIES, NORMS, PRECISIONS, SCHEMES
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
 from lossatlas.option_fields import (
@@ -340,6 +340,13 @@ class EvaluationOptions(BatchOptions):
 
     HEADING: ClassVar[str] = "run"
 
+    memory: str | None = option(
+        None,
+        "'low': the network itself is moved, with its weights at the origin and the directions in temporary files (in TMPDIR, "
+        "which has to be on a disk), so that a rank takes little more memory than inference does; 'fast': everything in memory "
+        "(default: low from 100 million parameters on)",
+        choices=MEMORIES,
+    )
     tolerance: str | None = option(
         None,
         "use only as many samples, in random order, as are needed for a standard error below max(REL x loss, ABS) at each "

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
     from lossatlas.parameter_space import Layout, Point, Selection
+    from lossatlas.parameter_space.scratch import Scratch
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,13 @@ class AxisRequest:
         return f"{self.kind}{number} of {curvature.name}, {scaled}"
 
     def direction(
-        self, origin: "Point", seed: int, layout: "Layout", selection: "Selection", curvature: "OriginCurvature | None"
+        self, at: "Origin", seed: int, curvature: "OriginCurvature | None"
     ) -> "Point":
         """Make the direction.
 
         Args:
-            origin: The parameters at the origin.
+            at: The network at the origin.
             seed: The seed of this axis, see `parameter_space.directions.seed_of`.
-            layout: The layers of the network.
-            selection: The parameters that move.
             curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
 
         Returns:
@@ -81,21 +80,26 @@ class AxisRequest:
         Raises:
             BadInput: The gradient is zero, or the eigenvector is not resolved.
         """
-        from lossatlas.parameter_space import other_network, random_direction, scale_to, target_direction
+        import torch
 
+        from lossatlas.parameter_space import other_network, random_direction, scale_to, target_direction
+        from lossatlas.parameter_space.directions import widened_dtype
+
+        origin, layout, selection = at.point, at.layout, at.selection
         if self.kind == "network":
             assert self.vector is not None
-            return target_direction(origin, self.vector, selection)
+            return target_direction(origin, self.vector, selection, at.scratch)
         if self.scheme:
             return other_network(origin, seed, layout, selection)
         if self.kind == "random":
-            return random_direction(origin, self.norm, self.ignore, seed, layout, selection)
+            return random_direction(origin, self.norm, self.ignore, seed, layout, selection, at.scratch)
         if self.kind == "vector":
             assert self.vector is not None
             return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection)
         assert curvature is not None
         made = curvature.gradient() if self.kind == "gradient" else curvature.eigenvector(self.number)
-        made = {name: made[name].to(w) if name in made else w.new_zeros(w.shape) for name, w in origin.items()}
+        zeros = {name: torch.zeros(w.shape, dtype=widened_dtype(w), device=w.device) for name, w in origin.items()}
+        made = {name: made[name].to(zero) if name in made else zero for name, zero in zeros.items()}
         return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection)
 
 
@@ -117,19 +121,28 @@ class Origin:
         dir_type: 'weights' or 'states'.
         point: A copy of its tensors by name.
         selection: The parameters that move.
+        scratch: Makes the files for directions of a large network; None for memory.
     """
 
     net: "nn.Module"
     dir_type: str
     point: "Point"
     selection: "Selection"
+    scratch: "Scratch | None" = None
 
     @classmethod
-    def checked(cls, net: "nn.Module", dir_type: str, point: "Point", selection: "Selection") -> "Origin":
+    def checked(
+        cls,
+        net: "nn.Module",
+        dir_type: str,
+        point: "Point",
+        selection: "Selection",
+        scratch: "Scratch | None" = None,
+    ) -> "Origin":
         """Return the origin, after a check that some of its parameters move. Raises BadUsage."""
         selection = selection.within_net(net)
         selection.of(point)
-        return cls(net=net, dir_type=dir_type, point=point, selection=selection)
+        return cls(net=net, dir_type=dir_type, point=point, selection=selection, scratch=scratch)
 
     @cached_property
     def layout(self) -> "Layout":
@@ -219,7 +232,7 @@ class DirectionRequest:
                 vectors.append(vectors[0])
                 continue
             seed = seed_of(self.seed, self.idx, k)
-            vectors.append(axis.direction(at.point, seed, at.layout, at.selection, self.curvature))
+            vectors.append(axis.direction(at, seed, self.curvature))
         if self.orthogonalize:
             vectors[1] = orthogonal(vectors[1], vectors[0] if orthogonal_to is None else orthogonal_to)
         return vectors

@@ -57,20 +57,21 @@ class ReferenceLosses:
     kind: torch.dtype
 
     @classmethod
-    def of(cls, problem: Problem, grid: Grid) -> "ReferenceLosses":
+    def of(cls, problem: Problem, grid: Grid, batch: int = 0) -> "ReferenceLosses":
         """Evaluate the network itself.
 
         Args:
             problem: The network, its plane, data and loss.
             grid: The grid.
+            batch: Evaluate a single batch of so many samples, as of a large network; 0 for SAMPLES samples.
 
         Raises:
             BadInput: The network is random, or fails far from its weights.
         """
         net = problem.own()
-        data = {split: some_of(samples, SAMPLES) for split, samples in problem.data.items()}
+        data = {split: some_of(samples, batch or SAMPLES) for split, samples in problem.data.items()}
         kind = coarsest(net)
-        evaluator = in_place(net, problem, data)
+        evaluator = in_place(net, problem, data, batch or BATCH)
         points = far_points(grid)
         near = [(a * (1 + ROUNDING[kind][1]), b) for a, b in points]
         try:
@@ -194,11 +195,11 @@ def unlike(first: nn.Module, second: nn.Module) -> str:
     return ""
 
 
-def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData]) -> Evaluator:
+def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData], batch: int = BATCH) -> Evaluator:
     """Return an evaluator that moves a network in place, on its own device and in its own precision."""
     device = next(net.parameters()).device
     return Evaluator(
-        net, problem.plane, data, problem.loss, batch_size=BATCH, device=device, precision=OWN, in_place=True
+        net, problem.plane, data, problem.loss, batch_size=batch, device=device, precision=OWN, in_place=True
     )
 
 
