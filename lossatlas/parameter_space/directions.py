@@ -83,9 +83,7 @@ def drawn_in_blocks(
     scratch: Scratch,
 ) -> Point:
     """Draw and normalize a direction in files, see `random_direction`: at most one tensor is in memory at a time."""
-    result = scratch.empty(
-        {name: value.shape for name, value in at.items()}, {name: widened_dtype(value) for name, value in at.items()}
-    )
+    result = wide_like(at, scratch)
     for name, w in at.items():
         own = result[name]
         if own.is_complex():
@@ -105,6 +103,11 @@ def drawn_in_blocks(
         for own in result.values():
             own.div_(length)
     return result
+
+
+def wide_like(point: Mapping[str, Tensor], scratch: Scratch) -> Point:
+    """Return tensors of zeros in files, in the shapes of a point and its types, of which half precision becomes float32."""
+    return scratch.empty([(name, tuple(value.shape), widened_dtype(value)) for name, value in point.items()])
 
 
 def widened_dtype(value: Tensor) -> torch.dtype:
@@ -165,10 +168,7 @@ def target_direction(
     """
     if scratch is None:
         return selection.within({name: widened(end[name]) - value for name, value in start.items()})
-    result = scratch.empty(
-        {name: value.shape for name, value in start.items()},
-        {name: widened_dtype(value) for name, value in start.items()},
-    )
+    result = wide_like(start, scratch)
     for name, own in result.items():
         if name in selection:
             first, second, flat = start[name].reshape(-1), end[name].reshape(-1), own.view(-1)

@@ -1,25 +1,41 @@
-"""Tensors of large networks in memory-mapped files, which the system may drop from memory and read again.
+"""Tensors of large networks in memory-mapped temporary files, see `io.scratch_files`.
 
     scratch = Scratch.in_folder()
     origin = scratch.copy(tensors(net))          # its pages count as file cache, not as memory of the process
-
-The files have no names once they are made, so that nothing is left of them when the process ends, in whatever way.
 """
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lossatlas.errors import CannotWrite
+from lossatlas.io.scratch_files import MappedFile, new_file, temporary_folder
 from lossatlas.parameter_space.points import Point
 
 ALIGNMENT = 64  # bytes; of each tensor in a file
-BLOCK = 1 << 18  # numbers that are computed at a time; a multiple of 16, see `drawn_blocks`
+BLOCK = 1 << 18  # numbers that are computed at a time; a multiple of 16, see `blocks`
+
+Format = tuple[str, tuple[int, ...], torch.dtype]  # name, shape and type of a tensor
+
+
+class MappedPoint(dict[str, Tensor]):
+    """Tensors by name in one mapped file.
+
+    Args:
+        file: The file.
+        formats: The tensors in it, in their order.
+    """
+
+    def __init__(self, file: MappedFile, formats: Sequence[Format]) -> None:
+        places, _ = layout_of(formats)
+        data = torch.from_numpy(file.bytes)
+        super().__init__(
+            (name, data[place : place + size].view(dtype).view(shape))
+            for (name, shape, dtype), (place, size) in zip(formats, places, strict=True)
+        )
+        self.file, self.formats = file, list(formats)
 
 
 @dataclass(frozen=True)
@@ -40,63 +56,32 @@ class Scratch:
     @classmethod
     def in_folder(cls, folder: str | Path | None = None) -> "Scratch":
         """Return the scratch files of a folder; of TMPDIR, or the system's own for temporary files, by default."""
-        return cls(Path(tempfile.gettempdir() if folder is None else folder))
+        return cls(temporary_folder() if folder is None else Path(folder))
 
-    def empty(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype]) -> Point:
-        """Make mapped tensors, which hold zeros.
+    def empty(self, formats: Sequence[Format]) -> MappedPoint:
+        """Return mapped tensors, which hold zeros, on the CPU. Raises CannotWrite where the disk lacks the space."""
+        return MappedPoint(new_file(layout_of(formats)[1], self.folder), formats)
 
-        Args:
-            shapes: The shape of each tensor by name.
-            dtypes: The type of each tensor by name.
+    def like(self, point: Mapping[str, Tensor]) -> MappedPoint:
+        """Return mapped tensors in the shapes and types of a point, see `empty`."""
+        return self.empty([(name, tuple(value.shape), value.dtype) for name, value in point.items()])
 
-        Returns:
-            The tensors by name, on the CPU.
-
-        Raises:
-            CannotWrite: The disk lacks the space for them.
-        """
-        places, end = dict[str, int](), 0
-        for name, shape in shapes.items():
-            places[name] = end
-            end += -(-shape.numel() * dtypes[name].itemsize // ALIGNMENT) * ALIGNMENT
-        storage = self.storage(end)
-        return {name: view(storage, places[name], shape, dtypes[name]) for name, shape in shapes.items()}
-
-    def storage(self, size: int) -> torch.UntypedStorage:
-        """Return mapped bytes (size,) of a new file. Raises CannotWrite."""
-        try:
-            handle, path = tempfile.mkstemp(prefix="lossatlas_", dir=self.folder)
-        except OSError as error:
-            raise CannotWrite(f"cannot write temporary files to {self.folder}: {error.strerror}") from error
-        try:
-            os.posix_fallocate(handle, 0, max(size, 1))  # on a full disk, a write to the mapping would end the process
-            return torch.UntypedStorage.from_file(path, shared=True, nbytes=max(size, 1))
-        except OSError as error:
-            raise CannotWrite(
-                f"{self.folder} has no space for {size / 1e9:.3g} GB of the network's tensors ({error.strerror}): set "
-                "TMPDIR to a folder on another disk"
-            ) from error
-        finally:
-            os.close(handle)
-            os.unlink(path)
-
-    def like(self, point: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Point:
-        """Return mapped tensors in the shapes of a point, and in its types, or in another one."""
-        dtypes = {name: value.dtype if dtype is None else dtype for name, value in point.items()}
-        return self.empty({name: value.shape for name, value in point.items()}, dtypes)
-
-    def copy(self, point: Mapping[str, Tensor]) -> Point:
-        """Return mapped copies of tensors, in their own types. Raises CannotWrite."""
+    def copy(self, point: Mapping[str, Tensor]) -> MappedPoint:
+        """Return mapped copies of tensors, in their own types, see `empty`."""
         copies = self.like(point)
         for name, value in point.items():
             copies[name].copy_(value.detach())
         return copies
 
 
-def view(storage: torch.UntypedStorage, place: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Return the tensor that begins at byte `place` of mapped bytes."""
-    flat = torch.empty(0, dtype=dtype).set_(storage, place // dtype.itemsize, (shape.numel(),), (1,))
-    return flat.view(shape)
+def layout_of(formats: Sequence[Format]) -> tuple[list[tuple[int, int]], int]:
+    """Return the first byte and the bytes of each tensor in a file, and the size of the file."""
+    places, end = list[tuple[int, int]](), 0
+    for _, shape, dtype in formats:
+        size = torch.Size(shape).numel() * dtype.itemsize
+        places.append((end, size))
+        end += -(-size // ALIGNMENT) * ALIGNMENT
+    return places, end
 
 
 def blocks(count: int) -> Iterator[slice]:
