@@ -48,7 +48,7 @@ from lossatlas.jobs.inputs.api_inputs import (
     statistics_differ,
 )
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
-from lossatlas.jobs.inputs.network_memory import kept_on_disk, takes_little_memory
+from lossatlas.jobs.inputs.network_memory import kept_on_disk, small_batch_size, takes_little_memory
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
@@ -229,7 +229,8 @@ def surface(
         )
         others = arguments.axes.others[: 1 if orthogonalize else None]  # the second one is off the y axis then
         if others and not only and not without and not per_layer:
-            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))
+            batch = 0 if kept is None else small_batch_size(inputs.splits["train"])
+            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), batch=batch)
         return replace(inputs, problem=problem)
 
     with ExitStack() as stack:

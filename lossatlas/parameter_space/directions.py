@@ -4,17 +4,18 @@ They are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import EllipsisType
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput, note
+from lossatlas.io.seeded_directions import BLOCK, SeededTensor, blocks, fill_normal, finish
 from lossatlas.parameter_space.layout import PLAIN, Layout
-from lossatlas.parameter_space.normalization import LARGE, coordinates, dot, inner, normalize, unit_length, without_biases
+from lossatlas.parameter_space.normalization import LARGE, TINY, coordinates, dot, inner, is_bias, normalize, unit_length
 from lossatlas.parameter_space.points import Point, widened
-from lossatlas.parameter_space.scratch import BLOCK, Scratch, blocks
+from lossatlas.parameter_space.scratch import MappedPoint, Scratch
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
 SKEWED = 0.3  # cosine between axes from which a note is given
@@ -52,7 +53,7 @@ def random_direction(
         seed: Of the random numbers; with the shapes it determines the direction before normalization.
         layout: See `normalize`.
         selection: All other tensors are zero; the selected ones do not depend on the selection.
-        scratch: Makes files for the direction, which then is drawn in blocks; None for memory.
+        scratch: Makes the file of a direction in float32, see `drawn_in_file`; None for memory.
 
     Returns:
         The direction, in the shapes of `at`, in its types, of which half precision becomes float32, and on its devices;
@@ -63,9 +64,9 @@ def random_direction(
         >>> random_direction(at, "filter", "biasbn", seed=0)["weight"].norm(dim=1).round(decimals=5).tolist()
         [3.0, 3.0, 3.0, 3.0]
     """
+    if scratch is not None and all(widened_dtype(value) == torch.float32 for value in at.values()):
+        return drawn_in_file(at, norm, ignore, seed, layout, selection, scratch)
     generator = torch.Generator().manual_seed(seed)
-    if scratch is not None:
-        return drawn_in_blocks(at, norm, ignore, generator, layout, selection, scratch)
     drawn = {
         name: torch.randn(value.shape, generator=generator, dtype=widened_dtype(value)).to(value.device)
         for name, value in at.items()
@@ -73,36 +74,76 @@ def random_direction(
     return selection.within(normalize(selection.within(drawn), at, norm, ignore, layout))
 
 
-def drawn_in_blocks(
-    at: Mapping[str, Tensor],
-    norm: str,
-    ignore: str,
-    generator: torch.Generator,
-    layout: Layout,
-    selection: Selection,
-    scratch: Scratch,
-) -> Point:
-    """Draw and normalize a direction in files, see `random_direction`: at most one tensor is in memory at a time."""
-    result = wide_like(at, scratch)
+class DrawnPoint(MappedPoint):
+    """A random direction in a file, with the record from which it can be drawn again.
+
+    Attributes:
+        seed: The seed of the generator.
+        records: How each tensor is drawn, by name.
+    """
+
+    seed: int
+    records: dict[str, SeededTensor]
+
+
+def drawn_in_file(
+    at: Mapping[str, Tensor], norm: str, ignore: str, seed: int, layout: Layout, selection: Selection, scratch: Scratch
+) -> DrawnPoint:
+    """Draw and normalize a direction in a file, see `random_direction`: a block of it is in memory at a time."""
+    formats = [(name, tuple(value.shape), torch.float32) for name, value in at.items()]
+    result = DrawnPoint(scratch.empty(formats).file, formats)
+    result.seed, result.records, generator = seed, {}, torch.Generator().manual_seed(seed)
     for name, w in at.items():
-        own = result[name]
-        if own.is_complex():
-            own.copy_(torch.randn(own.shape, generator=generator, dtype=own.dtype))
-        else:
-            for block in blocks(own.numel()):
-                own.view(-1)[block].normal_(generator=generator)
-        if name not in selection:
-            own.zero_()
-        elif norm == "unit":
-            own.copy_(without_biases({name: own}, ignore, layout.norms)[name])
-        else:
-            for rows in row_blocks(name, own, norm, layout):
-                own[rows] = normalize({name: own[rows]}, {name: w[rows].cpu()}, norm, ignore, layout)[name]
+        fill_normal(result[name].view(-1), generator)
+        record = record_of(name, result[name], w, norm, ignore, layout) if name in selection else None
+        result.records[name] = record or SeededTensor(tuple(w.shape), "zero")
+        finish(result[name].view(-1), result.records[name])
     if norm == "unit":
-        length = unit_length(result)
-        for own in result.values():
-            own.div_(length)
+        length = np.float64(unit_length(result))
+        for name, record in result.records.items():
+            if record.kind == "drawn":
+                result.records[name] = replace(record, factor=length, divided=True)
+                finish(result[name].view(-1), result.records[name])
     return result
+
+
+def record_of(name: str, d: Tensor, w: Tensor, norm: str, ignore: str, layout: Layout) -> SeededTensor | None:
+    """Return how a tensor is normalized, see `normalize`; None for one that becomes zero.
+
+    Args:
+        name: Its name.
+        d: The drawn numbers.
+        w: The weights.
+        norm: See `normalize`.
+        ignore: See `normalize`.
+        layout: See `normalize`.
+    """
+    shape, bias = tuple(w.shape), is_bias(name, d, layout.norms)
+    if bias and ignore == "biasbn":
+        return None
+    if norm in ("", "unit") and not (bias and not norm):
+        return SeededTensor(shape, "drawn")
+    if bias or norm == "weight" or (norm in ("filter", "dfilter") and layout.transposed.get(name)):
+        scaled = normalize({name: d}, {name: w.cpu()}, norm, ignore, layout)[name]
+        return SeededTensor(shape, "stored", scaled.contiguous().numpy())
+    rows = torch.cat([row_norms(d[k]) for k in row_blocks(d)]) if norm in ("filter", "dfilter") else d.norm()
+    if norm in ("dfilter", "dlayer"):
+        return SeededTensor(shape, "drawn", (rows + TINY).numpy(), divided=True)
+    own = (widened(w[k]).cpu() for k in row_blocks(w))
+    size = torch.cat([row_norms(part) for part in own]) if norm == "filter" else widened(w).cpu().norm()
+    return SeededTensor(shape, "drawn", (size / (rows + TINY)).numpy())
+
+
+def row_norms(value: Tensor) -> Tensor:
+    """Return the norm of each slice along the first axis, (n,)."""
+    return value.flatten(1).norm(dim=1)
+
+
+def row_blocks(value: Tensor) -> Iterator[slice]:
+    """Yield slices of rows of about BLOCK numbers."""
+    rows = max(1, BLOCK * len(value) // max(value.numel(), 1))
+    for start in range(0, len(value), rows):
+        yield slice(start, start + rows)
 
 
 def wide_like(point: Mapping[str, Tensor], scratch: Scratch) -> Point:
@@ -115,22 +156,11 @@ def widened_dtype(value: Tensor) -> torch.dtype:
     return torch.float32 if value.dtype in (torch.bfloat16, torch.float16) else value.dtype
 
 
-def row_blocks(name: str, value: Tensor, norm: str, layout: Layout) -> Iterator[slice | EllipsisType]:
-    """Yield the parts of a tensor that are normalized apart from each other: rows along the first axis, or all of it."""
-    apart = norm in ("", "filter", "dfilter", "weight") and value.dim() > 1
-    if not apart or name in layout.norms or layout.transposed.get(name):
-        yield ...
-        return
-    rows = max(1, BLOCK * len(value) // max(value.numel(), 1))
-    for start in range(0, len(value), rows):
-        yield slice(start, start + rows)
-
-
 def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:
     """Project a direction on the complement of another one, and restore its length.
 
     Args:
-        direction: The y direction.
+        direction: The y direction; one in a file (`MappedPoint`) is overwritten.
         other: The x direction.
 
     Returns:
@@ -139,17 +169,27 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
     Raises:
         BadInput: The directions are parallel, or one of them is zero.
     """
-    length = inner(direction, direction) ** 0.5
+    length, in_place = inner(direction, direction) ** 0.5, isinstance(direction, MappedPoint)
     result = dict(direction)
     for _ in range(2):  # one projection leaves rounding errors
         share = inner(result, other) / max(inner(other, other), 1e-300)
-        result = {name: d - share * other[name] for name, d in result.items()}
+        result = {name: minus(d, share, other[name], out=in_place) for name, d in result.items()}
     left = inner(result, result) ** 0.5
     if left <= 1e-4 * length:
         raise BadInput(
             "the y direction is parallel to the x direction, or zero: no direction at a right angle is left of it"
         )
-    return {name: d * (length / left) for name, d in result.items()}
+    return {name: d.mul_(length / left) if in_place else d * (length / left) for name, d in result.items()}
+
+
+def minus(d: Tensor, share: float, other: Tensor, *, out: bool) -> Tensor:
+    """Return d - share * other; out: written into `d`, block by block."""
+    if not out:
+        return d - share * other
+    own, along = d.view(-1), other.reshape(-1)
+    for block in blocks(len(own)):
+        own[block] -= share * along[block]
+    return d
 
 
 def target_direction(

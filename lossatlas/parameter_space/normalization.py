@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
+from lossatlas.io.seeded_directions import blocks
 from lossatlas.parameter_space.layout import PLAIN, Layout, by_input, by_output
 from lossatlas.parameter_space.points import Point, real_view, widened
-from lossatlas.parameter_space.scratch import blocks
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
 LARGE = 1 << 24  # numbers of a tensor; larger ones are converted to float64 in blocks

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput
+from lossatlas.io.seeded_directions import blocks
 from lossatlas.parameter_space.points import Point, on_device, widened
-from lossatlas.parameter_space.scratch import blocks
 
 
 class Plane(Protocol):

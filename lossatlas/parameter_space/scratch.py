@@ -4,7 +4,7 @@
     origin = scratch.copy(tensors(net))          # its pages count as file cache, not as memory of the process
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from lossatlas.io.scratch_files import MappedFile, new_file, temporary_folder
 from lossatlas.parameter_space.points import Point
 
 ALIGNMENT = 64  # bytes; of each tensor in a file
-BLOCK = 1 << 18  # numbers that are computed at a time; a multiple of 16, see `blocks`
 
 Format = tuple[str, tuple[int, ...], torch.dtype]  # name, shape and type of a tensor
 
@@ -82,16 +81,3 @@ def layout_of(formats: Sequence[Format]) -> tuple[list[tuple[int, int]], int]:
         places.append((end, size))
         end += -(-size // ALIGNMENT) * ALIGNMENT
     return places, end
-
-
-def blocks(count: int) -> Iterator[slice]:
-    """Yield slices of BLOCK numbers up to `count`; the last one may be up to 15 numbers longer.
-
-    Normal numbers that are drawn for one block after the other are those of one draw for all of them: torch draws
-    16 at a time, where there are as many.
-    """
-    start = 0
-    while start < count:
-        stop = start + BLOCK if count - start - BLOCK >= 16 else count
-        yield slice(start, stop)
-        start = stop

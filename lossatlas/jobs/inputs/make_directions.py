@@ -10,6 +10,7 @@ import numpy as np
 
 from lossatlas.errors import named
 from lossatlas.io import Directions
+from lossatlas.io.seeded_directions import SeededDirection
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -239,15 +240,26 @@ class DirectionRequest:
 
     def stored(self, vectors: "Sequence[Point]", about: Mapping[str, Any]) -> Directions:
         """Return directions as a file stores them, with their descriptions; about: further fields of their record."""
-        from lossatlas.parameter_space import as_arrays
-
         origin = self.origin
-        axes = [
-            as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
-            for vector in vectors
-        ]
+        axes = [as_stored(vector, origin) for vector in vectors]
         y = axes[1] if len(axes) > 1 else None
         return Directions(axes[0], y, {**about, **self.describe()}, origin.moved_by(vectors))
+
+
+def as_stored(vector: "Point", origin: Origin) -> "Sequence[np.ndarray]":
+    """Return the arrays of a direction file; of a random direction of a large network those that can be drawn again."""
+    from lossatlas.parameter_space import as_arrays
+    from lossatlas.parameter_space.directions import DrawnPoint
+    from lossatlas.parameter_space.points import entries
+
+    if not isinstance(vector, DrawnPoint):
+        return as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
+    names, state = list(vector), origin.net.state_dict()
+    order = [
+        names.index(name) if name in vector else tuple(state[name].shape) for name in entries(origin.net, origin.dir_type)
+    ]
+    values = [value.numpy() for value in vector.values()]
+    return SeededDirection.drawn(vector.seed, list(vector.records.values()), order, values)
 
 
 def note_sheared(origin: Origin, directions: Directions) -> None:
