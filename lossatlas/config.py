@@ -115,7 +115,7 @@ class DatasetOptions:
     raw_data: bool = option(False, "do not normalize the inputs")
     loss_name: str = option(
         "crossentropy",
-        "crossentropy or mse, or FILE.py:FUNCTION for your own loss",
+        "crossentropy, mse, or next_token (of causal language models), or FILE.py:FUNCTION for your own loss",
         kind=loss_name,
         short="-l",
         metavar="LOSS",
