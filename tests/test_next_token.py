@@ -170,7 +170,7 @@ def test_the_error_about_shifted_labels_names_the_loss():
     class TinyForCausalLM(nn.Linear):
         pass
 
-    with pytest.raises(BadInput, match="TinyForCausalLM predicts the next token.*: give loss='next_token'$"):
+    with pytest.raises(BadInput, match=r"TinyForCausalLM predicts the next token.*: give loss='next_token'$"):
         LOSSES["crossentropy"](TinyForCausalLM(4, 3), {"input_ids": IDS, "labels": IDS})
 
     class TinyForConditionalGeneration(nn.Linear):

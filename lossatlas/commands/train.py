@@ -28,7 +28,7 @@ from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
-from lossatlas.user_code import UserFunction, is_user_function
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ def parser() -> options.Parser[TrainOptions]:
 
 def folder_name(args: TrainOptions) -> str:
     """Name of the folder of a recipe's checkpoints, as the release of Li et al. forms it."""
-    name = file_names.base_name(options.model_choice(args), "")
+    name = Path(file_names.base_name(options.model_choice(args), "")).name
     name += "".join(f"_{file_names.plain(each)}" for each in (*args.model_args, *args.dataset_args))
     name += f"_{args.optimizer}_lr={args.lr}"
     name += f"_lr_decay={args.lr_decay}" if args.lr_decay != 0.1 else ""
@@ -409,14 +409,14 @@ def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
     """
     from lossatlas.datasets.registry import from_factory, get, load
 
-    if not is_user_function(args.dataset):
+    factory = options.dataset_choice(args)
+    if isinstance(factory, str):
         if args.download:
             get(args.dataset, args.datapath)
         return (
             load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit),
             load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data),
         )
-    factory = UserFunction.parse("dataset", args.dataset, args.dataset_args)
     data = from_factory(factory, "train", limit=args.limit)
     try:
         return data, from_factory(factory, "test")
