@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.data.transformers_library import LOCAL, model_folder, text_config, transformers_library
-from lossatlas.errors import BadInput, BadUsage, first_line, say
+from lossatlas.errors import BadInput, BadUsage, first_line, note, say
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor
 
 LONGEST = 2048  # tokens of a sample, unless the user gives another length
-NO_LIMIT = 10**9  # of tokens, from which on a tokenizer's own limit is a placeholder
+NO_LIMIT = 10**9  # tokens
 TOKENIZER_FILES = ("*token*", "vocab.*", "*.model", "*.tiktoken")
 Text = str | Sequence[Any]  # a text, or with a chat template a conversation: a list of {"role": ..., "content": ...}
 
@@ -168,14 +168,12 @@ class TextSettings:
 
     def length_for(self, config: Any, tokenizer: Any) -> int:
         """Return the largest number of tokens of a sample. Raises BadUsage."""
-        if self.length:
-            if not isinstance(self.length, int) or self.length < 2:
-                raise BadUsage(
-                    f"length={self.length}: a sample has at least 2 tokens, the second of which is predicted"
-                )
-            return self.length
-        own = getattr(config, "max_position_embeddings", None) or getattr(tokenizer, "model_max_length", NO_LIMIT)
-        return int(min(LONGEST, own if 1 < own < NO_LIMIT else LONGEST))
+        if self.length and (not isinstance(self.length, int) or self.length < 2):
+            raise BadUsage(f"length={self.length}: a sample has at least 2 tokens, the second of which is predicted")
+        own: Any = getattr(config, "max_position_embeddings", None) or getattr(tokenizer, "model_max_length", NO_LIMIT)
+        if 1 < own < self.length:
+            note(f"samples of {self.length:,} tokens are longer than the {own:,} positions that the model is made for")
+        return self.length or (min(LONGEST, int(own)) if own > 1 else LONGEST)
 
     def encoded(self, texts: Sequence[Text], tokenizer: Any) -> list[list[int]]:
         """Return the tokens of each text. Raises BadInput."""
@@ -186,6 +184,8 @@ class TextSettings:
                 raise BadInput(f"chat=True: the chat template fails: {first_line(error)}") from error
         elif odd := next((text for text in texts if not isinstance(text, str)), None):
             raise BadInput(f"a text is {type(odd).__name__}, not a str (conversations need chat=True)")
+        if not texts:
+            raise BadInput("there are no texts")
         return tokenizer(list(texts), add_special_tokens=not self.chat)["input_ids"]
 
 
