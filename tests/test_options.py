@@ -188,7 +188,7 @@ def test_a_precision_in_which_no_hessian_is_computed_is_refused(capsys, precisio
 
 
 FIGURES = [
-    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib: did you mean magma"),
+    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib (did you mean magma"),
     (["--look", "drk"], "(did you mean dark?)"),
     (["--vmin", "3", "--vmax", "1"], "--vmin 3 is not below --vmax 1: the range is empty"),
     (["--vlevel=-1"], "--vlevel -1: give a distance above 0"),

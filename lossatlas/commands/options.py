@@ -8,7 +8,6 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -100,13 +99,12 @@ class Parser(argparse.ArgumentParser, Generic[T]):
         if line.startswith("unrecognized arguments: --"):
             word = line.split()[2].partition("=")[0]
             names = [name.removeprefix("--") for name in self._option_string_actions]
-            near = get_close_matches(word.removeprefix("--"), names, 1, 0.6)
-            line += f"; did you mean --{near[0]}?" if near else ""
+            line += did_you_mean(word.removeprefix("--"), names, form="--{}".format)
         if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)$", line):
             line += did_you_mean(chosen[1], re.findall(r"[^', ]+", chosen[2]))
         if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
             line += "; what begins with a minus is written with =, as in --x=-1:1:51"
-        self.refuse(f"{line} ({programs.shell()} --help lists the options)")
+        self.refuse(f"{line}; {programs.shell()} --help lists the options")
 
     def refuse(self, line: str) -> NoReturn:
         """Print why the command does not run, and end all ranks."""
