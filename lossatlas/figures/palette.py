@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.config import LOOKS as LOOK_NAMES
+from lossatlas.choices import LOOKS as LOOK_NAMES
 from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Look:
     """Colours and widths of figures that belong together.
 
     Attributes:
-        name: One of `config.LOOKS`.
+        name: One of `choices.LOOKS`.
         ground: Colour of the paper.
         ink: Colour of texts, axes and marks.
         muted: Colour of guide lines and of what is less important.
@@ -121,7 +121,7 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
     """Draw in another look within.
 
     Args:
-        name: One of `config.LOOKS`; None keeps the surrounding one.
+        name: One of `choices.LOOKS`; None keeps the surrounding one.
         **changes: Attributes of `Look` to replace; None leaves the one of the look.
 
     Yields:

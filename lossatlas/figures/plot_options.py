@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 import matplotlib
 import numpy as np
 
-from lossatlas.config import COLOURS
+from lossatlas.choices import COLOURS
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
