@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossatlas.commands import h52vtp, plot_1D, plot_2D, plot_hessian_eigen, plot_surface, plot_trajectory
-from lossatlas.commands.options import grid_task
+from lossatlas.commands.job_choices import grid_task
 from lossatlas.jobs.inputs.file_names import direction_name, surface_name
 
 MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io import atomic_write
@@ -98,12 +98,12 @@ def parser() -> options.Parser[TrainOptions]:
 
 def folder_name(args: TrainOptions) -> str:
     """Name of the folder of a recipe's checkpoints, as the release of Li et al. forms it."""
-    name = file_names.base_name(options.model_choice(args), "")
+    name = file_names.base_name(job_choices.model_choice(args), "")
     name += "".join(f"_{file_names.plain(each)}" for each in (*args.model_args, *args.dataset_args))
     name += f"_{args.optimizer}_lr={args.lr}"
     name += f"_lr_decay={args.lr_decay}" if args.lr_decay != 0.1 else ""
     name += f"_bs={args.batch_size}_wd={args.weight_decay}_mom={args.momentum}_save_epoch={args.save_epoch}"
-    loss = options.loss_choice(args)
+    loss = job_choices.loss_choice(args)
     name += f"_loss={file_names.loss_word(loss)}" if loss != "crossentropy" else ""
     name += "" if args.augment else "_noaug"
     name += "_rawdata" if args.raw_data else ""
@@ -258,7 +258,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
     if args.out:
         locks.enter_context(Lock(args.out))
     use_threads(args.threads)
-    model, loss_name = options.model_choice(args), options.loss_choice(args)
+    model, loss_name = job_choices.model_choice(args), job_choices.loss_choice(args)
     own_model, loss = isinstance(model, UserFunction), loss_of(loss_name)
     data, test = load_data(args)
     net = make_network(args, model, data)
@@ -320,7 +320,7 @@ def _recipe(args: TrainOptions) -> "TrainingRecipe":
         bfloat16=args.bfloat16,
         optimizer=args.optimizer,
         lr_decay=args.lr_decay,
-        loss=str(options.loss_choice(args)),
+        loss=str(job_choices.loss_choice(args)),
         augment=args.augment,
         label_corrupt_prob=args.label_corrupt_prob,
     )
@@ -333,7 +333,7 @@ def _hashes(args: TrainOptions, data: "AnyData") -> dict[str, str]:
     from lossatlas.models.checkpoint import digest
 
     hashes = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
-    for kind, choice in (("model", options.model_choice(args)), ("loss", options.loss_choice(args))):
+    for kind, choice in (("model", job_choices.model_choice(args)), ("loss", job_choices.loss_choice(args))):
         if isinstance(choice, UserFunction):
             hashes |= function_record(kind, choice)
     return hashes
@@ -378,7 +378,7 @@ def _write_network(
     hashes = training.origin
     about = {
         "command": programs.command_line(command[0], command[1:]),
-        "model": str(options.model_choice(args)),
+        "model": str(job_choices.model_choice(args)),
         "dataset": data.name,
         **({"init_sha256": hashes["init"]} if args.init else {}),
         "data_sha256": {"train": hashes["data"], "test": training.test.digest},

@@ -1,7 +1,7 @@
 """Options of the commands, each defined once, and the frozen configurations that jobs are made of.
 
 Groups of options stand as users write them: a command inherits those it takes. `job_configs` holds what
-`commands.options` makes of them, with user functions resolved and files found.
+`commands.job_choices` makes of them, with user functions resolved and files found.
 """
 
 from lossatlas.config.command_options import GridCommandOptions, PlaneOptions
