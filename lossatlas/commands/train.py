@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.commands import job_choices, options
-from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io import atomic_write
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
-from lossatlas.user_code import UserFunction, is_user_function
+from lossatlas.training.outputs import check_output_folder, write_json
+from lossatlas.user_code import UserFunction, function_record, is_user_function
 
 if TYPE_CHECKING:
     import torch
@@ -328,7 +328,6 @@ def _recipe(args: TrainOptions) -> "TrainingRecipe":
 
 def _hashes(args: TrainOptions, data: "AnyData") -> dict[str, str]:
     """Hashes of all that decides the result beside the recipe."""
-    from lossatlas.jobs.inputs.named_inputs import function_record
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
 
@@ -440,8 +439,7 @@ def make_network(args: TrainOptions, model: "config.ModelChoice", data: "AnyData
         BadUsage: The model is unknown, or the number of classes.
         BadInput: The user's function fails, or the initial checkpoint does not fit.
     """
-    from lossatlas.data import Dataset
-    from lossatlas.jobs.inputs.named_inputs import shape_of
+    from lossatlas.data import Dataset, shape_of
     from lossatlas.models import build, load_into, read_state
     from lossatlas.training.loop import initialize
 

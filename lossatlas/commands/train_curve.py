@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lossatlas import config, programs
 from lossatlas.choices import CURVES
 from lossatlas.commands import job_choices, options
-from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.lock import Lock
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
+from lossatlas.training.outputs import check_output_folder, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.curves.curve_job import Losses, TrainedCurve
