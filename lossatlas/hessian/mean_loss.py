@@ -74,9 +74,12 @@ class MeanLoss:
         self.net, self.in_place, self.chosen = self.network.net, self.network.in_place, self.network.chosen
         self.names, self.parameters, self.shapes = self.chosen.names, self.chosen.tensors, self.chosen.shapes
         self.size, self.dtype, self.device = self.chosen.size, self.chosen.dtype, self.chosen.device
-        self.total_weight = self.samples.total_weight
         self.forward = EquivalentForward(self.net, None)
         self.parallel: ParallelBatches[EquivalentForward] | None = None
+
+    @property
+    def total_weight(self) -> float:
+        return self.samples.total_weight
 
     def session(self) -> AbstractContextManager[None]:
         """Use the network within, see `EvaluatedNetwork.session`."""
