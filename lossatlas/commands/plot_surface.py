@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
@@ -68,7 +68,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, **options.look_keywords(figures))
+        plot_layers.draw(surf_file, **figure_keywords.look_keywords(figures))
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
@@ -76,7 +76,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
         plot_1D.draw(
             [surf_file],
             axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max),
-            **options.look_keywords(figures),
+            **figure_keywords.look_keywords(figures),
         )
         return
     from lossatlas.commands import plot_2D
@@ -85,8 +85,8 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
         [surf_file],
         proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        **options.scale_keywords(figures),
-        **options.look_keywords(figures),
+        **figure_keywords.scale_keywords(figures),
+        **figure_keywords.look_keywords(figures),
     )
 
 
@@ -113,6 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        return grid_command(args, options.grid_task(args, ["plot_surface", *command]))
+        return grid_command(args, job_choices.grid_task(args, ["plot_surface", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -13,14 +13,13 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas.data.plain_tensors import raw_bytes
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.parameter_space.points import movable
@@ -84,10 +83,9 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """Return a question for an argument of a similar name, or of the name of an option of the commands."""
-    options = {"xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore", "loss_name": "loss"}
-    options |= {"xdirection": "directions", "ydirection": "directions", "surf_file": "file", "model_file2": "towards"}
-    near = [options[name]] if options.get(name) in known else get_close_matches(name, known, 1)
-    return f": did you mean {near[0]}?" if near else f": it takes {', '.join(known)}"
+    options = {**KEYWORDS, "xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore"}
+    meant = options[name] if options.get(name) in known else name
+    return did_you_mean(meant, known) or f": it takes {', '.join(known)}"
 
 
 @contextmanager

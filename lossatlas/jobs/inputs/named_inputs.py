@@ -21,7 +21,7 @@ from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
@@ -239,31 +239,11 @@ def check_user_functions(*names: str | UserFunction) -> None:
             name.function  # noqa: B018
 
 
-def function_record(field: str, name: str | UserFunction) -> dict[str, Any]:
-    """Return the fields that identify a network or a loss.
-
-    The code of modules that a user's file imports is not among them: it shows in the loss of some samples alone.
-
-    Args:
-        field: 'model' or 'loss'.
-        name: The name, or the user's function.
-
-    Returns:
-        The name; for a user's function also the digest of its file.
-    """
-    return {field: str(name), f"{field}_code": name.code} if isinstance(name, UserFunction) else {field: name}
-
-
 def loss_of(name: str | UserFunction) -> "Loss":
     """Return a loss by name, or the user's. Raises BadInput, BadUsage."""
     from lossatlas.data import as_loss
 
     return as_loss(name.function if isinstance(name, UserFunction) else name)
-
-
-def shape_of(data: "AnyData") -> tuple[int, ...]:
-    """Return the shape of one input."""
-    return tuple(next(data.batches(1))[0].shape[1:])
 
 
 def load_splits(chosen: config.DataConfig, model: config.ModelChoice) -> "dict[str, AnyData]":
@@ -326,6 +306,7 @@ def with_classes(
     data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
 ) -> "dict[str, AnyData]":
     """Return the data with the number of classes that is declared, or that of the checkpoint, where the data are the user's."""
+    from lossatlas.data import shape_of
     from lossatlas.datasets.registry import OWN
     from lossatlas.models import classes_in
 
@@ -358,6 +339,7 @@ def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
     Raises:
         BadInput: There is no such network for these inputs.
     """
+    from lossatlas.data import shape_of
     from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
     from lossatlas.models import build
 
@@ -371,6 +353,8 @@ def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
 @contextmanager
 def checking_shapes(model: config.ModelChoice, data: "AnyData") -> Iterator[None]:
     """Turn errors of building a network of the zoo for these inputs into BadInput."""
+    from lossatlas.data import shape_of
+
     try:
         yield
     except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:

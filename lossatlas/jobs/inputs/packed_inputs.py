@@ -9,7 +9,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split, shape_of
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -64,6 +64,7 @@ class PackedInputs:
         """
         import torch
 
+        from lossatlas.data import shape_of
         from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
         from lossatlas.models import build
 

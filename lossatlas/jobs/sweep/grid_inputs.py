@@ -21,7 +21,6 @@ from lossatlas.jobs.inputs.named_inputs import (
     check_checkpoints,
     check_model,
     check_user_functions,
-    function_record,
     load_inputs,
     output_path,
 )
@@ -38,6 +37,7 @@ from lossatlas.jobs.sweep.grid_points import (
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
+from lossatlas.user_code import function_record
 
 
 @dataclass(frozen=True, kw_only=True)
