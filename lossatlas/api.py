@@ -179,7 +179,12 @@ def surface(
 
     def checked() -> SurfaceArguments:
         check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn, memory=memory)
-        low = takes_little_memory(net, memory)
+        rows = repeat or per_layer or bn == "recalibrate"
+        if memory == "low" and rows:
+            raise BadUsage(
+                f"{named('memory', 'low')} is for lines and planes along directions, without repeat, per_layer and bn"
+            )
+        low = not rows and takes_little_memory(net, memory)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
@@ -203,7 +208,7 @@ def surface(
             precision=precision,
             batch_size=batch_size,
             recalibrated=bn_samples if bn == "recalibrate" else 0,
-            low_memory=low,
+            memory="low" if low else "fast",
         )
         return SurfaceArguments.checked(
             net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type, low=low

@@ -1393,5 +1393,7 @@ def test_the_network_may_be_named_and_other_things_in_its_place_are_told():
         lossatlas.surface((X, Y), net)
     with pytest.raises(BadUsage, match="needs a network, as its first argument"):
         lossatlas.spectrum(data=(X, Y))
-    with pytest.raises(BadUsage, match="has no argument xnorm: did you mean norm"):
+    with pytest.raises(BadUsage, match=r"has no argument xnorm \(did you mean norm\?\)"):
         lossatlas.surface(net, (X, Y), xnorm="filter")
+    with pytest.raises(BadUsage, match=r"has no argument cuda \(did you mean device\?\)"):
+        lossatlas.surface(net, (X, Y), cuda=True)

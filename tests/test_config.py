@@ -118,7 +118,7 @@ def test_files_and_the_command_line_override_each_other_in_order(tmp_path):
         ("only: [[a]]", "only: [['a']]: give a list of values"),
         ("only: ['fc(']", "is no regular expression"),
         ("split: some", "split: some: choose from 'train', 'test', 'both'"),
-        ("limits: 3", "limits: 3: no option of this command has this name; there is 'limit'"),
+        ("limits: 3", "limits: 3: no option of this command has this name (did you mean limit?)"),
         ("top: 3", "top: 3: no option of this command has this name"),
         ("figures: {limit: 3}", "limit: 3: this option stands below 'data'"),
         ("data: 3", "data: 3: no option of this command has this name"),

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
     check_labels,
     check_layout,
@@ -217,7 +217,7 @@ def run(args: FilmOptions) -> None:
         proj_file=args.proj_file,
         render=args.render,
         zlim=args.zlim,
-        camera=options.camera_of(args, rendered_plots.CAMERA if args.render else None),
+        camera=figure_keywords.camera_of(args, rendered_plots.CAMERA if args.render else None),
         swing=args.swing,
         layout=args.layout,
         frames=args.frames,
@@ -226,7 +226,7 @@ def run(args: FilmOptions) -> None:
         max_size=args.max_size,
         look=args.look,
         cmap=args.cmap,
-        **options.scale_keywords(args),
+        **figure_keywords.scale_keywords(args),
     )
 
 

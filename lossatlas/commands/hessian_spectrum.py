@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Findings
@@ -107,12 +107,12 @@ class SpectrumTask:
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
         inputs = NamedInputs(
-            model=options.model_choice(args),
-            model_file=options.model_file(args),
-            data=options.data_choice(args),
-            loss=options.loss_choice(args),
-            hessian=options.hessian_choice(args),
-            run=options.run_choice(args),
+            model=job_choices.model_choice(args),
+            model_file=job_choices.model_file(args),
+            data=job_choices.data_choice(args),
+            loss=job_choices.loss_choice(args),
+            hessian=job_choices.hessian_choice(args),
+            run=job_choices.run_choice(args),
             command=programs.command_line(command[0], command[1:]),
             resolved=resolved(args),
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 import numpy as np
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels, read_curve, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
@@ -250,9 +250,11 @@ def run(args: LineOptions) -> None:
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
     if args.prefix:
         indices = args.idx_min, args.idx_max
-        draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
+        draw_repeats(
+            args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args)
+        )
     else:
-        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
+        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Unpack
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
@@ -95,7 +95,7 @@ def run(args: LayerPlotOptions) -> None:
         spectrum_file=args.spectrum_file,
         surf_name=args.surf_name,
         out=args.out,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

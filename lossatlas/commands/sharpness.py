@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Directions, Findings, write_directions
@@ -127,12 +127,12 @@ class SharpnessTask:
             compiled=False,
         )
         inputs = NamedInputs(
-            model=options.model_choice(args),
-            model_file=options.model_file(args),
-            data=options.data_choice(args),
-            loss=options.loss_choice(args),
+            model=job_choices.model_choice(args),
+            model_file=job_choices.model_file(args),
+            data=job_choices.data_choice(args),
+            loss=job_choices.loss_choice(args),
             hessian=selection,
-            run=options.run_choice(args),
+            run=job_choices.run_choice(args),
             command=programs.command_line(command[0], command[1:]),
             resolved=resolved(args),
         )

@@ -3,7 +3,7 @@
 from lossatlas.data.collect import as_dataset
 from lossatlas.data.dataset import Dataset, FixedBatches
 from lossatlas.data.losses import LOSSES, Batch, Loss, Losses, as_loss
-from lossatlas.data.streamed import AnyData, Streamed
+from lossatlas.data.streamed import AnyData, Streamed, shape_of
 
 __all__ = [
     "LOSSES",
@@ -16,4 +16,5 @@ __all__ = [
     "Streamed",
     "as_dataset",
     "as_loss",
+    "shape_of",
 ]

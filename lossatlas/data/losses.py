@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial, wraps
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch.autograd import forward_ad
 
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, leaves, mapped
-from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
@@ -252,8 +251,7 @@ def as_loss(function: Any) -> Loss:
     """
     if isinstance(function, str):
         if function not in LOSSES:
-            near = get_close_matches(function, LOSSES, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            meant = did_you_mean(function, LOSSES)
             raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):

@@ -82,7 +82,7 @@ class SeededDirection(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, k):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, k):  # type: ignore[no-untyped-def]
         return self.arrays[k]
 
     @cached_property

@@ -13,7 +13,16 @@ from torch import Tensor
 from lossatlas.errors import BadInput, note
 from lossatlas.io.seeded_directions import BLOCK, SeededTensor, blocks, fill_normal, finish
 from lossatlas.parameter_space.layout import PLAIN, Layout
-from lossatlas.parameter_space.normalization import LARGE, TINY, coordinates, dot, inner, is_bias, normalize, unit_length
+from lossatlas.parameter_space.normalization import (
+    LARGE,
+    TINY,
+    coordinates,
+    dot,
+    inner,
+    is_bias,
+    normalize,
+    unit_length,
+)
 from lossatlas.parameter_space.points import Point, widened
 from lossatlas.parameter_space.scratch import MappedPoint, Scratch
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
@@ -99,7 +108,7 @@ def drawn_in_file(
         result.records[name] = record or SeededTensor(tuple(w.shape), "zero")
         finish(result[name].view(-1), result.records[name])
     if norm == "unit":
-        length = np.float64(unit_length(result))
+        length = np.array(unit_length(result))
         for name, record in result.records.items():
             if record.kind == "drawn":
                 result.records[name] = replace(record, factor=length, divided=True)

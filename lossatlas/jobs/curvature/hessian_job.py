@@ -20,14 +20,14 @@ from lossatlas.jobs.curvature.distributed_hessian import (
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_inputs, loss_of, provenance
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.process import signals
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch

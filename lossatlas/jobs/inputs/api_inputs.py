@@ -198,10 +198,14 @@ class NamedState(dict[str, Tensor]):
     @classmethod
     def of(cls, net: Net, *, announce: bool = True) -> "NamedState":
         """Read a checkpoint, or take a state dict, see `state_of`. Raises BadInput."""
-        state = cls(state_of(net, announce=announce))
-        if isinstance(net, str | Path):
-            state.source = str(net)
-        return state
+        return cls.read(state_of(net, announce=announce), str(net) if isinstance(net, str | Path) else cls.source)
+
+    @classmethod
+    def read(cls, state: Mapping[str, Tensor], source: str) -> "NamedState":
+        """Return a state that was read from a checkpoint."""
+        result = cls(state)
+        result.source = source
+        return result
 
 
 def state_of(net: Net, *, announce: bool = True) -> Mapping[str, Tensor]:
@@ -255,9 +259,7 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
     }
 
 
-def point_of(
-    net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False
-) -> Point:
+def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False) -> Point:
     """Return the tensors of another network under the names of `net`.
 
     Args:

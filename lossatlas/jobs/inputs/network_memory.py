@@ -41,6 +41,11 @@ def kept_on_disk(net: "nn.Module", *, low: bool) -> "Iterator[KeptTensors | None
         yield kept
 
 
+def memory_record(*, low: bool) -> dict[str, str]:
+    """Return the field by which a file knows that memory was low; none otherwise, as in files of earlier versions."""
+    return {"memory": "low"} if low else {}
+
+
 def small_batch_size(data: AnyData) -> int:
     """Return the samples of a batch of a large network: TOKENS for sequences of whole numbers, otherwise SAMPLES."""
     first = next((leaf for _, leaf in leaves(next(data.batches(1))) if hasattr(leaf, "is_floating_point")), None)

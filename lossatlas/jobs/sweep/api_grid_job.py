@@ -22,7 +22,7 @@ from lossatlas.jobs.inputs.api_inputs import (
 )
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import DirectionRequest, Origin, note_sheared
-from lossatlas.jobs.inputs.network_memory import small_batch_size
+from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
@@ -86,9 +86,7 @@ class SurfaceArguments:
         place = device_of(device, net=net)
         return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type, low=low)
 
-    def read(
-        self, net: nn.Module, data: Any, test: Any, loss: Any, kept: KeptTensors | None = None
-    ) -> "SurfaceInputs":
+    def read(self, net: nn.Module, data: Any, test: Any, loss: Any, kept: KeptTensors | None = None) -> "SurfaceInputs":
         """Read the data, check them with network and loss, and make the points.
 
         Args:
@@ -125,7 +123,11 @@ class SurfaceArguments:
             dir_type=moved,
             points=points,
             plane=plane,
-            request={**request_of(net, loss, splits, some_losses), **points.record, **({"memory": "low"} if self.low else {})},
+            request={
+                **request_of(net, loss, splits, some_losses),
+                **points.record,
+                **memory_record(low=kept is not None),
+            },
             about={**about_of(splits), **points.about},
             curvature=curvature if second_derivatives else None,
         )
