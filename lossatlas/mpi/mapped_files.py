@@ -29,14 +29,16 @@ def shared_files(world: World, files: Sequence[MappedFile], sizes: Sequence[int]
     node = split_by_node(world.comm)
     leader = node.rank == 0
     held = list(files) if world.root else []
-    held = copied(world, world.comm.Split(0 if leader else 1, world.rank), held, sizes) if leader else held
+    leaders = world.comm.Split(0 if leader else 1, world.rank)
+    held = copied(world, leaders, held, sizes) if leader else held
     places = node.bcast([file.place for file in held] if leader else None, root=0)
     if not leader:
         held = opened(places, sizes)
     node.Barrier()  # so that the first rank of this host keeps its files open until the others have opened them
     alone = not held and bool(sizes)  # a rank that cannot reach them, as in a container of its own
     if any(world.comm.allgather(alone)):
-        held = copied(world, world.comm.Split(0 if world.root or alone else 1, world.rank), held, sizes, needed=alone)
+        senders = world.comm.Split(0 if world.root or alone else 1, world.rank)
+        held = copied(world, senders, held, sizes, needed=alone)
     return held
 
 

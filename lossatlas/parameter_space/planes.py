@@ -81,69 +81,6 @@ class AffinePlane:
             for block in blocks(len(target)):
                 target[block].copy_(at(w[block], dx[block], a, None if dy is None else dy[block], b))
 
-    def on(self, device: torch.device, dtype: torch.dtype) -> "Plane":
-        """Return the same plane, whose points are on a device and of a real type; complex numbers stay complex."""
-        ...
-
-
-@dataclass(frozen=True)
-class AffinePlane:
-    """The plane origin + a * dx + b * dy.
-
-    Attributes:
-        origin: Floating-point or complex tensors by name, all on one device.
-        dx: The x direction, in the same shapes.
-        dy: The y direction; None for a line.
-
-    Raises:
-        BadInput: A direction lacks a tensor, or has another shape.
-
-    Example:
-        >>> import torch
-        >>> plane = AffinePlane({"w": torch.zeros(2)}, {"w": torch.ones(2)})
-        >>> plane.point(0.5, 0.0)["w"].tolist()
-        [0.5, 0.5]
-    """
-
-    origin: Mapping[str, Tensor]
-    dx: Mapping[str, Tensor]
-    dy: Mapping[str, Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        for axis, direction in (("x", self.dx), ("y", self.dy)):
-            if direction is None:
-                continue
-            for name, value in self.origin.items():
-                if name not in direction:
-                    raise BadInput(f"the {axis} direction lacks '{name}' {tuple(value.shape)}")
-                if direction[name].shape != value.shape:
-                    raise BadInput(
-                        f"the {axis} direction has shape {tuple(direction[name].shape)} for '{name}', "
-                        f"the network {tuple(value.shape)}"
-                    )
-
-    def point(self, a: float, b: float) -> Point:
-        """Compute the point at coordinates (a, b)."""
-        return {
-            name: at(w, self.dx[name], a, None if self.dy is None else self.dy[name], b)
-            for name, w in self.origin.items()
-        }
-
-    def write_point(self, a: float, b: float, own: Mapping[str, Tensor]) -> None:
-        """Write the point at coordinates (a, b) into tensors of any type, block by block: it needs no memory of its size.
-
-        The numbers are those of `point`, rounded once to the type of each tensor.
-        """
-        for name, w in self.origin.items():
-            parts = [w, self.dx[name], *([] if self.dy is None else [self.dy[name]]), own[name]]
-            if not all(part.is_contiguous() for part in parts):
-                own[name].copy_(at(*parts[:2], a, None if self.dy is None else parts[2], b))
-                continue
-            start, dx, *others, target = (part.reshape(-1) for part in parts)
-            for block in blocks(len(target)):
-                dy = others[0][block] if others else None
-                target[block].copy_(at(start[block], dx[block], a, dy, b))
-
     def on(self, device: torch.device, dtype: torch.dtype) -> "AffinePlane":
         """Return the same plane with its tensors on a device."""
         dy = None if self.dy is None else on_device(self.dy, device, dtype)
