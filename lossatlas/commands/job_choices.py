@@ -57,7 +57,7 @@ def recalibrated_on(args: config.GridCommandOptions) -> int:
 def run_choice(args: config.BatchOptions) -> RunConfig:
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
-    return part_of(RunConfig, args)
+    return part_of(RunConfig, args, memory=args.memory if isinstance(args, config.EvaluationOptions) else "fast")
 
 
 def part_of(target: type[T], args: Any, **more: Any) -> T:

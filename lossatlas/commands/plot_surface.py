@@ -54,13 +54,15 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
     )
 
 
-def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> "LossQuantity":
+def loss_quantity(
+    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
+) -> "LossQuantity":
     """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
     tolerance, adaptive = tolerances(args)
 
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
-    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
+    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated, memory)
 
 
 def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
@@ -92,7 +94,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
 
 def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
     """Return the command that computes losses over a grid. Raises BadUsage."""
-    quantity = loss_quantity(args, task.run, task.recalibrated)
+    quantity = loss_quantity(args, task.run, task.recalibrated, task.memory)
     if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
         task = replace(task, data=replace(task.data, stream="always"))
     return GridCommand(

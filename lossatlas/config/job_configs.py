@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.output_options import OutputConfig
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
 from lossatlas.option_fields import is_whole
 from lossatlas.user_code import UserFunction
@@ -162,12 +162,14 @@ class RunConfig:
         threads: CPU threads; 0 for the rank's share of the cores.
         batch_size: Samples of a batch; 0 for a measured or usual number.
         precision: Of the computation; None for that of the network.
+        memory: 'low', 'fast', or None to choose by the size of the network.
     """
 
     cuda: bool
     threads: int
     batch_size: int
     precision: str | None
+    memory: str | None = "fast"
 
     @property
     def device(self) -> str:
@@ -204,6 +206,30 @@ class GridConfig:
     @property
     def grid(self) -> Grid:
         return Grid.parse(self.x, self.y)
+
+    @property
+    def memory(self) -> str | None:
+        """'low', 'fast', or None to choose by the size of the network, which lines and planes along directions can do.
+
+        Raises:
+            BadUsage: 'low' is asked for something else.
+        """
+        choice = self.directions
+        others = {
+            "repeat": choice.repeat,
+            "per_layer": choice.per_layer,
+            "scheme": choice.scheme,
+            "curve": choice.curve,
+        }
+        others["bn"] = bool(self.recalibrated)
+        found = [name for name, chosen in others.items() if chosen]
+        if not found and not self.path:
+            return self.run.memory
+        if self.run.memory == "low" and found:
+            raise BadUsage(
+                f"{named('memory', 'low')} is for lines and planes along directions: leave out {named(found[0])}"
+            )
+        return "fast"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.choices import PRECISIONS
+from lossatlas.choices import MEMORIES, PRECISIONS
 from lossatlas.option_fields import changed, natural, number_of_ranks, option, positive, threads
 
 
@@ -66,6 +66,13 @@ class EvaluationOptions(BatchOptions):
 
     HEADING: ClassVar[str] = "run"
 
+    memory: str | None = option(
+        None,
+        "low: the network itself is moved, with its weights at the origin and the directions in temporary files (in TMPDIR, "
+        "which has to be on a disk), so that a rank takes little more memory than inference does; fast: everything in memory "
+        "(default: low from 100 million parameters on, for lines and planes along directions)",
+        choices=MEMORIES,
+    )
     tolerance: str | None = option(
         None,
         "use only as many samples, in random order, as are needed for a standard error below max(REL x loss, ABS) at each "

@@ -29,6 +29,7 @@ Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
 # Names of the first argument of a loss(model, batch), as opposed to a loss(output, target).
 MODEL_NAMES = ("model", "net", "network", "module")
+LARGE = 1 << 22  # logits that are converted to float64 at a time
 IGNORED = -100  # a label that does not count, as in torch
 
 
@@ -138,16 +139,29 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
         BadInput: The shapes do not match, or the targets are not whole numbers.
     """
     output, targets = forward(model, batch)
-    logits = positions_last(upcast(output), targets)
+    logits = positions_last(output, targets)
     if targets.dim() == 1 and logits.dim() == 2:
-        loss = F.cross_entropy(logits, targets, reduction="none")
+        loss = row_losses(logits, targets)
         return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
-    flat = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(len(targets), -1)
+    flat = row_losses(logits.flatten(0, -2), targets.flatten()).view(len(targets), -1)
     valid = (targets != IGNORED).view(len(targets), -1)
     count = valid.sum(1)
     right = ((logits.argmax(-1) == targets).view(len(targets), -1) & valid).sum(1)
     each = count.clamp(min=1)
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
+
+
+def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Compute the cross-entropy of each row, (n,); many logits are converted to float64 a few rows at a time.
+
+    Args:
+        logits: (n, classes).
+        targets: Whole numbers, (n,).
+    """
+    if logits.numel() <= LARGE:
+        return F.cross_entropy(upcast(logits), targets, reduction="none")
+    parts = zip(*(each.split(max(1, LARGE // logits.shape[1])) for each in (logits, targets)), strict=True)
+    return torch.cat([F.cross_entropy(rows.double(), labels, reduction="none") for rows, labels in parts])
 
 
 def positions_last(logits: Tensor, targets: Tensor) -> Tensor:

@@ -127,7 +127,8 @@ def direction_request(
         BadUsage: No parameter moves.
         BadInput: See `axis_of`.
     """
-    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection)
+    scratch = None if loaded.kept is None else loaded.kept.scratch
+    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection, scratch)
     ends = zip((choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
     axes = [
         axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)

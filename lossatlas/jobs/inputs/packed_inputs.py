@@ -65,22 +65,34 @@ class PackedInputs:
         import torch
 
         from lossatlas.data import shape_of
-        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
         from lossatlas.models import build
 
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
         if isinstance(self.model, UserFunction):
-            net = build(self.model)
-            net.train(
-                changes_weights_with_mode(net) and self.mode
-            )  # as it was when its state was taken, see load_to_evaluate
+            net = self.built(first)
             net.load_state_dict(own_tensors)  # assigning would untie weights
-            return net.requires_grad_(False)
+            return net
         shape = shape_of(first)
         with torch.device("meta"):  # no random initialization and no memory: the state is assigned
             net = build(self.model, shape, first.classes)
         net.load_state_dict(own_tensors, assign=True)
         return net.eval().requires_grad_(False)
+
+    def built(self, first: "AnyData") -> "nn.Module":
+        """Return a new network, in the mode in which its state was taken, see `load_to_evaluate`.
+
+        Args:
+            first: The samples of the first split.
+        """
+        from lossatlas.data import shape_of
+        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+        from lossatlas.models import build
+
+        if isinstance(self.model, UserFunction):
+            net = build(self.model)
+            net.train(changes_weights_with_mode(net) and self.mode)
+            return net.requires_grad_(False)
+        return build(self.model, shape_of(first), first.classes).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
 from lossatlas.jobs.sweep.dry_run import report_dry_run
 from lossatlas.jobs.sweep.grid_inputs import GridInputs, print_configuration, read_grid_inputs
+from lossatlas.jobs.sweep.large_problem import LargeProblem
 from lossatlas.jobs.sweep.packed_problem import PackedProblem
+from lossatlas.jobs.sweep.parametrization import MappedParametrization
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
 from lossatlas.mpi.block_queue import BlockQueue
@@ -281,10 +283,14 @@ class GridJob:
     """
 
     quantity: Quantity
-    inputs: PackedProblem | None
+    inputs: PackedProblem | LargeProblem | None
     loss: str | UserFunction
     threads: int
     surface: Surface
+
+    def on_ranks(self, world: World) -> "GridJob":
+        """Return the job with what is not sent with it; all ranks call this together. Raises CannotWrite, WorkFailed."""
+        return replace(self, inputs=self.inputs.on_ranks(world)) if isinstance(self.inputs, LargeProblem) else self
 
     def device(self, world: World) -> "torch.device":
         """Return the device of this rank."""
@@ -335,7 +341,7 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
 
         job: GridJob | None = world.share(None)
         if job is not None:
-            received = job
+            received = job.on_ranks(world)
             follow(
                 world,
                 lambda: received.make_worker(
@@ -361,6 +367,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     if task.output.verbose:
         print_configuration(inputs, job.surface, job.threads, world)
     world.share(job)
+    job = job.on_ranks(world)
     path, dir_file = inputs.surf_file, inputs.dir_file
     output = SurfaceOutput(path, dir_file, inputs.directions if inputs.embed else None, inputs.lock)
     job = replace(job, inputs=None)
@@ -463,8 +470,16 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
         surface = resume(inputs.surf_file, surface, inputs.dir_file)
     surface = with_second_derivatives(surface, inputs.curvature, inputs.points.directions)
     trim_memory()
-    packed = PackedProblem(PackedInputs.of(loaded), inputs.points.parametrization)
+    packed = packed_problem(inputs)
     return inputs, GridJob(quantity, packed, task.loss, threads, surface)
+
+
+def packed_problem(inputs: GridInputs) -> PackedProblem | LargeProblem:
+    """Return the problem as it is sent to the other ranks; that of a large network stays in files. Raises CannotWrite."""
+    points = inputs.points.parametrization
+    if isinstance(points, MappedParametrization) and inputs.origin is not None:
+        return LargeProblem.of(inputs.loaded, inputs.origin, points)
+    return PackedProblem(PackedInputs.of(inputs.loaded), points)
 
 
 def with_second_derivatives(
