@@ -506,7 +506,11 @@ class Random(Mlp):
         ({"loss": "huber"}, BadUsage, "unknown loss"),
         ({"net": Random()}, BadInput, "differs when it is computed twice"),
         ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
-        ({"y": "-1:1:3", "directions": ["random"]}, BadUsage, "2 direction.s. are needed"),
+        (
+            {"y": "-1:1:3", "directions": ["random"]},
+            BadUsage,
+            "2 directions are needed: there are 0 networks in towards, 1 direction",
+        ),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None,
 )

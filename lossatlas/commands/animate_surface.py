@@ -23,7 +23,7 @@ from lossatlas.commands.open_results import (
     figure_labels,
     read_plane,
 )
-from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
+from lossatlas.errors import BadInput, BadUsage, counted, exit_code, named, say
 from lossatlas.figures import animations, rendered_plots
 from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
 from lossatlas.figures.figure_files import animation_name
@@ -177,7 +177,7 @@ def animate(
         speed, hold = rate or RATES[kind], HOLD[kind]
         count = animations.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
     size = target.stat().st_size / 1e6
-    say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
+    say(f"wrote {target} ({size:.2f} MB): {counted(count, 'frame', 'frames')}, {count / speed + hold:.1f} s")
     return target
 
 

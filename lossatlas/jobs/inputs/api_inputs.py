@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lossatlas import config
 from lossatlas.data import AnyData, Losses
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.find_directions import from_file
@@ -100,9 +100,9 @@ class DirectionArguments:
         """Raise BadUsage where networks and directions are too many or too few for so many axes."""
         towards, wanted = len(self.others), len(self.wanted(axes))
         if towards > axes or wanted < axes:
-            raise BadUsage(
-                f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
-            )
+            needed = counted(axes, "direction is", "directions are")
+            networks = f"{counted(towards, 'network', 'networks')} in {named('towards')}"
+            raise BadUsage(f"{needed} needed: there are {networks}, {counted(wanted, 'direction', 'directions')}")
 
     @property
     def random_norm(self) -> str:
