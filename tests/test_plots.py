@@ -702,6 +702,12 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
     assert surface_panel(surface_of(bowl), "train_loss", "one").networks == ()
 
 
+def test_a_marked_network_whose_path_has_spaces_has_its_whole_name():
+    command = "python plot_surface.py --model_file 'my nets/first one.pt' --model_file2 nets/b.pt"
+    surface = replace(surface_of(bowl, "-0.5:1.5:9", "-0.5:1.5:9"), about={"command": command})
+    assert [each.name for each in surface_panel(surface, "train_loss", "one").networks] == ["first one", "b"]
+
+
 @pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])
 def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
     """A bulk near zero, a smallest eigenvalue and five large ones, as of a network: what is drawn, and the width that is stated."""

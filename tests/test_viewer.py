@@ -20,6 +20,7 @@ from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.interpolant import Interpolant, cross_validate
 from lossatlas.viewer import Shown, page_of
+from lossatlas.viewer.content import caption
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
 from lossatlas.viewer.page_state import WORDS, is_number
@@ -512,6 +513,28 @@ def test_names_do_no_harm(name):
     found = content(text)
     assert found["surfaces"][0]["label"] == name
     assert ["model", name] in found["surfaces"][0]["caption"]
+
+
+@pytest.mark.parametrize(
+    ("directions", "about", "expected"),
+    [
+        ({}, {"command": "plot_surface.py --xnorm filter --ynorm=layer"}, "x: filter; y: layer"),
+        ({}, {"command": "plot_surface.py --xnorm filter --ynorm filter --xignore biasbn"}, "filter, biasbn ignored"),
+        ({}, {"command": "plot_surface.py --config c.yaml", "config": {"xnorm": "unit", "ynorm": "unit"}}, "unit"),
+        ({"x": "random, norm=layer, ignore=none, seed=1"}, {"command": "plot_surface.py --xnorm filter"}, "layer"),
+        (
+            {"x": "random, norm=layer, ignore=none", "y": "random, norm=filter, ignore=biasbn"},
+            {},
+            "x: layer; y: filter, biasbn ignored",
+        ),
+    ],
+)
+def test_the_normalization_is_that_of_the_directions_and_only_otherwise_that_of_the_command(
+    directions, about, expected
+):
+    """A command with a direction file does not say how the directions in it were made."""
+    shown = Shown(made(about=about), "a", directions=directions)
+    assert dict(caption(shown))["normalization"] == expected
 
 
 def test_the_page_of_a_pair_is_small():

@@ -1,12 +1,12 @@
 """Networks that a line or a plane goes through, as far as a surface file records them."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 
 POSITIONS = {"model_file": (0.0, 0.0), "model_file2": (1.0, 0.0), "model_file3": (0.0, 1.0)}
@@ -42,14 +42,14 @@ def network_marks(surface: Surface) -> list[NetworkMark]:
         if curve_kind(surface):
             return recorded
         return _marks_in_grid(surface, recorded, mark_single="scheme" in surface.request)
-    # Files of earlier versions record the command alone.
-    command = str(surface.about.get("command", ""))
-    marks = []
+    marks = []  # files of earlier versions record the command alone
     for option, (x, y) in POSITIONS.items():
-        if option == "model_file3" and "--same_dir" in command:  # then y is not the direction to that file
+        if option == "model_file3" and recorded_option(
+            surface.about, "same_dir"
+        ):  # then y is not the direction to that file
             continue
-        if file := re.search(rf"--{option}[= ](\S+)", command):
-            marks.append(NetworkMark(Path(file.group(1)).stem, x, y))
+        if file := recorded_option(surface.about, option):
+            marks.append(NetworkMark(Path(file).stem, x, y))
     return _marks_in_grid(surface, marks)
 
 
