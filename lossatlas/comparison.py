@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from lossatlas import summaries
+from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, PlotOptions, with_keywords
 from lossatlas.figures.plotted_fields import field_title, is_accuracy
@@ -144,7 +145,7 @@ class Comparison:
         return found
 
     @with_keywords(PlotKeywords)
-    def plot(self, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
+    def plot(self, kind: PlotKind | str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
         """Draw the landscapes on one scale: planes side by side, lines over each other.
 
         Args:

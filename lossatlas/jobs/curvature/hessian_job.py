@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import nn
 
-    from lossatlas.data import AnyData
+    from lossatlas.data import AnyData, DataLike, LossLike
 
 Task = TypeVar("Task")
 
@@ -176,8 +176,8 @@ def load_job(world: World, named: NamedInputs, settings: HessianSettings, seed: 
 def of_objects(
     world: World,
     net: "nn.Module",
-    data: Any,
-    loss: Any,
+    data: "DataLike",
+    loss: "LossLike",
     settings: HessianSettings,
     device: "torch.device",
     command: str,

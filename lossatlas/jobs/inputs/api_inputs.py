@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Losses
+from lossatlas.data import AnyData, Losses, LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
@@ -174,7 +174,7 @@ class DirectionArguments:
         )
 
 
-def loss_name(loss: Any) -> str:
+def loss_name(loss: LossLike) -> str:
     """Return the name of a loss as the user gave it, for the record."""
     return loss if isinstance(loss, str) else name_of(loss)
 
@@ -269,7 +269,7 @@ def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = Fals
     return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}
 
 
-def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
+def request_of(net: nn.Module, loss: LossLike, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
     """Return the fields that identify a job, see `io.resume`.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
 from lossatlas.jobs.inputs.api_inputs import (
@@ -81,7 +81,7 @@ class SurfaceArguments:
         place = device_of(device, net=net)
         return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type)
 
-    def read(self, net: nn.Module, data: Any, test: Any, loss: Any) -> "SurfaceInputs":
+    def read(self, net: nn.Module, data: DataLike, test: DataLike | None, loss: LossLike) -> "SurfaceInputs":
         """Read the data, check them with network and loss, and make the points. Raises BadUsage, BadInput."""
         splits = {"train": as_dataset(data, limit=self.limit)}
         if test is not None:
