@@ -53,7 +53,7 @@ def each_of(numbers: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOptions):
-    """The options of this command."""
+    """Surface files, the kind of film, and its camera, frames and size."""
 
     HEADING: ClassVar[str] = "film"
 

@@ -59,7 +59,7 @@ class SpectrumOptions(
     config.ResultOptions,
     config.DrawOptions,
 ):
-    """The options of this command."""
+    """A network and its data, the parts of the spectrum, and the files of the result."""
 
     HEADING: ClassVar[str] = "output"
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LineOptions(config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """Files of lines or of their repeats, and the axes, names and looks of their figures."""
 
     HEADING: ClassVar[str] = "input"
 

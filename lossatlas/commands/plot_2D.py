@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """Surface files, trajectories on them, and the names and looks of their figures."""
 
     HEADING: ClassVar[str] = "input"
 

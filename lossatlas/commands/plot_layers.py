@@ -23,7 +23,7 @@ from lossatlas.option_fields import option
 
 @dataclass(frozen=True)
 class LayerPlotOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """A surface file of layers, a spectrum file, and the name and look of their figure."""
 
     HEADING: ClassVar[str] = "input"
 

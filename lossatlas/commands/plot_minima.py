@@ -26,7 +26,7 @@ LISTED = 10  # minima that are printed
 
 @dataclass(frozen=True)
 class MinimaOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """A surface file, the least depth, and the name and look of its figure."""
 
     HEADING: ClassVar[str] = "input"
 

@@ -21,7 +21,7 @@ from lossatlas.programs import program
 
 @dataclass(frozen=True)
 class SharpnessPlotOptions(config.FigureOptions, config.ShowOptions):
-    """The options of this command."""
+    """Files of sharpness, and the name and look of their figure."""
 
     HEADING: ClassVar[str] = "input"
 

@@ -29,7 +29,7 @@ FIGURES: "dict[str, tuple[str, Callable[..., Figure]]]" = {
 
 @dataclass(frozen=True)
 class SpectrumPlotOptions(config.FigureOptions, config.ShowOptions):
-    """The options of this command."""
+    """A spectrum file, and the names and looks of its figures."""
 
     HEADING: ClassVar[str] = "input"
 

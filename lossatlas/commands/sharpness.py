@@ -67,7 +67,7 @@ class SharpnessOptions(
     config.ResultOptions,
     config.DrawOptions,
 ):
-    """The options of this command."""
+    """A network and its data, the radii, and the file of the result."""
 
     HEADING: ClassVar[str] = "sharpness"
 

@@ -63,7 +63,7 @@ class CurveTrainingOptions:
 
 @dataclass(frozen=True)
 class CurveOptions(config.TwoNetworksOptions, config.DataOptions, CurveTrainingOptions, config.DeviceOptions):
-    """The options of this command."""
+    """Two networks, their data, the training of the curve, and the device."""
 
 
 def parser() -> options.Parser[CurveOptions]:

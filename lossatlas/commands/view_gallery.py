@@ -23,7 +23,7 @@ JOINT = "+"  # between the files of a page
 
 @dataclass(frozen=True)
 class GalleryOptions:
-    """The options of this command."""
+    """Surface files, and the folder and titles of their pages."""
 
     HEADING: ClassVar[str] = "gallery"
 

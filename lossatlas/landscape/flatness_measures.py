@@ -185,13 +185,13 @@ class Radii:
     infinite: np.ndarray
 
     def smallest(self) -> Measure:
-        """Return the smallest one."""
+        """Return the shortest distance, a lower bound where its ray meets the edge of the grid first."""
         k = int(self.lengths.argmin())
         method = "up to an infinite cell" if self.infinite[k] else ""
         return Measure(float(self.lengths[k]), bound=bool(self.bounds[k]), method=method)
 
     def mean(self) -> Measure:
-        """Return the mean."""
+        """Return the mean distance, a lower bound where a ray meets the edge of the grid first."""
         method = f"{100 * self.infinite.mean():.2g} % of it up to infinite cells" if self.infinite.any() else ""
         return Measure(float(self.lengths.mean()), bound=bool(self.bounds.any()), method=method)
 

@@ -113,7 +113,7 @@ class SurfaceArguments:
     def points(
         self, net: nn.Module, dir_type: str, grid: Grid, curvature: OriginCurvature
     ) -> tuple[GridPoints, Plane, bool]:
-        """Make the points.
+        """Make the grid points of the axes: checkpoints, random lines, or points along directions.
 
         Args:
             net: The network at the origin.

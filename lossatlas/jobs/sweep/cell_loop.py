@@ -160,7 +160,7 @@ def timed(work: Work, device: str = "") -> Timed:
 
 
 def processor() -> str:
-    """Return the name of the processor."""
+    """Return the model of the CPU, as the kernel or else the platform gives it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
