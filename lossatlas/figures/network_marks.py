@@ -54,7 +54,7 @@ def network_marks(surface: Surface) -> list[NetworkMark]:
 
 
 def curve_kind(surface: Surface) -> str:
-    """Kind of the curve between the first two networks whose bend is the third one; "" where there is none."""
+    """Kind of the curve between the first two networks whose control point is the third one; "" where there is none."""
     kind = surface.about.get("curve", "")
     return str(kind) if kind in ("bezier", "polygonal") and len(surface.about.get("networks", ())) == 3 else ""
 
@@ -64,7 +64,7 @@ def curve_points(kind: str, networks: Sequence[NetworkMark]) -> tuple[np.ndarray
 
     Args:
         kind: "bezier" or "polygonal".
-        networks: The two ends and the bend.
+        networks: The two ends and the control point.
 
     Returns:
         x (n,) and y (n,).
