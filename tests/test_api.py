@@ -224,7 +224,7 @@ def dense(net, mean) -> np.ndarray:
 
 
 def dense_matrix(net, mean):
-    """Eigenvalues of the explicit Hessian in float64, by second differences of exact gradients."""
+    """The explicit Hessian in float64, by second differences of exact gradients."""
     net = copy.deepcopy(net).double().eval().requires_grad_(True)
     own = list(net.parameters())
 
