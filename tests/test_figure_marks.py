@@ -10,10 +10,11 @@ from test_plots import bowl, surface_of
 from lossatlas import figures
 from lossatlas.figures.axis_ticks import format_ticks, set_scale_ticks
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
-from lossatlas.figures.line_plots import AxisLimits, line_figure, lines_figure, repeats_figure
+from lossatlas.figures.line_plots import AxisLimits, line_figure, lines_figure
 from lossatlas.figures.minima_plots import minima_figure
 from lossatlas.figures.panels import ratio_scale, surface_panel
 from lossatlas.figures.plane_marks import clipped
+from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import Projection
 from lossatlas.landscape.topology import minima
 

@@ -10,12 +10,13 @@ from PIL import Image
 from test_plots import bowl, scene_of, surface_of
 
 from lossatlas import figures
+from lossatlas.figures.camera import Camera
 from lossatlas.figures.clipped_parts import left_out_in_words, percent, share_outside
 from lossatlas.figures.depth_buffer import NO_TRIANGLE, nearest_triangles
 from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.solid_layout import NOTES, corners_of, fit_height, meet
 from lossatlas.figures.surface_light import BRIGHTNESS, DARKEST, brightness, open_sky
-from lossatlas.figures.surface_plots import HATCH, Camera, solid_figure
+from lossatlas.figures.surface_plots import HATCH, solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.io import Projection
 

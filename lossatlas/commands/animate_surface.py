@@ -24,7 +24,7 @@ from lossatlas.commands.open_results import (
     read_plane,
 )
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
-from lossatlas.figures import animations, rendered_plots
+from lossatlas.figures import animations, film_files, rendered_plots, surface_renderer
 from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
 from lossatlas.figures.figure_files import animation_name
 from lossatlas.figures.panels import panels_scale, surface_panel
@@ -155,13 +155,13 @@ def animate(
         raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind}")
     overlay = check_layout(layout, paths)
     if render:
-        rendered_plots.require_rendering()
+        surface_renderer.require_rendering()
     surfaces = [read_plane(path) for path in paths]
     name = choose_common_field(surfaces, paths, surf_name)
     labels = figure_labels(labels, paths)
     panels = [surface_panel(surface, name, label) for surface, label in zip(surfaces, labels, strict=True)]
     target = Path(out) if out else animation_name(paths[0], name, kind)
-    animations.check_animation_file(target)
+    film_files.check_animation_file(target)
     camera = camera or (rendered_plots.CAMERA if render else figures.Camera())
     number = frames or FRAMES[kind]
     with figures.style(look=look, cmap=cmap) as plt:
@@ -175,7 +175,7 @@ def animate(
                 plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
             )
         speed, hold = rate or RATES[kind], HOLD[kind]
-        count = animations.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
+        count = film_files.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
     size = target.stat().st_size / 1e6
     say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
     return target

@@ -26,10 +26,10 @@ from lossatlas.figures.line_plots import (
     lines_figure,
     loss_or_error_figure,
     needs_log_axis,
-    repeats_figure,
 )
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.plotted_fields import loss_names
+from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
 from lossatlas.option_fields import changed, finite, option, whole

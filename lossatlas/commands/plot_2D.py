@@ -22,7 +22,7 @@ from lossatlas.commands.open_results import (
     read_plane,
 )
 from lossatlas.errors import BadUsage, exit_code, named
-from lossatlas.figures import rendered_plots
+from lossatlas.figures import rendered_plots, surface_renderer
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.panels import Panel, panels_scale, ratio_scale, surface_panel
@@ -149,7 +149,7 @@ def draw(
     for file in proj_files:
         check_plane(file, surfaces, paths)
     if render:
-        rendered_plots.require_rendering()
+        surface_renderer.require_rendering()
     look = SolidLook(zlim, camera, rendered_camera, check_layout(layout, paths), render)
     drawn: list[Path] = []
     with output.style() as plt:

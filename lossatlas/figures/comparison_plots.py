@@ -11,11 +11,12 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
+from lossatlas.figures.curve_plots import Line, draw_lines
 from lossatlas.figures.line_plots import DASHES, note_incomplete
 from lossatlas.figures.matplotlib_style import FigureFactory, users_style
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
-from lossatlas.figures.plot_functions import Line, draw_lines, plane_panel
+from lossatlas.figures.plot_functions import plane_panel
 from lossatlas.figures.plot_options import SIZE, PlotOptions
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import SolidLayout

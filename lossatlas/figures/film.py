@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 
 from lossatlas.errors import BadUsage, did_you_mean, named
-from lossatlas.figures import animations
+from lossatlas.figures import animations, film_files
 from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
 from lossatlas.figures.matplotlib_style import style
 from lossatlas.figures.plot_functions import plane_panel
@@ -55,7 +55,7 @@ def write_film(
         CannotWrite: The file cannot be written.
     """
     _check_film(kind, run, frames, fps, dpi)
-    animations.check_animation_file(path)
+    film_files.check_animation_file(path)
     options = PlotOptions.of("solid", {**keywords, "field": field})
     name, panel = plane_panel(surface, options, "a film shows a plane, and this is a line")
     surface, _ = options.find(surface)
@@ -65,7 +65,7 @@ def write_film(
         pictures = animations.frames_of(
             plt, kind, subject, surface, options.camera, frames or FRAMES[kind], dpi, run=moving, zlim=options.zlim
         )
-        animations.save_animation(path, pictures, fps or RATES[kind], HOLD[kind])
+        film_files.save_animation(path, pictures, fps or RATES[kind], HOLD[kind])
     return path
 
 

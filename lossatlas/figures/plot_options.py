@@ -12,12 +12,12 @@ import numpy as np
 
 from lossatlas.config import COLOURS
 from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
 from lossatlas.figures.palette import check_colour_map, checked_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import default_field, is_accuracy
-from lossatlas.figures.surface_plots import Camera
 from lossatlas.landscape.derived_fields import Field, resolved
 from lossatlas.landscape.surface import Surface
 
