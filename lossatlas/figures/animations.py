@@ -9,6 +9,7 @@ import numpy as np
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, format_tick
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat
+from lossatlas.figures.kinds import Film
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
@@ -28,13 +29,8 @@ FIRST_CELLS = 4  # of a grid that is refined
 RENDERED_INCHES = (5.8, 4.6)  # width and height of a rendered picture
 
 
-FRAMES = {"turn": 60, "path": 90, "refine": 24}
-RATES = {"turn": 15.0, "path": 15.0, "refine": 4.0}  # frames per second
-HOLD = {"turn": 0, "path": 2, "refine": 2}  # seconds for which the last frame stays
-SLOWEST, FASTEST = (
-    0.05,
-    50.0,
-)  # frames per second: a GIF counts hundredths of a second, and browsers slow down below two
+# Frames per second: a GIF counts hundredths of a second, and browsers slow down below two.
+SLOWEST, FASTEST = 0.05, 50.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def figure_pixels(fig: "Figure", dpi: int) -> np.ndarray:
 
 def frames_of(
     plt: FigureFactory,
-    kind: str,
+    kind: Film,
     subject: Subject,
     surface: Surface,
     camera: Camera,
@@ -89,13 +85,13 @@ def frames_of(
 
     Args:
         plt: Maker of figures, see `style`.
-        kind: "turn", "path" or "refine".
+        kind: Kind of the film.
         subject: Surfaces to show.
         surface: The first one of them.
         camera: Where the first frame sees them from.
         count: Number of frames.
         dpi: Dots per inch.
-        run: For "path", the training run and the values of the surface under its checkpoints.
+        run: For `Film.PATH`, the training run and the values of the surface under its checkpoints.
         overlay: Draw turning surfaces in one box.
         zlim: Value at which turning surfaces are cut off.
         swing: See `turning_cameras`.
@@ -103,10 +99,10 @@ def frames_of(
     Returns:
         Frames of (height, width, 3) bytes.
     """
-    if kind == "path":
+    if kind is Film.PATH:
         assert run is not None
         return path_frames(plt, subject, *run, count, dpi)
-    if kind == "refine":
+    if kind is Film.REFINE:
         return refinement_frames(plt, surface, subject, camera, count, dpi)
     cameras = turning_cameras(camera, count, swing)
     return turntable_frames(plt, subject, cameras, dpi, overlay=overlay, zlim=zlim)

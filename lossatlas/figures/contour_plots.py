@@ -7,6 +7,7 @@ import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.palette import current_look, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, cell_edges, same_extent
@@ -298,3 +299,10 @@ def draw_cells(
     """
     heights = np.ma.masked_invalid(scale.height(values))
     return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, norm=scale.norm, rasterized=True)
+
+
+DRAW_FLAT: "dict[Kind, DrawPanel]" = {
+    Kind.CONTOUR: draw_contours,
+    Kind.FILLED: draw_filled_contours,
+    Kind.HEAT: draw_heat_map,
+}

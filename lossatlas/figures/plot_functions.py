@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.curve_plots import draw_lines, draw_rows, fields_of_curve
+from lossatlas.figures.kinds import FLAT, OF_SURFACE, Kind, words_of
 from lossatlas.figures.line_plots import note_incomplete
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, users_style
 from lossatlas.figures.own_axes import figure_and_axes
 from lossatlas.figures.palette import run_colour
 from lossatlas.figures.panels import Panel, surface_panel
 from lossatlas.figures.plot_options import (
-    KINDS,
     ContourKeywords,
     CurveKeywords,
     PlotKeywords,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
-OTHER_NAMES = {"contourf": "filled", "3d": "solid", "surface": "solid", "heatmap": "heat", "line": "curve"}  # of kinds
 PATH_MARGIN = 0.14  # around a path without a surface, for the names of its ends
 
 
@@ -88,30 +87,22 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         >>> from lossatlas.io import read_surface
         >>> fig = plot(read_surface("docs/surfaces/resnet56_cifar10.h5"), kind="filled", vmax=10)
     """
-    kinds: dict[str, Callable[..., Figure]] = {
-        "contour": contour,
-        "filled": filled,
-        "heat": heat,
-        "solid": solid,
-        "curve": curve,
-    }
     if isinstance(ax, str):
-        write = f"kind={ax!r}" if ax in KINDS else f".plot().savefig({ax!r}) to save the figure"
+        write = f"kind={ax!r}" if Kind.named(ax, OF_SURFACE) else f".plot().savefig({ax!r}) to save the figure"
         raise BadUsage(f"{ax!r} is no Axes of matplotlib: write {write}")
-    kind = kind or usual_kind(surface)
-    return kinds[checked_kind(kind)](surface, ax, **keywords)
+    return FUNCTIONS[checked_kind(kind) if kind else usual_kind(surface)](surface, ax, **keywords)
 
 
-def usual_kind(surface: Surface) -> str:
+def usual_kind(surface: Surface) -> Kind:
     """Kind of the figure of a surface where none is named."""
-    return "curve" if surface.grid.y is None or surface.rows_of else "contour"
+    return Kind.CURVE if surface.grid.y is None or surface.rows_of else Kind.CONTOUR
 
 
-def checked_kind(kind: str) -> str:
-    """Return a kind of figure. Raises BadUsage where there is no such kind."""
-    if kind not in KINDS:
-        meant = did_you_mean(OTHER_NAMES.get(kind.lower(), kind), KINDS)
-        raise BadUsage(f"unknown kind of figure '{kind}'{meant}: choose from {', '.join(KINDS)}")
+def checked_kind(word: str) -> Kind:
+    """Return the kind of a figure of a surface. Raises BadUsage where there is no such kind."""
+    if (kind := Kind.named(word, OF_SURFACE)) is None:
+        meant = Kind.meant_by(word, OF_SURFACE)
+        raise BadUsage(f"unknown kind of figure '{word}'{meant}: choose from {', '.join(words_of(OF_SURFACE))}")
     return kind
 
 
@@ -133,7 +124,7 @@ def contour(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[Conto
         >>> from lossatlas.io import read_surface
         >>> fig = contour(read_surface("docs/surfaces/resnet56_cifar10.h5"), levels=[0.5, 1, 2, 4], cmap="magma")
     """
-    return _draw_plane("contour", surface, ax, contour_plots.draw_contours, keywords)
+    return _draw_plane(Kind.CONTOUR, surface, ax, keywords)
 
 
 @with_keywords(ContourKeywords)
@@ -144,7 +135,7 @@ def filled(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[Contou
         >>> from lossatlas.io import read_surface
         >>> fig = filled(read_surface("docs/surfaces/resnet56_cifar10.h5"), vmax=10)
     """
-    return _draw_plane("filled", surface, ax, contour_plots.draw_filled_contours, keywords)
+    return _draw_plane(Kind.FILLED, surface, ax, keywords)
 
 
 @with_keywords(ContourKeywords)
@@ -155,14 +146,13 @@ def heat(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourK
         >>> from lossatlas.io import read_surface
         >>> fig = heat(read_surface("docs/surfaces/resnet56_cifar10.h5"), field="train_acc")
     """
-    return _draw_plane("heat", surface, ax, contour_plots.draw_heat_map, keywords)
+    return _draw_plane(Kind.HEAT, surface, ax, keywords)
 
 
 def _draw_plane(
-    kind: str,
+    kind: Kind,
     surface: Surface,
     ax: "Axes | None",
-    draw_panel: "contour_plots.DrawPanel",
     keywords: ContourKeywords,
     trajectories: Sequence[Projection] = (),
 ) -> "Figure":
@@ -171,6 +161,7 @@ def _draw_plane(
     with figure_and_axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
         scale, bar = options.scale([panel], name), options.colorbar is not False
         runs = [run.of(name) for run in trajectories]
+        draw_panel = contour_plots.DRAW_FLAT[kind]
         contour_plots.draw_flat(
             fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title, own=ax is None
         )
@@ -230,7 +221,7 @@ def solid(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[SolidKe
         >>> from lossatlas.io import read_surface
         >>> fig = solid(read_surface("docs/surfaces/resnet56_cifar10.h5"), elev=40, azim=30)
     """
-    options = PlotOptions.of("solid", keywords)
+    options = PlotOptions.of(Kind.SOLID, keywords)
     name, panel = plane_panel(surface, options, "a line is no solid: draw it with curve()")
     with figure_and_axes(ax, options, solid=True) as (fig, axis):
         scale = options.scale([panel], name)
@@ -294,7 +285,7 @@ def curve(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[CurveKe
         >>> from lossatlas.io import read_surface
         >>> fig = curve(read_surface("docs/surfaces/interpolation.h5"), field="exp(train_loss)", color="black")
     """
-    options = PlotOptions.of("curve", keywords)
+    options = PlotOptions.of(Kind.CURVE, keywords)
     if surface.grid.y is not None and not surface.rows_of:
         raise BadUsage("a plane is no curve: draw it with contour(), heat() or solid()")
     if surface.rows_of:
@@ -388,14 +379,10 @@ def path_on(
         >>> surface = read_surface("docs/surfaces/path.h5")
         >>> fig = path_on(surface, read_projection("docs/surfaces/path_projection.h5"), kind="filled")
     """
-    kinds = {
-        "contour": contour_plots.draw_contours,
-        "filled": contour_plots.draw_filled_contours,
-        "heat": contour_plots.draw_heat_map,
-    }
-    if kind not in kinds:
-        raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(kinds)}")
-    return _draw_plane(kind, surface, ax, kinds[kind], keywords, [run] if isinstance(run, Projection) else run)
+    found = Kind.named(kind, FLAT)
+    if found is None:
+        raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(words_of(FLAT))}")
+    return _draw_plane(found, surface, ax, keywords, [run] if isinstance(run, Projection) else run)
 
 
 def spectrum(findings: Findings, kind: str = "density", look: str | None = None) -> "Figure":
@@ -418,13 +405,18 @@ def spectrum(findings: Findings, kind: str = "density", look: str | None = None)
     """
     import matplotlib.pyplot as plt
 
-    kinds: dict[str, tuple[str, Callable[..., Figure]]] = {
-        "density": ("density/grid", spectrum_plots.density_figure),
-        "layers": ("layers/trace", spectrum_plots.layers_figure),
-        "activations": ("activations/trace", spectrum_plots.activations_figure),
-    }
-    if kind not in kinds or kinds[kind][0] not in findings.arrays:
-        there = [name for name, (needed, _) in kinds.items() if needed in findings.arrays]
-        raise BadUsage(f"no figure of '{kind}': there are {', '.join(there) or 'none yet'}")
+    there = spectrum_plots.held_kinds(findings)
+    found = Kind.named(kind, there)
+    if found is None:
+        raise BadUsage(f"no figure of '{kind}': there are {', '.join(words_of(there)) or 'none yet'}")
     with users_style(look=look):
-        return kinds[kind][1](plt, findings)
+        return spectrum_plots.DRAW_SPECTRUM[found].draw(plt, findings)
+
+
+FUNCTIONS: "dict[Kind, Callable[..., Figure]]" = {
+    Kind.CURVE: curve,
+    Kind.CONTOUR: contour,
+    Kind.FILLED: filled,
+    Kind.HEAT: heat,
+    Kind.SOLID: solid,
+}
