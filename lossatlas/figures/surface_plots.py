@@ -9,7 +9,7 @@ import numpy as np
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.axis_ticks import set_few_ticks
 from lossatlas.figures.camera import Camera
-from lossatlas.figures.clipped_parts import left_out_in_words
+from lossatlas.figures.clipped_parts import clipped_in_words, ends_of
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import (
@@ -181,12 +181,7 @@ def solid_notes(panels: Sequence[Panel], sheets: Sequence[Sheet], scale: ColourS
     for p, sheet in zip(panels, sheets, strict=True):
         facts = [
             p.note,
-            left_out_in_words(
-                p,
-                scale.low if scale.below else -np.inf,
-                scale.high if zlim is None else zlim,
-                "left out (hatched floor)",
-            ),
+            clipped_in_words(p, ends_of(scale)[0], scale.high if zlim is None else zlim, "left out (hatched floor)"),
         ]
         if sheet.left_out.any():
             facts.append("a quarter is left out to show what lies below")
