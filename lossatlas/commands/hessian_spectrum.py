@@ -204,9 +204,9 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
 
 def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     """Print the findings, and write and draw what is asked for."""
-    from lossatlas.jobs.curvature.spectrum_parts import table
+    from lossatlas.figures.spectrum_table import spectrum_table
 
-    for line in table(findings):
+    for line in spectrum_table(findings):
         say(line)
     say(f"complete: {path}")
     if task.npz:

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas import exports, summaries
+from lossatlas.choices import LookName, SpectrumPart
 from lossatlas.io import Findings
+from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lossatlas.figures.matplotlib_style import Figure
-    from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,43 +68,27 @@ class Curvature:
         return {name: torch.from_numpy(value) for name, value in self.findings.vector(number).items()}
 
     @property
-    def trace(self) -> "TraceEstimate | None":
+    def trace(self) -> TraceEstimate | None:
         """Trace, with the traces of the layers' diagonal blocks and standard errors."""
-        from lossatlas.hessian import TraceEstimate
-
-        a = self.findings.arrays
-        if "trace" not in a:
-            return None
-        blocks = a["layers/trace"], a["layers/trace_se"]
-        return TraceEstimate(float(a["trace"]), float(a["trace_se"]), int(a["trace_products"]), *blocks)
+        return self.findings.trace()
 
     @property
-    def density(self) -> "Spectrum | None":
+    def density(self) -> Spectrum | None:
         """Density of the spectrum."""
-        from lossatlas.hessian import Spectrum
-        from lossatlas.jobs.curvature.spectrum_parts import CURVES
-
-        a = self.findings.arrays
-        curves: dict[str, Any] = {name: a.get(f"density/{name}") for name in CURVES}
-        return None if curves["grid"] is None else Spectrum(**{**curves, "sigma": float(curves["sigma"])}, products=0)
+        return self.findings.density()
 
     @property
-    def dimension(self) -> "Dimension | None":
+    def dimension(self) -> Dimension | None:
         """Effective dimension."""
-        from lossatlas.hessian import Dimension
-
-        a = self.findings.arrays
-        if "effective_dimension" not in a:
-            return None
-        return Dimension(*map(float, [*a["effective_dimension"], *a.get("effective_dimension_estimate", ())]))
+        return self.findings.dimension()
 
     def table(self) -> str:
         """Format all parts as text."""
-        from lossatlas.jobs.curvature.spectrum_parts import table
+        from lossatlas.figures.spectrum_table import spectrum_table
 
-        return "\n".join(table(self.findings))
+        return "\n".join(spectrum_table(self.findings))
 
-    def plot(self, kind: str = "density", look: str | None = None) -> "Figure":
+    def plot(self, kind: SpectrumPart | str = "density", look: LookName | str | None = None) -> "Figure":
         """Draw a part with matplotlib.
 
         Args:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Unpack
 import numpy as np
 
 from lossatlas import exports, summaries
+from lossatlas.choices import FilmKind, PlotKind
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.figures.film import FilmKeywords
 from lossatlas.figures.plot_options import PlotKeywords, with_keywords
@@ -110,7 +111,7 @@ class Landscape(Surface):
         return self.fields["train_loss"]
 
     @with_keywords(PlotKeywords)
-    def plot(self, ax: "Axes | None" = None, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
+    def plot(self, ax: "Axes | None" = None, kind: PlotKind | str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
         """Draw the landscape with matplotlib: a curve, or contours.
 
         Args:
@@ -319,7 +320,7 @@ class Landscape(Surface):
     def film(
         self,
         path: str | Path,
-        kind: str = "turn",
+        kind: FilmKind | str = "turn",
         *,
         field: Field | None = None,
         trajectory: "RunInPlane | None" = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from lossatlas import summaries
+from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage
 from lossatlas.figures.plot_options import ContourKeywords, with_keywords
 from lossatlas.io import Projection
@@ -89,7 +90,9 @@ class Trajectory:
         return f"<Trajectory of {len(self.coordinates)} checkpoints in {plane}{more}>"
 
     @with_keywords(ContourKeywords)
-    def plot(self, ax: "Axes | None" = None, kind: str = "contour", **keywords: Unpack[ContourKeywords]) -> "Figure":
+    def plot(
+        self, ax: "Axes | None" = None, kind: PlotKind | str = "contour", **keywords: Unpack[ContourKeywords]
+    ) -> "Figure":
         """Draw the path in its plane, on the surface under it where that is computed.
 
         Args:
