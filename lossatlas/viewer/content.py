@@ -25,6 +25,7 @@ from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 from lossatlas.viewer.axis_names import axis_names, full_axis_names
+from lossatlas.viewer.axis_words import axes_in_words, recorded_option
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -196,6 +197,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
         "checkpoints": is_path(surface),
         "axes": axis_names(shown.directions, shown.trajectory),
         "full_axes": [_shortened(name) for name in full_axis_names(shown.trajectory)],
+        "coordinates": _shortened(axes_in_words(surface, shown.directions, shown.trajectory)),
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),
@@ -333,7 +335,7 @@ def caption(shown: Shown) -> list[list[str]]:
         "loss": request.get("loss", ""),
         "samples": _samples_in_words(surface),
         "directions": " ".join(str(part) for part in (kind, source) if part),
-        "normalization": _normalization_in_words(str(about.get("command", "")))
+        "normalization": _normalization_in_words(about)
         or _normalization_of_directions(shown.directions or {}),
         "axes": _axes_in_words(shown.trajectory),
         "seed": about.get("seed", ""),
@@ -351,16 +353,11 @@ def _samples_in_words(surface: Surface) -> str:
     return "; ".join(f"{count} {'training' if split == 'train' else split}" for split, count in counts.items())
 
 
-def _normalization_in_words(command: str) -> str:
+def _normalization_in_words(about: Mapping[str, Any]) -> str:
     """Normalization of the directions and the parameters that are ignored, as the command of the file says."""
-
-    def option(name: str) -> str:
-        found = re.search(rf"--{name}[= ](\S+)", command)
-        return found.group(1) if found else ""
-
-    x, y = option("xnorm"), option("ynorm")
+    x, y = (recorded_option(about, f"{letter}norm") for letter in "xy")
     norms = x if x == y else "; ".join(f"{axis}: {norm}" for axis, norm in (("x", x), ("y", y)) if norm)
-    ignored = option("xignore")
+    ignored = recorded_option(about, "xignore")
     return norms + (f", {ignored} ignored" if norms and ignored else "")
 
 

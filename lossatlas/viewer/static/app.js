@@ -16,7 +16,7 @@ import { optimizerTools } from "./optimizer_tools.js";
 import { Panel } from "./panel.js";
 import { panned } from "./projection.js";
 import { Race } from "./race.js";
-import { remarksOn, sentenceOn } from "./readout.js";
+import { coordinatesOn, remarksOn, sentenceOn } from "./readout.js";
 import { shareTools } from "./share_tools.js";
 import { stageOf } from "./stage.js";
 import { Story } from "./story.js";
@@ -40,7 +40,7 @@ export class App {
     this.panels = this.shownSurfaces().map((surface, k) => new Panel(this, surface, k));
     this.stage = stageOf(this);
     this.transport = transportOf(this);
-    this.remark = hint("", { id: "remark" });
+    this.remark = hint("", { id: "remark", role: "status" });
     this.story = new Story(this, content.story);
     this.parts = [this.story]; // what is updated in each frame
     this.build(root);
@@ -128,6 +128,7 @@ export class App {
   refresh() {
     this.remark.textContent = remarksOn(this.model).join(" ");
     document.getElementById("sentence").textContent = sentenceOn(this.model);
+    document.getElementById("coordinates").textContent = coordinatesOn(this.model);
     this.race.findRates();
     for (const panel of this.panels) panel.rebuild();
     this.stage.arrange();

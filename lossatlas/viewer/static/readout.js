@@ -13,9 +13,17 @@ const BALLS = "the balls are optimizers descending this slice, not training the 
 export function sentenceOn(model) {
   const title = model.title(model.state.height);
   const balls = model.noRace ? "" : `; ${BALLS}`;
-  if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}; x is the ${model.along}.`;
+  if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}.`;
   if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
   return `Height is the ${title} of a network when its parameters move in two directions${balls}.`;
+}
+
+/** What x and y are: a sentence, or one for each group of surfaces that differ in it. */
+export function coordinatesOn({ surfaces }) {
+  const groups = new Map();
+  for (const { coordinates, label } of surfaces) groups.set(coordinates, [...(groups.get(coordinates) || []), label]);
+  if (groups.size === 1) return surfaces[0].coordinates;
+  return [...groups].map(([words, labels]) => `${labels.join(", ")}: ${words}`).join(" ");
 }
 
 /** Remarks on the page as a whole. */
@@ -23,6 +31,7 @@ export function remarksOn(model) {
   const { surfaces } = model;
   const remarks = surfaces.length < 2 || model.flat || model.alike() ? [] : [DIFFERENT_PLANES];
   if (model.noRace) remarks.push(model.noRace);
+  if (model.misread) remarks.push(model.misread);
   return remarks;
 }
 
