@@ -335,8 +335,7 @@ def caption(shown: Shown) -> list[list[str]]:
         "loss": request.get("loss", ""),
         "samples": _samples_in_words(surface),
         "directions": " ".join(str(part) for part in (kind, source) if part),
-        "normalization": _normalization_in_words(about)
-        or _normalization_of_directions(shown.directions or {}),
+        "normalization": _normalization_in_words(about) or _normalization_of_directions(shown.directions or {}),
         "axes": _axes_in_words(shown.trajectory),
         "seed": about.get("seed", ""),
         "precision": surface.plan.get("precision", ""),

@@ -40,7 +40,8 @@ export class App {
     this.panels = this.shownSurfaces().map((surface, k) => new Panel(this, surface, k));
     this.stage = stageOf(this);
     this.transport = transportOf(this);
-    this.remark = hint("", { id: "remark", role: "status" });
+    this.remark = hint("", { id: "remark" });
+    this.misread = hint("", { id: "misread", role: "status" });
     this.story = new Story(this, content.story);
     this.parts = [this.story]; // what is updated in each frame
     this.build(root);
@@ -76,7 +77,7 @@ export class App {
     const details = detailsOf(this);
     const drawer = drawerOf(this, this.tools());
     transport.root.append(viewpointTools(this));
-    root.replaceChildren(this.remark, stage.root, bar.root, transport.root);
+    root.replaceChildren(this.misread, this.remark, stage.root, bar.root, transport.root);
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
     document
@@ -127,6 +128,7 @@ export class App {
   /** Compute everything anew: meshes, pictures, rates, race. */
   refresh() {
     this.remark.textContent = remarksOn(this.model).join(" ");
+    this.misread.textContent = this.model.misread;
     document.getElementById("sentence").textContent = sentenceOn(this.model);
     document.getElementById("coordinates").textContent = coordinatesOn(this.model);
     this.race.findRates();

@@ -23,7 +23,8 @@ export function coordinatesOn({ surfaces }) {
   const groups = new Map();
   for (const { coordinates, label } of surfaces) groups.set(coordinates, [...(groups.get(coordinates) || []), label]);
   if (groups.size === 1) return surfaces[0].coordinates;
-  return [...groups].map(([words, labels]) => `${labels.join(", ")}: ${words}`).join(" ");
+  const named = ([words, labels]) => words.replace(/^x(, y)?/, (letters) => `${letters} (${labels.join(", ")})`);
+  return [...groups].map(named).join(" ");
 }
 
 /** Remarks on the page as a whole. */
@@ -31,7 +32,6 @@ export function remarksOn(model) {
   const { surfaces } = model;
   const remarks = surfaces.length < 2 || model.flat || model.alike() ? [] : [DIFFERENT_PLANES];
   if (model.noRace) remarks.push(model.noRace);
-  if (model.misread) remarks.push(model.misread);
   return remarks;
 }
 

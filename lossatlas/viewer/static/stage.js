@@ -76,7 +76,7 @@ function namesOf(model) {
   const names = element("p", { class: "names" });
   model.surfaces.forEach((surface, k) => {
     const map = model.maps[OVERLAID[k % OVERLAID.length]];
-    names.append(swatch(`rgb(${colourOf(map, 0.4).join(",")})`), element("span", {}, surface.label));
+    names.append(element("span", {}, swatch(`rgb(${colourOf(map, 0.4).join(",")})`), surface.label));
   });
   return names;
 }
