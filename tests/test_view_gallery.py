@@ -127,7 +127,7 @@ def test_the_top_of_the_scale_is_chosen_for_all_pages_or_for_each(tmp_path, caps
     capsys.readouterr()
     for words, message in (
         (["3", "4", "5"], "--vmax gives 3 values for 2 pages: give one, or one for each"),
-        (["-5"], "page 'resnet56_fashion': --vmax -5: the top has to lie above the lowest value"),
+        (["-5"], "page 'resnet56_fashion': --vmax=-5.0: the top has to lie above the lowest value"),
         (["high"], "'high' is no finite number"),
     ):
         with pytest.raises(SystemExit) if words == ["high"] else nullcontext():
