@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM, ROOT, page_opener
+from conftest import CHROMIUM, ROOT, page_opener, wait
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
 from test_browser import PATH, surface
 from test_browser_pictures import checkpoints, eigenvalues
 
-from lossatlas.viewer import GalleryPage, Shown, write_gallery, write_page
+from lossatlas.viewer import GalleryPage, Page, Shown, write_gallery, write_page
 
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules" / "axe-core")) / "axe.min.js"
 pytestmark = [
@@ -64,6 +64,8 @@ def pages(tmp_path_factory):
     }
     for name, shown in made.items():
         write_page(folder / f"{name}.html", shown)
+    frame = Page.of(made["two"])._repr_html_()
+    (folder / "notebook.html").write_text(f"<!doctype html><title>notebook</title><body>{frame}</body>")
     write_gallery(folder / "gallery", [GalleryPage("line", "A line", lines, "Two lines.")])
     return folder
 
@@ -82,6 +84,17 @@ def test_axe_finds_no_serious_fault(browser, pages, name):
             page.locator(place).first.click()
         found = faults(page)
         assert found == [], json.dumps(found, indent=1)
+
+
+def test_axe_finds_no_serious_fault_in_the_frame_of_a_notebook_and_finds_a_planted_one(browser, pages):
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto((pages / "notebook.html").as_uri())
+    (frame,) = page.main_frame.child_frames
+    wait(frame, "window.lossatlas && lossatlas.frameTime !== undefined")
+    assert faults(frame) == []
+    frame.evaluate("document.getElementById('play').textContent = ''")
+    assert [each[0] for each in faults(frame)] == ["button-name"]
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -180,6 +180,8 @@ def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str
     norm = recorded_option(about, f"{letter}norm")
     if letter == "y" and recorded_option(about, "same_dir"):
         return Axis("the direction of x")
+    if recorded_option(about, "model_file3" if letter == "y" else "model_file2"):
+        return Axis("the direction to another network")
     if not about.get("command") or (recorded_option(about, "dir_file") and not norm):
         return Axis(norm=norm)  # a file that is named may hold directions of any kind
     return Axis(words_of(recorded_option(about, f"{letter}direction") or "random"), norm)

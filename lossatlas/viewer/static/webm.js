@@ -68,15 +68,15 @@ function elementAt(view, start) {
   return end === Infinity || end <= view.byteLength || ENTERED.includes(id.value) ? { id: id.value, start, content, end } : null;
 }
 
-/** A number whose leading zeros give its length in bytes: {value, length}; sizes leave the marker out. */
+/** A number whose leading zeros give its length in bytes: {value, length}; sizes leave the 1 behind these zeros out. */
 function variableAt(view, at, isSize) {
   if (at >= view.byteLength) return null;
-  const length = Math.clz32(view.getUint8(at)) - 23;
+  const first = view.getUint8(at);
+  const length = Math.clz32(first) - 23;
   if (length > 8 || at + length > view.byteLength) return null;
-  const whole = numberAt(view, at, at + length);
-  const marker = 2 ** (7 * length);
-  const value = isSize ? whole - marker : whole;
-  return { value: isSize && value >= marker - 1 ? Infinity : value, length };
+  if (!isSize) return { value: numberAt(view, at, at + length), length };
+  const value = (first - 2 ** (8 - length)) * 256 ** (length - 1) + numberAt(view, at + 1, at + length);
+  return { value: value >= 2 ** (7 * length) - 1 ? Infinity : value, length };
 }
 
 function numberAt(view, from, to) {
