@@ -37,20 +37,24 @@ def network_marks(surface: Surface) -> list[NetworkMark]:
         The two or three networks that the axes point to, and the average of three. No mark where the directions are
         of another kind, or the network lies outside the grid.
     """
+    recorded = networks_of(surface)
+    if curve_kind(surface):
+        return recorded
+    return _marks_in_grid(surface, recorded, mark_single="networks" in surface.about and "scheme" in surface.request)
+
+
+def networks_of(surface: Surface) -> list[NetworkMark]:
+    """List the networks on a line or a plane, also those outside the grid, as its file records them."""
     if "networks" in surface.about:
-        recorded = [NetworkMark(str(name), float(x), float(y)) for name, x, y in surface.about["networks"]]
-        if curve_kind(surface):
-            return recorded
-        return _marks_in_grid(surface, recorded, mark_single="scheme" in surface.request)
+        return [NetworkMark(str(name), float(x), float(y)) for name, x, y in surface.about["networks"]]
     marks = []  # files of earlier versions record the command alone
+    elsewhere = any(recorded_option(surface.about, option) for option in ("same_dir", "orthogonalize"))
     for option, (x, y) in POSITIONS.items():
-        if option == "model_file3" and recorded_option(
-            surface.about, "same_dir"
-        ):  # then y is not the direction to that file
+        if option == "model_file3" and elsewhere:  # the y axis does not lead to that file then
             continue
         if file := recorded_option(surface.about, option):
             marks.append(NetworkMark(Path(file).stem, x, y))
-    return _marks_in_grid(surface, marks)
+    return marks
 
 
 def curve_kind(surface: Surface) -> str:

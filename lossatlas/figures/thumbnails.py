@@ -71,12 +71,13 @@ def spectrum_picture(findings: Findings) -> bytes | None:
         return png_of(spectrum_plots.density_figure(OffscreenFigures(), findings))
 
 
-def card_picture(surfaces: Sequence[Surface], run: Projection | None = None) -> bytes:
+def card_picture(surfaces: Sequence[Surface], run: Projection | None = None, vmax: float | None = None) -> bytes:
     """Draw the picture of a page for a gallery, without axes: surfaces in three dimensions side by side, or curves.
 
     Args:
         surfaces: Planes, or lines.
         run: A trajectory on the first one, which is then seen from above.
+        vmax: Highest value of the colours and of the vertical axis; None for the usual one.
 
     Returns:
         PNG of `CARD` inches.
@@ -88,10 +89,10 @@ def card_picture(surfaces: Sequence[Surface], run: Projection | None = None) -> 
     with users_style():
         if run is not None:
             fig, axis = OffscreenFigures().subplots()
-            path_on(surfaces[0], run, axis, Kind.FILLED.word, colorbar=False, title="")
+            path_on(surfaces[0], run, axis, Kind.FILLED.word, colorbar=False, title="", vmax=vmax)
             axis.set_aspect("auto")
         else:
-            options = PlotOptions.of(kind, {"title": ""})
+            options = PlotOptions.of(kind, {"title": "", "vmax": vmax})
             fig = comparison_figure(OffscreenFigures(), surfaces, [""] * len(surfaces), kind, options)
         fig.set_layout_engine("none")
         fig.set_size_inches(*CARD)

@@ -26,6 +26,7 @@ from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross
 from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.viewer.axis_names import axis_names, full_axis_names
+from lossatlas.viewer.axis_words import axes_in_words
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -197,6 +198,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
         "checkpoints": is_path(surface),
         "axes": axis_names(shown.directions, shown.trajectory),
         "full_axes": [_shortened(name) for name in full_axis_names(shown.trajectory)],
+        "coordinates": _shortened(axes_in_words(surface, shown.directions, shown.trajectory)),
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),
