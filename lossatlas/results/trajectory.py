@@ -8,7 +8,7 @@ import numpy as np
 
 from lossatlas import summaries
 from lossatlas.choices import PlotKind
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, counted
 from lossatlas.figures.plot_options import ContourKeywords, with_keywords
 from lossatlas.io import Projection
 from lossatlas.io.trajectory_files import loss_key
@@ -86,7 +86,7 @@ class Trajectory:
         plane = (
             f"the plane that explains {shares}" if shares else f"the plane of {' and '.join(self.axes) or 'x and y'}"
         )
-        more = f", and {len(self.others)} further run{'s' * (len(self.others) > 1)}" if self.others else ""
+        more = f", and {counted(len(self.others), 'further run', 'further runs')}" if self.others else ""
         return f"<Trajectory of {len(self.coordinates)} checkpoints in {plane}{more}>"
 
     @with_keywords(ContourKeywords)
