@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import as_dataset
+from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
+from lossatlas.data import DataLike, LossLike, as_dataset
 from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import resolve_precision
@@ -70,18 +71,18 @@ if TYPE_CHECKING:
 @restoring
 def surface(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
     x: Axis = "-1:1:51",
     y: Axis | None = None,
-    test: Any = None,
-    loss: Any = "crossentropy",
-    norm: str | None = None,
-    ignore: str = "biasbn",
+    test: DataLike | None = None,
+    loss: LossLike = "crossentropy",
+    norm: Norm | str | None = None,
+    ignore: Ignore | str = "biasbn",
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
-    dir_type: str | None = None,
+    dir_type: DirType | str | None = None,
     orthogonalize: bool = False,
     curvature: bool = False,
     repeat: int | None = None,
@@ -91,11 +92,11 @@ def surface(
     limit: int | None = None,
     tolerance: float | tuple[float, float] | None = None,
     adaptive: float | tuple[float, float] | None = None,
-    precision: str | None = None,
-    bn: str = "keep",
+    precision: Precision | str | None = None,
+    bn: BatchNormMode | str = "keep",
     bn_samples: int = 1000,
     batch_size: int = 0,
-    memory: str | None = None,
+    memory: Memory | str | None = None,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
     force: bool = False,
@@ -248,13 +249,13 @@ def surface(
 @restoring
 def eigenvalues(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
     x: Axis = "-1:1:21",
     y: Axis | None = None,
-    loss: Any = "crossentropy",
-    norm: str | None = None,
-    ignore: str = "biasbn",
+    loss: LossLike = "crossentropy",
+    norm: Norm | str | None = None,
+    ignore: Ignore | str = "biasbn",
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
@@ -266,7 +267,7 @@ def eigenvalues(
     matrices_only: bool = False,
     tolerance: float = 1e-2,
     max_products: int = 300,
-    precision: str | None = None,
+    precision: ProductPrecision | str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,
@@ -359,9 +360,9 @@ def eigenvalues(
 @restoring
 def spectrum(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
-    loss: Any = "crossentropy",
+    loss: LossLike = "crossentropy",
     limit: int | None = None,
     top: int = 10,
     bottom: int = 1,
@@ -377,11 +378,11 @@ def spectrum(
     damping: float = 5e-4,
     layers: bool = False,
     activations: str | Sequence[str] | None = None,
-    activation_site: str = "output",
+    activation_site: ActivationSite | str = "output",
     activation_error: float = 0.1,
     max_activation_probes: int = 30,
     seed: int = 0,
-    precision: str | None = None,
+    precision: ProductPrecision | str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,

@@ -14,7 +14,7 @@ from conftest import ROOT, statistics_row
 from lossatlas import figures
 from lossatlas.commands import plot_2D
 from lossatlas.errors import BadUsage
-from lossatlas.figures.plot_options import KINDS, PlotKeywords, types_of
+from lossatlas.figures.plot_options import KEYWORDS, PlotKeywords, types_of
 from lossatlas.io import write_surface
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.derived_fields import resolved
@@ -121,8 +121,8 @@ def test_a_kind_in_the_place_of_the_axes_and_a_wrong_axes():
 
 
 def test_signatures_list_the_keywords():
-    for kind, keywords in KINDS.items():
-        parameters = list(inspect.signature(getattr(figures, kind)).parameters)
+    for kind, keywords in KEYWORDS.items():
+        parameters = list(inspect.signature(getattr(figures, kind.word)).parameters)
         assert parameters == ["surface", "ax", *types_of(keywords)]
     assert set(types_of(PlotKeywords)) <= set(inspect.signature(figures.plot).parameters)
 

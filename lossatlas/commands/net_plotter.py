@@ -53,7 +53,7 @@ def describe(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class DirectionFileOptions(config.PlaneOptions, config.OneSplitDataOptions):
-    """The options of this command."""
+    """The directions to make, and the file to write them to or to describe."""
 
     HEADING: ClassVar[str] = "run"
 

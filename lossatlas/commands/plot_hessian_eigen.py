@@ -28,7 +28,7 @@ from lossatlas.option_fields import changed
 
 @dataclass(frozen=True)
 class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
-    """The options of this command."""
+    """A line or a plane, and the accuracy of the eigenvalues at its points."""
 
     split: str = changed(config.DataOptions, "split", choices=("train", "test"))
     batch_size: int = changed(config.ProductOptions, "batch_size")

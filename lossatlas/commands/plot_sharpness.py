@@ -13,6 +13,7 @@ from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.sharpness_plots import rises_figure, table
 from lossatlas.io import read_findings
 from lossatlas.option_fields import option
@@ -21,7 +22,7 @@ from lossatlas.programs import program
 
 @dataclass(frozen=True)
 class SharpnessPlotOptions(config.FigureOptions, config.ShowOptions):
-    """The options of this command."""
+    """Files of sharpness, and the name and look of their figure."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -69,7 +70,7 @@ def draw(
             say(f"note: {path} is not complete: the same {program('sharpness')} command continues it")
     with output.style() as plt:
         fig = rises_figure(plt, found, figure_labels(labels, paths, ending=False))
-        return output.save({"rises": fig}, paths, out)
+        return output.save({Kind.RISES: fig}, paths, out)
 
 
 def run(args: SharpnessPlotOptions) -> None:

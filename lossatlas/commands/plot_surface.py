@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs non
 class SurfaceOptions(
     config.GridCommandOptions, config.SchemeOptions, config.BatchNormOptions, config.EvaluationOptions
 ):
-    """The options of this command."""
+    """A line or a plane, by directions or by a scheme, and how its losses are evaluated."""
 
 
 def parser() -> options.Parser[SurfaceOptions]:

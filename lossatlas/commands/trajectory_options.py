@@ -107,7 +107,7 @@ class TrajectoryOptions(
     config.EvaluationOptions,
     config.ShowOptions,
 ):
-    """The options of this command."""
+    """Checkpoints, their plane, the surface under the path, and the files of both."""
 
 
 def check(args: TrajectoryOptions) -> None:

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lossatlas.choices import LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
@@ -64,6 +65,7 @@ class Losses:
 
 Model = Callable[..., Any]  # a network, or a function from inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
+LossLike = LossName | str | nn.Module | Callable[[Any, Any], Tensor | Losses]  # what `as_loss` takes; it checks names
 
 
 def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
@@ -231,7 +233,7 @@ LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
 TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
-def as_loss(function: Any) -> Loss:
+def as_loss(function: LossLike) -> Loss:
     """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
     A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives
@@ -257,7 +259,7 @@ def as_loss(function: Any) -> Loss:
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):
-        return function
+        return cast(Loss, function)
     if isinstance(function, nn.Module):
         return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})

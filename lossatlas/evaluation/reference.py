@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
-from lossatlas.evaluation.parameter_buffers import named_tensors
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.parameter_space.points import Point, movable, tensors
+from lossatlas.parameter_space.points import Point, movable, named_tensors, tensors
 from lossatlas.parameter_space.scratch import Scratch
 
 P = ParamSpec("P")
@@ -188,7 +187,7 @@ class KeptTensors:
 
     def point(self, net: nn.Module, dir_type: str) -> Point:
         """Return the copies of the tensors that a direction covers, by name and in their own types."""
-        own = named_tensors(net)
+        own = named_tensors(net, every_name=True)
         return {name: self.of(own[name]) for name in tensors(net, dir_type)}
 
 

@@ -57,11 +57,6 @@ class Look:
     overlay_colour_maps: tuple[str, ...] = ("Blues_r", "Oranges_r", "Purples_r", "Greys_r")
     line_width: float = 1.0
 
-    @property
-    def is_dark(self) -> bool:
-        """The ground is darker than the ink."""
-        return sum(bytes.fromhex(self.ground[1:])) < 3 * 128
-
 
 PAPER = Look(
     name="paper",

@@ -49,7 +49,7 @@ class EvaluatedNetwork:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every parameter and buffer of the network by name."""
-        return named_tensors(self.net)
+        return named_tensors(self.net, every_name=False)
 
     def move_to(self, point: Mapping[str, Tensor]) -> int:
         """Move the network to a point of a plane.

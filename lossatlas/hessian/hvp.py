@@ -156,7 +156,7 @@ class Hessian(MeanLoss):
         if self.in_place:
             return "the network itself is used, in place"
         net = float64_copy(self.net)
-        tensors = named_tensors(net)
+        tensors = named_tensors(net, every_name=False)
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
         batch, again = (map_inputs(self.samples.stored.first_samples(FOLDING_SAMPLES), to_float64) for _ in range(2))

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.errors import BadUsage, counted, did_you_mean, named
 from lossatlas.landscape.surface import Surface
 
 FieldFunction = Callable[[Surface], np.ndarray]
@@ -137,6 +137,6 @@ def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> n
             if len(arguments) == count:
                 return function(*(_evaluated(each, fields, text) for each in arguments))
             raise BadUsage(
-                f"{named('field', text)}: {name} takes {count} argument{'s' * (count > 1)}, not {len(arguments)}"
+                f"{named('field', text)}: {name} takes {counted(count, 'argument', 'arguments')}, not {len(arguments)}"
             )
     raise BadUsage(f"{named('field', text)}: '{ast.unparse(node)}' is not allowed: use {ALLOWED}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas import config
-from lossatlas.errors import BUG, BadUsage, Incomplete, say
+from lossatlas.errors import BUG, BadUsage, Incomplete, counted, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import nn
 
-    from lossatlas.data import AnyData
+    from lossatlas.data import AnyData, DataLike, LossLike
 
 Task = TypeVar("Task")
 
@@ -176,8 +176,8 @@ def load_job(world: World, named: NamedInputs, settings: HessianSettings, seed: 
 def of_objects(
     world: World,
     net: "nn.Module",
-    data: Any,
-    loss: Any,
+    data: "DataLike",
+    loss: "LossLike",
     settings: HessianSettings,
     device: "torch.device",
     command: str,
@@ -273,7 +273,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "
-        f"{ranks} rank{'s' * (ranks > 1)} x {job.packed.threads} threads on {device}"
+        f"{counted(ranks, 'rank', 'ranks')} x {job.packed.threads} threads on {device}"
     )
     log.line(f"started: {command}")
 

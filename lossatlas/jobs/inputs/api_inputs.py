@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Losses
-from lossatlas.errors import BadUsage, named
+from lossatlas.data import AnyData, Losses, LossLike
+from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.find_directions import from_file
@@ -100,9 +100,9 @@ class DirectionArguments:
         """Raise BadUsage where networks and directions are too many or too few for so many axes."""
         towards, wanted = len(self.others), len(self.wanted(axes))
         if towards > axes or wanted < axes:
-            raise BadUsage(
-                f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
-            )
+            needed = counted(axes, "direction is", "directions are")
+            networks = f"{counted(towards, 'network', 'networks')} in {named('towards')}"
+            raise BadUsage(f"{needed} needed: there are {networks}, {counted(wanted, 'direction', 'directions')}")
 
     @property
     def random_norm(self) -> str:
@@ -174,7 +174,7 @@ class DirectionArguments:
         )
 
 
-def loss_name(loss: Any) -> str:
+def loss_name(loss: LossLike) -> str:
     """Return the name of a loss as the user gave it, for the record."""
     return loss if isinstance(loss, str) else name_of(loss)
 
@@ -279,7 +279,7 @@ def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = Fals
     return {name: state[name].detach().to(value.device, widened_dtype(value)) for name, value in own.items()}
 
 
-def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
+def request_of(net: nn.Module, loss: LossLike, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
     """Return the fields that identify a job, see `io.resume`.
 
     Args:

@@ -457,11 +457,11 @@ def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
 
 
 def output_path(file: str | None, default: Path, beside: str | None) -> Path:
-    """Return the path of an output.
+    """Return the file that a job writes: the one that the user names, or a default.
 
     Args:
         file: The file that the user names.
-        default: The path otherwise.
+        default: The file otherwise.
         beside: Another output, into whose folder the default goes when its own is read-only.
     """
     if file:

@@ -27,14 +27,14 @@ class PackedInputs:
         state: The state of the network.
         data: By split the samples, images as (N, H, W, C), or the source that each rank reads them from.
         training: Samples for BatchNorm statistics, where they are not among the data.
-        mode: The state was taken in training mode.
+        in_training_mode: The network was in training mode when its state was taken.
     """
 
     model: config.ModelChoice
     state: dict[str, np.ndarray]
     data: "dict[str, PackedSamples | StreamedSource]"
     training: "PackedSamples | StreamedSource | None" = None
-    mode: bool = False
+    in_training_mode: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedInputs) -> "PackedInputs":
@@ -90,7 +90,7 @@ class PackedInputs:
 
         if isinstance(self.model, UserFunction):
             net = build(self.model)
-            net.train(changes_weights_with_mode(net) and self.mode)
+            net.train(changes_weights_with_mode(net) and self.in_training_mode)
             return net.requires_grad_(False)
         return build(self.model, shape_of(first), first.classes).eval().requires_grad_(False)
 

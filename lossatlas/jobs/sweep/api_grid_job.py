@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
 from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
@@ -86,7 +86,9 @@ class SurfaceArguments:
         place = device_of(device, net=net)
         return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type, low=low)
 
-    def read(self, net: nn.Module, data: Any, test: Any, loss: Any, kept: KeptTensors | None = None) -> "SurfaceInputs":
+    def read(
+        self, net: nn.Module, data: DataLike, test: DataLike | None, loss: LossLike, kept: KeptTensors | None = None
+    ) -> "SurfaceInputs":
         """Read the data, check them with network and loss, and make the points.
 
         Args:
@@ -140,7 +142,7 @@ class SurfaceArguments:
         curvature: OriginCurvature,
         kept: KeptTensors | None = None,
     ) -> tuple[GridPoints, Plane, bool]:
-        """Make the points.
+        """Make the grid points of the axes: checkpoints, random lines, or points along directions.
 
         Args:
             net: The network at the origin.

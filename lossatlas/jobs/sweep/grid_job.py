@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
+from lossatlas.errors import BadUsage, Incomplete, counted, note, say
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
 from lossatlas.io.resume import resume
 from lossatlas.jobs.inputs.named_inputs import loss_of, provenance
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
 from lossatlas.jobs.sweep.dry_run import report_dry_run
@@ -382,7 +382,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     quantity.report(surface)
     say(f"complete: {path}")
     if task.figures.plot:
-        draw(command, path, dir_file, surface)
+        draw_if_possible(lambda: command.draw(path, dir_file, surface))
     return 0
 
 
@@ -401,16 +401,6 @@ def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
     return job, evaluator
 
 
-def draw(command: GridCommand, path: Path, dir_file: Path | None, surface: Surface) -> None:
-    """Draw a finished file. A surface that cannot be drawn is complete all the same. Raises CannotWrite."""
-    try:
-        command.draw(path, dir_file, surface)
-    except CannotWrite:
-        raise
-    except Stop as error:
-        say(f"note: not drawn: {error}")
-
-
 def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
     """Print the configuration, end the other ranks, and estimate time and space."""
     cells = len(job.quantity.pending(job.surface))
@@ -423,7 +413,7 @@ def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
 
 def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
     """Print the grid, the number of cells that are computed, the ranks, and the execution mode."""
-    size, ranks = job.surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
+    size, ranks = job.surface.grid.size, counted(world.size, "rank", "ranks")
     say(
         f"{path}: {job.surface.grid}, {size - pending} of {size} cells done; "
         f"{ranks} x {job.threads} threads on {job.surface.plan['device']}{job.quantity.execution_mode(job.surface)}"

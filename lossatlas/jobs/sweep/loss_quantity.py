@@ -13,7 +13,7 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
 from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.evaluation.precision import resolve_precision
+from lossatlas.evaluation.precision import LOW, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
@@ -22,7 +22,6 @@ from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
-    LOW,
     PATHS,
     cells_per_block,
     comparable_evaluator,
@@ -252,7 +251,7 @@ class LossQuantity:
         plan = surface.plan
         if not plan.get("batch_size"):  # no measurement yet
             return ""
-        if plan["path"] == "in place":
+        if plan["path"] == IN_PLACE:
             return f", the network itself, batches of {plan['batch_size']}"
         if plan.get("points_per_call", 1) > 1:
             return f", {plan['points_per_call']} points at once"
