@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = {".venv", "node_modules", "tests", "benchmarks", "docs", "examples", ".git", "build"}
+LEFT_OUT = {".venv", "tests", "benchmarks", "docs", "examples", ".git", "build"}
 LONG = 40  # lines of a function's body, without its docstring
 SAME = 6  # lines of code that are equal in two places
 

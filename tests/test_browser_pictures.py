@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import CHROMIUM, ROOT, page_opener, wait
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import bowl, middle, pixels, settled, state, surface
 
 from lossatlas.io import read_projection, read_surface

@@ -208,7 +208,7 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
     np.testing.assert_allclose(read_surface("e.h5").fields["max_eig"][0], exact[-1], rtol=1e-4)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_ranks_give_the_same_bits_and_changed_code_is_named(home, capsys):
     def line(file):
         more = "--batch_size 20 --threads 1 --x=-1:1:9 --loss_name own.py:smooth --surf_file".split()
