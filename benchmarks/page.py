@@ -2,7 +2,8 @@
 
     python benchmarks/page.py
 
-In headless Chromium with WebGL by software, which a graphics card does ten to a hundred times faster; Node for the race.
+In headless Chromium with WebGL by software, which a graphics card does ten to a hundred times faster; Node for the
+race.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Counts of the code's structure: how large it is, what is long, what exists twice, and what a small job passes through.
+"""Counts of the code's structure: its size, what is long, what exists twice, and what a small job passes through.
 
     python benchmarks/structure.py [--against CHECKOUT]
 
@@ -64,7 +64,7 @@ def twice(names: Iterator[str]) -> list[str]:
 
 
 def same_places(files: list[Path]) -> int:
-    """Return the number of pairs of places with at least `SAME` equal lines of code; imports and comments do not count."""
+    """Return the number of pairs of places with at least `SAME` equal lines of code, besides imports and comments."""
     lines: dict[Path, list[str]] = {}
     for file in files:
         stripped = (line.strip() for line in file.read_text().splitlines())

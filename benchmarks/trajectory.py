@@ -2,9 +2,9 @@
 
     python benchmarks/trajectory.py
 
-A perceptron of two million parameters, 10 and 60 checkpoints on a random walk, each in a process of its own. What is counted is
-the peak above a process that has imported the same modules; the time is that of the whole command. This script starts itself
-with `--run`.
+A perceptron of two million parameters, 10 and 60 checkpoints on a random walk, each in a process of its own. What is
+counted is the peak above a process that has imported the same modules; the time is that of the whole command. This
+script starts itself with `--run`.
 """
 
 import json

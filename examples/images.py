@@ -14,7 +14,7 @@ FILE = Path(__file__).resolve().parent.parent / "lossatlas" / "datasets" / "fash
 
 
 def images(split: str = "train", *, pool: int = 2, limit: int = 2000, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Images (n, 1, 28 / pool, 28 / pool) and labels (n,): the mean of `pool` x `pool` pixels, normalized by the training images.
+    """Images (n, 1, 28 / pool, 28 / pool) and labels (n,): means of `pool` x `pool` pixels, normalized by those of training.
 
     noise: the share of the labels that are replaced by random ones, always the same.
     """

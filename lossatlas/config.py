@@ -1,7 +1,7 @@
 """Options of the commands, each defined once, and the frozen configurations that jobs are made of.
 
-The first part holds groups of options as users write them: a command inherits those it takes. The second part holds what
-`commands.options` makes of them, with user functions resolved and files found.
+The first part holds groups of options as users write them: a command inherits those it takes. The second part holds
+what `commands.options` makes of them, with user functions resolved and files found.
 """
 
 from collections.abc import Mapping
@@ -63,9 +63,9 @@ class NetworkOptions(ModelOptions):
     model_folder: str = option("", "folder of the checkpoints")
     model_file: str | None = option(
         None,
-        "checkpoint at the centre: .safetensors, a file of torch.save or Lightning, or a folder with one; FILE:WORD chooses "
-        "one of several sets of weights, as in last.ckpt:state_dict_ema; not needed where your own function gives a trained "
-        "network",
+        "checkpoint at the centre: .safetensors, a file of torch.save or Lightning, or a folder with one; FILE:WORD "
+        "chooses one of several sets of weights, as in last.ckpt:state_dict_ema; not needed where your own function "
+        "gives a trained network",
     )
 
 
@@ -78,8 +78,8 @@ class TwoNetworksOptions(NetworkOptions):
     model_file2: str | None = option(None, "checkpoint at x = 1: the x direction points to it")
     align: bool = option(
         False,
-        "permute the hidden units of the other networks so that they match those of the network at the centre; the functions "
-        "that the networks compute stay the same (weight matching of Git Re-Basin)",
+        "permute the hidden units of the other networks so that they match those of the network at the centre; the "
+        "functions that the networks compute stay the same (weight matching of Git Re-Basin)",
     )
 
 
@@ -100,8 +100,8 @@ class DatasetOptions:
 
     dataset: str = option(
         "cifar10",
-        "mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, imagefolder or npz, or FILE.py:FUNCTION that "
-        "gives your own data",
+        "mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, imagefolder or npz, or "
+        "FILE.py:FUNCTION that gives your own data",
     )
     dataset_args: tuple[str, ...] = option(
         (), "arguments of the function that gives the data", many="+", metavar="KEY=VALUE"
@@ -131,8 +131,8 @@ class DataOptions(DatasetOptions):
     image_size: int = option(224, "height and width of the images of an image folder", kind=positive, metavar="N")
     stream: str = option(
         "auto",
-        "read the samples of an image folder, or of your own data set, when they are needed: always, never, or auto: if they "
-        "do not fit into memory, or if a tolerance needs only some of them",
+        "read the samples of an image folder, or of your own data set, when they are needed: always, never, or auto: "
+        "if they do not fit into memory, or if a tolerance needs only some of them",
         choices=("auto", "always", "never"),
     )
     split: str = option("train", "which samples", choices=("train", "test", "both"))
@@ -173,8 +173,8 @@ class SelectionOptions:
 
     only: tuple[str, ...] = option(
         (),
-        "take only parameters whose names match one of these regular expressions, such as lora_ or layer3; the others stay as "
-        "they are",
+        "take only parameters whose names match one of these regular expressions, such as lora_ or layer3; the others "
+        "stay as they are",
         kind=pattern,
         many="+",
         metavar="PATTERN",
@@ -190,12 +190,12 @@ class SelectionOptions:
 
 
 IGNORE = (
-    "biasbn: zero for biases and BatchNorm parameters; otherwise, as in the original code, the direction of these parameters "
-    "is the parameters themselves"
+    "biasbn: zero for biases and BatchNorm parameters; otherwise, as in the original code, the direction of these "
+    "parameters is the parameters themselves"
 )
 DIRECTION = (
-    "the {} direction: random, gradient, eigenvector:K (the K-th largest of the Hessian), or FILE.h5:K (the K-th vector of a "
-    "spectrum or direction file); gradient and eigenvectors have unit length unless a norm is given"
+    "the {} direction: random, gradient, eigenvector:K (the K-th largest of the Hessian), or FILE.h5:K (the K-th "
+    "vector of a spectrum or direction file); gradient and eigenvectors have unit length unless a norm is given"
 )
 
 
@@ -207,8 +207,8 @@ class DirectionOptions(SelectionOptions):
 
     dir_type: str | None = option(
         None,
-        "move the parameters (weights), or the BatchNorm statistics as well (states) (default: weights, and states between "
-        "networks with different statistics)",
+        "move the parameters (weights), or the BatchNorm statistics as well (states) (default: weights, and states "
+        "between networks with different statistics)",
         choices=("weights", "states"),
     )
     xnorm: str = option("", "normalization of the x direction (default: none)", choices=("", *NORMS))
@@ -220,8 +220,8 @@ class DirectionOptions(SelectionOptions):
     orthogonalize: bool = option(False, "make the y direction orthogonal to the x direction")
     curvature: bool = option(
         False,
-        "print and store the second derivatives of the loss along the axes (always done for gradients, eigenvectors and "
-        "directions from files)",
+        "print and store the second derivatives of the loss along the axes (always done for gradients, eigenvectors "
+        "and directions from files)",
     )
     same_dir: bool = option(False, "use the x direction for y as well")
     seed: int = option(SEED, "seed of the random directions", kind=natural)
@@ -237,8 +237,8 @@ class SchemeOptions:
 
     repeat: int | None = option(
         None,
-        "losses along N random directions, those of --idx 0 to N-1, in one file, which plot_1D.py draws with the confidence "
-        "interval of their mean",
+        "losses along N random directions, those of --idx 0 to N-1, in one file, which plot_1D.py draws with the "
+        "confidence interval of their mean",
         kind=positive,
         metavar="N",
     )
@@ -247,13 +247,14 @@ class SchemeOptions:
     )
     scheme: str | None = option(
         None,
-        "interpolate between the network and two random networks, scaled to its size: the two schemes of the Julia notebook "
-        "'Visualizing the loss landscape'",
+        "interpolate between the network and two random networks, scaled to its size: the two schemes of the Julia "
+        "notebook 'Visualizing the loss landscape'",
         choices=SCHEMES,
     )
     curve: str | None = option(
         None,
-        "from the network to --model_file2 along a curve of low loss that train_curve.py has found; x is the position on it",
+        "from the network to --model_file2 along a curve of low loss that train_curve.py has found; x is the position "
+        "on it",
         choices=CURVES,
     )
     control_points: tuple[str, ...] = option(
@@ -269,8 +270,8 @@ class BatchNormOptions:
 
     bn: str = option(
         "keep",
-        "keep the running statistics of the checkpoint, or estimate them again at every point (recalibrate); with the kept "
-        "ones, barriers between networks are partly an artefact",
+        "keep the running statistics of the checkpoint, or estimate them again at every point (recalibrate); with the "
+        "kept ones, barriers between networks are partly an artefact",
         choices=("keep", "recalibrate"),
     )
     bn_samples: int | None = option(
@@ -300,7 +301,8 @@ class RanksOptions(DeviceOptions):
     mpi: bool = option(False, "distribute the work over the ranks of mpirun", short="-m")
     ranks: int | str | None = option(
         None,
-        "start this number of ranks on this machine, instead of mpirun and --mpi; gpus: one for each CUDA device, with --cuda",
+        "start this number of ranks on this machine, instead of mpirun and --mpi; gpus: one for each CUDA device, with "
+        "--cuda",
         kind=number_of_ranks,
         metavar="N",
     )
@@ -321,15 +323,15 @@ class BatchOptions(RanksOptions):
 
     batch_size: int = option(
         0,
-        "samples per batch (default: the fastest in a short measurement; with a number nothing is measured, and the same "
-        "command gives the same last digits)",
+        "samples per batch (default: the fastest in a short measurement; with a number nothing is measured, and the "
+        "same command gives the same last digits)",
         kind=natural,
         metavar="N",
     )
     precision: str | None = option(
         None,
-        "precision of the forward pass (default: that of the network's parameters); the effect of a lower one on the loss is "
-        "measured, printed and stored",
+        "precision of the forward pass (default: that of the network's parameters); the effect of a lower one on the "
+        "loss is measured, printed and stored",
         choices=PRECISIONS,
     )
 
@@ -342,15 +344,15 @@ class EvaluationOptions(BatchOptions):
 
     tolerance: str | None = option(
         None,
-        "use only as many samples, in random order, as are needed for a standard error below max(REL x loss, ABS) at each "
-        "grid point, as in 0.02,0.05; neighbouring points serve as control variates; a later run with a smaller tolerance, or "
-        "without one, adds samples",
+        "use only as many samples, in random order, as are needed for a standard error below max(REL x loss, ABS) at "
+        "each grid point, as in 0.02,0.05; neighbouring points serve as control variates; a later run with a smaller "
+        "tolerance, or without one, adds samples",
         metavar="REL[,ABS]",
     )
     adaptive: str | None = option(
         None,
-        "interpolate grid points whose loss is predicted by their neighbours to within max(REL x loss, ABS); the prediction is "
-        "checked at points that are computed, and interpolated points are marked",
+        "interpolate grid points whose loss is predicted by their neighbours to within max(REL x loss, ABS); the "
+        "prediction is checked at points that are computed, and interpolated points are marked",
         metavar="REL[,ABS]",
     )
 
@@ -386,7 +388,8 @@ class HessianOptions:
     matrices_only: bool = option(False, "leave out biases and BatchNorm parameters, as the original release does")
     compile: bool = option(
         False,
-        "let torch.compile fuse the operations: each product takes a quarter less time, and the start half a minute or more",
+        "let torch.compile fuse the operations: each product takes a quarter less time, and the start half a minute or "
+        "more",
     )
 
 
@@ -398,8 +401,8 @@ class LanczosOptions:
 
     tolerance: float = option(
         1e-2,
-        "an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below the rounding error (2e-6 of the "
-        "largest eigenvalue in float32), and no eigenvalue farther from zero is missed",
+        "an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below the rounding error (2e-6 of "
+        "the largest eigenvalue in float32), and no eigenvalue farther from zero is missed",
         kind=above_zero,
         metavar="REL",
     )
@@ -430,15 +433,16 @@ class SpectrumSettings(LanczosOptions):
     )
     probes: int = option(
         1,
-        "number of random vectors for the spectral density; the first needs no further products, several give an error band",
+        "number of random vectors for the spectral density; the first needs no further products, several give an error "
+        "band",
         kind=positive,
         metavar="N",
     )
     steps: int = option(80, "products for each further random vector", kind=positive, metavar="N")
     damping: float = option(
         5e-4,
-        "regularization z in the effective dimension, the sum of v / (v + z) over the eigenvalues v; to match a weight decay, "
-        "give the weight decay",
+        "regularization z in the effective dimension, the sum of v / (v + z) over the eigenvalues v; to match a weight "
+        "decay, give the weight decay",
         kind=above_zero,
         old=("z",),
         metavar="Z",
@@ -446,8 +450,8 @@ class SpectrumSettings(LanczosOptions):
     layers: bool = option(False, "compute the largest eigenvalue of each layer's diagonal block as well")
     activations: tuple[str, ...] | None = option(
         None,
-        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of these "
-        "regular expressions (without a pattern: of every layer)",
+        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of "
+        "these regular expressions (without a pattern: of every layer)",
         kind=pattern,
         many="*",
         metavar="PATTERN",
@@ -473,8 +477,8 @@ class SpectrumSettings(LanczosOptions):
     def __post_init__(self) -> None:
         if self.top + self.bottom > self.max_products:
             raise BadUsage(
-                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.max_products} products can "
-                f"give: raise {named('max_products')}"
+                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.max_products} products "
+                f"can give: raise {named('max_products')}"
             )
 
 
@@ -509,13 +513,14 @@ class LookOptions:
 
     look: str | None = option(
         None,
-        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines that stay "
-        "readable in greyscale (print)",
+        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines "
+        "that stay readable in greyscale (print)",
         choices=LOOKS,
     )
     cmap: str | None = option(
         None,
-        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of the look)",
+        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of "
+        "the look)",
         metavar="NAME",
     )
 
@@ -531,8 +536,8 @@ class ContourOptions:
     vlevel: float | None = option(None, "distance between contours (default: from the data)", kind=finite)
     colours: str | None = option(
         None,
-        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of the colour "
-        "bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
+        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of "
+        "the colour bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
         choices=COLOURS,
     )
 
@@ -814,7 +819,7 @@ class GridConfig:
 
 @dataclass(frozen=True)
 class HessianConfig:
-    """The parameters of a Hessian, and the residual of a resolved eigenvalue: see `HessianOptions` and `LanczosOptions`.
+    """Parameters of a Hessian, and the residual of a resolved eigenvalue: see `HessianOptions` and `LanczosOptions`.
 
     parameters, without: patterns of names, see `lossatlas.hessian.Hessian`.
     """

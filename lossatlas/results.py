@@ -110,8 +110,8 @@ class Landscape(Surface):
         Args:
             ax: Axes to draw on, of which no text and no font changes; None makes a figure.
             kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
-            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim,
-                figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
+            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim,
+                zlim, figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
@@ -158,8 +158,8 @@ class Landscape(Surface):
             file: File to write as well, which ends in .html.
             title: Title of the page.
             story: Markdown file of steps that explain the page; by default it tells what it shows.
-            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
-                largest value, but at most 100 times the median.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By
+                default the largest value, but at most 100 times the median.
 
         Returns:
             The page, which a notebook shows; `.save(file)` writes it, `.open()` opens it in the usual browser.
@@ -252,7 +252,7 @@ class Landscape(Surface):
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
     def _holds_plane_of(self, trajectory: "Trajectory") -> bool:
-        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True where they are not known."""
+        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True if unknown."""
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
             return True
         names = [name.decode() for name in self.directions.extra["tensors"]]
@@ -326,8 +326,8 @@ class Landscape(Surface):
 
         Args:
             path: File that ends in .gif, or in .mp4 or .webm where ffmpeg is installed.
-            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the order
-                in which they are computed.
+            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
+                order in which they are computed.
             field: Field to show, see `plot`.
             trajectory: The training run of kind="path", whose plane is that of the surface.
             frames: Number of frames; by default 60, 90 or 24.
@@ -355,8 +355,8 @@ class Landscape(Surface):
         """Write the landscape to a file, in the format that its ending says.
 
         Args:
-            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it), .npz
-                (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
+            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it),
+                .npz (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
 
         Raises:
             BadUsage: The ending is another one, or a package is not installed.
@@ -473,8 +473,8 @@ class Curvature:
         """Write the results to a file, in the format that its ending says.
 
         Args:
-            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or in
-                .npz (arrays that `numpy.load` reads).
+            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or
+                in .npz (arrays that `numpy.load` reads).
 
         Raises:
             BadUsage: The ending is another one.
@@ -507,7 +507,8 @@ class Trajectory:
         plane: The two directions of unit length, as `surface(..., directions=trajectory.plane)` takes them.
         epochs: (checkpoints,) epochs or steps; None where they are not known.
         surface: Surface under the path; None where it is not computed.
-        losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
+        losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not
+            computed.
         name: Name of the run; '' where it has none.
         drops: Epochs at which the learning rate dropped, where they are known.
         axes: Names of the axes; empty where they are not known.

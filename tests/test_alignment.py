@@ -315,7 +315,7 @@ def test_align_needs_another_network(tmp_path, capsys):
 
 
 def place_by_hand(state, places, seed: int = 5):
-    """A state whose units are in another order, by what the author of a network knows: (tensor, axis, offset, inner)."""
+    """A state with its units in another order, by what the author of a network knows: (tensor, axis, offset, inner)."""
     generator, result = torch.Generator().manual_seed(seed), {name: value.clone() for name, value in state.items()}
     for count, own in places:
         order = torch.randperm(count, generator=generator)
@@ -493,7 +493,8 @@ def test_lengths_of_weight_norm_move_with_their_units():
 
 
 BLOCKED = {
-    "GroupNorm": ({"f": nn.GroupNorm(2, 8)}, lambda s, x: s.o(s.f(s.h(x))), r"8 of 8 units .*: 8 because of GroupNorm in 2 groups"),
+    "GroupNorm": ({"f": nn.GroupNorm(2, 8)}, lambda s, x: s.o(s.f(s.h(x))), r"8 of 8 units .*: 8 because of GroupNorm "
+                                                                            r"in 2 groups"),
     "groups": (
         {"f": nn.Conv2d(8, 6, 1, groups=2)}, lambda s, x: s.p(F.relu(s.f(s.h(x)))),
         r"14 of 14 units .*: 14 because of a convolution in 2 groups"),

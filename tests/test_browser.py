@@ -1,4 +1,4 @@
-"""The page in a real browser, headless, from file://, with WebGL by software: what is there, and what each control does."""
+"""The page in a real browser, headless, from file://, with WebGL by software: its parts, and what each control does."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""The pictures of the page in a real browser: fingers and wheel, the top of the scale, rates, titles of axes, marks, words."""
+"""Pictures of the page in a real browser: fingers and wheel, top of the scale, rates, titles of axes, marks, words."""
 
 import html
 import re
@@ -351,7 +351,8 @@ def test_titles_of_axes_are_whole_and_clear_of_ticks(opened, name):
         for distance in (2.6, 4.6, 9):
             view = {"azimuth": azimuth, "distance": distance}
             page.evaluate(
-                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); lossatlas.draw(); }",
+                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); lossatlas.draw(); "
+                "}",
                 view,
             )
             settled(page)

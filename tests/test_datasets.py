@@ -75,7 +75,8 @@ class Trap:
         return (Path.touch, (Path("executed"),))
 
 
-# What an array of objects, or of plain bytes whose type is changed afterwards, would be for numpy: pointers of a file's choice.
+# What an array of objects, or of plain bytes whose type is changed afterwards, would be for numpy: pointers of a file's
+# choice.
 ARRAY = b"\x80\x02}(C\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01K\x01\x85"
 STATE = (
     b"\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89C\x08AAAAAAAAtbC\x06labels]u."

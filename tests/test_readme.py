@@ -117,7 +117,8 @@ def module_of(program: tuple[str, list[str]]) -> Any:
 
 def test_blocks_are_taken_apart_as_a_shell_does():
     text = (
-        'A="--x 1 --y b"\nfor k in p q; do python train.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python plot_1D.py  # no\n'
+        'A="--x 1 --y b"\nfor k in p q; do python train.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python plot_1D.py  '
+        "# no\n"
         "python -m lossatlas check a\ncp a b\n"
     )
     found = list(commands(text))
@@ -268,7 +269,7 @@ def desk(tmp_path_factory) -> Path:
 
 
 def call(block: Block) -> None:
-    """The commands of a block in this process, alone where the block starts ranks; networks are trained for few epochs."""
+    """The commands of a block in this process, alone if the block starts ranks; networks are trained for few epochs."""
     for words in commands(smaller(block.text)):
         program = program_of(words)
         if program is None:

@@ -78,7 +78,7 @@ def tied():
             super().__init__()
             self.flat, self.a, self.b = nn.Flatten(), nn.Linear(36, 36, bias=False), nn.Linear(36, 36)
             self.b.weight = self.a.weight
-            self.noise = torch.randn(36)                  # no part of the state: the same on every rank and in every run
+            self.noise = torch.randn(36)           # no part of the state: the same on every rank and in every run
         def forward(self, x):
             return self.b(torch.tanh(self.a(self.flat(x)) + self.noise))
     return Tied()
@@ -403,7 +403,7 @@ def make():
 
 
 def test_the_seed_of_a_training_reaches_the_weights_and_nothing_else(tmp_path):
-    """What is no part of the state has to be the same when a surface is computed, which knows no seed of the training."""
+    """Tensors outside the state have to be the same when a surface is computed, which knows no seed of the training."""
     (tmp_path / "net.py").write_text(SEEDED)
     function = UserFunction.parse("model", f"{tmp_path / 'net.py'}:make")
     zero, one, two, again = (build(function, seed=seed) for seed in (0, 1, 2, 1))
@@ -524,7 +524,8 @@ def test_an_adapter_without_a_checkpoint_is_evaluated_as_its_factory_gives_it(ki
     """It was merged by eval() and loaded into an unmerged one: its adapter counted twice."""
     folder, names = kinds
     (folder / "made.py").write_text(
-        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\ndef merged():\n    return Adapter().eval()\n"
+        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\ndef merged():\n    return "
+        "Adapter().eval()\n"
     )
     for name in ("fresh", "merged"):
         line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3 --dir_file {folder}/{name}_d.h5"

@@ -357,7 +357,8 @@ def _note_long_warmup(recipe: "TrainingRecipe", data: "AnyData") -> None:
     steps = recipe.epochs * batches_per_epoch(data, recipe.batch_size)
     if recipe.warmup > steps // 2:
         say(
-            f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see {named('warmup')}"
+            f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see "
+            f"{named('warmup')}"
         )
 
 
@@ -499,7 +500,8 @@ def prepare_folder(args: TrainOptions) -> Path | None:
     atomic_write.make_folder(folder)
     if list(folder.glob("model_*.t7")) and not args.resume:
         raise BadInput(
-            f"{folder} holds checkpoints already: {named('resume')} continues them, {named('idx')} N starts a repeat beside them"
+            f"{folder} holds checkpoints already: {named('resume')} continues them, {named('idx')} N starts a repeat "
+            "beside them"
         )
     return folder
 

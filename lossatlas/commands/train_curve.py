@@ -1,4 +1,4 @@
-"""Train a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026): its ends stay, its bends are trained.
+"""Train a curve of low loss between two networks (Garipov et al., arXiv 1802.10026): its ends stay, its bends move.
 
     lossatlas train-curve --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
@@ -188,8 +188,8 @@ def _say_repeats(results: "Sequence[Losses]", straight: "Losses") -> None:
     for split in straight:
         largest = torch.tensor([largest_loss(losses[split]) for losses in results], dtype=torch.float64)
         say(
-            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} to "
-            f"{largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
+            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} "
+            f"to {largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
             f"{largest_loss(straight[split]):.4g}"
         )
 

@@ -132,8 +132,8 @@ def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
 def _parameters_set(parameters: Mapping[str, Any]) -> Iterator[None]:
     """Set these parameters within, and no others.
 
-    `matplotlib.rc_context` restores all of them, also `interactive`, which the backend of a notebook sets when the first figure
-    is made: later figures would not be shown.
+    `matplotlib.rc_context` restores all of them, also `interactive`, which the backend of a notebook sets when the
+    first figure is made: later figures would not be shown.
     """
     before = {name: matplotlib.rcParams[name] for name in parameters}
     matplotlib.rcParams.update(parameters)
@@ -163,7 +163,8 @@ def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
 
     Args:
         columns: Columns of a page that the figure fills, see `COLUMNS`; 0 for a figure of its own width.
-        look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding one.
+        look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding
+            one.
 
     Raises:
         BadUsage: There is no such look.
@@ -209,7 +210,7 @@ def letters(points: float) -> float:
 
 @contextmanager
 def texts_kept(axis: "Axes") -> Iterator[None]:
-    """Keep the texts of a user's Axes within: its title, names of the axes, legend and all their fonts stay as they are.
+    """Keep the texts of a user's Axes within: its title, axis names, legend and all their fonts stay as they are.
 
     A text that is empty before, or one of `OWN_WORDS`, may be written, in the font that it has.
     """

@@ -228,8 +228,8 @@ def contrast(shown: Sequence[Shown], field: str) -> str:
     if is_loss(field) and shown[0].surface.grid.y is not None:
         counts = [sum(each.depth > DEPTH for each in minima(shown_.surface, field)) for shown_ in shown]
         words += (
-            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one included: "
-            f"here **{counts[1]}**, there **{counts[0]}**."
+            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one "
+            f"included: here **{counts[1]}**, there **{counts[0]}**."
         )
     return words
 
@@ -262,8 +262,8 @@ def ball(*, flat: bool) -> Step:
     return told(
         "Roll a ball",
         state,
-        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the same with "
-        "momentum, and Adam. The nearest valley is not always the deepest one.",
+        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the "
+        "same with momentum, and Adam. The nearest valley is not always the deepest one.",
         f"**Click anywhere on the {where}** to drop the ball there.",
         play=True,
     )
@@ -278,9 +278,10 @@ def limits(shown: Sequence[Shown]) -> Step:
     return told(
         "What it does not show",
         {},
-        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a ball that "
-        "stops here may not stop a training.",
-        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not used.",
+        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a "
+        "ball that stops here may not stop a training.",
+        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not "
+        "used.",
         "Height, colours, optimizers, cuts: all of it can be changed.",
     )
 
@@ -290,6 +291,7 @@ def limits_of_checkpoints() -> Step:
         "What it does not show",
         {},
         "From one checkpoint to the next the weights may move far or hardly at all: x counts both as one.",
-        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were not used.",
+        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were "
+        "not used.",
         "Height, colours, scale: all of it can be changed.",
     )

@@ -144,7 +144,7 @@ def rows_of(findings: Findings, kind: str) -> np.ndarray:
 
 
 def known_rises(findings: Findings, kind: str) -> "list[Rise]":
-    """Return the finished radii. Each has the change of the largest one, where the search within a larger radius starts."""
+    """Return the finished radii. Each has the change of its largest rise, where the search for a larger one starts."""
     import torch
 
     from lossatlas.hessian.sharpness_measures import Rise

@@ -178,7 +178,7 @@ def bend_files(out: str, repeat: int, *, repeats: int, bends: int) -> list[Path]
 
 
 def write_bends(net: nn.Module, bends: Sequence[Point], files: Sequence[Path]) -> None:
-    """Write a checkpoint for each bend, with the BatchNorm statistics of the last step; previous files are set aside."""
+    """Write a checkpoint for each bend, with the BatchNorm statistics of the last step; older files are set aside."""
     for file in (*files, files[0].with_suffix(".json")):
         keep_aside(file)
     for bend, file in zip(bends, files, strict=True):

@@ -163,9 +163,9 @@ def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | U
 def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, *, training: bool) -> None:
     """Load a state into a network.
 
-    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which the
-    state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are saved
-    in training mode; a factory may return either.
+    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which
+    the state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints
+    are saved in training mode; a factory may return either.
 
     Args:
         net: The network.
@@ -202,7 +202,8 @@ def align(
     few = next(data.batches(TRACED))
     if not isinstance(few, list | tuple) or len(few) != 2:
         raise BadInput(
-            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such pairs"
+            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such "
+            "pairs"
         )
     own = {}
     for name in (origin, file):
@@ -325,7 +326,7 @@ def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
 def with_classes(
     data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
 ) -> "dict[str, AnyData]":
-    """Return the data with the number of classes that is declared, or that of the checkpoint, where the data are the user's."""
+    """Return the data, a user's with the number of classes that is declared, or with that of the checkpoint."""
     from lossatlas.datasets.registry import OWN
     from lossatlas.models import classes_in
 

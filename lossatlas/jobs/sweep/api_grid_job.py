@@ -122,7 +122,8 @@ class SurfaceArguments:
             curvature: Gradient and eigenvectors at the origin.
 
         Returns:
-            The points, their plane, which shares no memory with the network, and whether second derivatives belong to them.
+            The points, their plane, which shares no memory with the network, and whether second derivatives belong to
+            them.
 
         Raises:
             BadUsage: Directions and networks do not fit the number of axes.

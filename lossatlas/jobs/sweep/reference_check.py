@@ -1,7 +1,7 @@
 """Compare a fast evaluation with the user's own network before anything is computed.
 
-The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are compared
-with those of the evaluator that the plan describes.
+The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are
+compared with those of the evaluator that the plan describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,12 +80,13 @@ class ReferenceLosses:
         except Exception as error:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
             raise BadInput(
-                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{first_line(error)}"
+                f"{type(net).__name__} fails far from its weights, at {far}: "
+                f"{error_location(error, [HERE])}{first_line(error)}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(
-                "the loss of the network differs when it is computed twice at the same weights: it is random in evaluation "
-                "mode, or keeps something from one call to the next"
+                "the loss of the network differs when it is computed twice at the same weights: it is random in "
+                "evaluation mode, or keeps something from one call to the next"
             )
         with np.errstate(invalid="ignore"):
             return cls(points, data, first, np.abs(moved - first), kind)
@@ -126,7 +127,8 @@ def check_ends(
         problem: The network and its plane.
         towards: Networks, or their states, for x and then y.
         dir_type: 'weights' or 'states'.
-        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is noted.
+        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is
+            noted.
 
     Raises:
         BadInput: The losses differ, so the networks differ in something that is no tensor of the direction.
@@ -165,8 +167,8 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
-            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint cannot be "
-            "compared: give towards= a network with that state instead"
+            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint "
+            "cannot be compared: give towards= a network with that state instead"
         ) from error
     result.load_state_dict(matched_state(net, state, "the other network", tensors(net)), strict=False)
     return result
