@@ -96,7 +96,8 @@ def samples(folder: Path, name: str, tolerances: tuple[Tolerance, ...], shuffles
 def coverage(folder: Path, name: str, tolerance: Tolerance, shuffles: int, pool: object) -> None:
     grid = grid_of(np.load(folder / f"{name}.npz")["loss"])
     level = Hierarchy(grid).level
-    found = pool.map(job, [(folder, name, tolerance, seed, False) for seed in range(shuffles)])  # type: ignore[attr-defined]
+    jobs = [(folder, name, tolerance, seed, False) for seed in range(shuffles)]
+    found = pool.map(job, jobs)  # type: ignore[attr-defined]
     shared(name, f"{shuffles} shuffles of {grid.shape[0]}×{grid.shape[1]} cells", tolerance, level, found)
 
 

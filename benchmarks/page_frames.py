@@ -23,7 +23,9 @@ FRAME = """() => {
   }
   return performance.now() - began;
 }"""
-SIZE = "for (const { scene } of lossatlas.panels) Object.assign(scene.root.style, {width: '640px', height: '480px', flex: 'none'})"
+SIZE = """for (const { scene } of lossatlas.panels) {
+  Object.assign(scene.root.style, {width: '640px', height: '480px', flex: 'none'});
+}"""
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ try:
 except ImportError:
     from plot_surface import main
 threading.setprofile(called); sys.setprofile(called)
-main((f"--model resnet20 --model_file {root}/trained_nets/resnet20_small_batch.safetensors --dataset fashion_mnist_mini "
-      f"--limit 40 --threads 1 --xnorm filter --ynorm filter --x=-1:1:3 --y=-1:1:3 --dir_file {folder}/d.h5 "
-      f"--surf_file {folder}/s.h5").split())
+main((f"--model resnet20 --model_file {root}/trained_nets/resnet20_small_batch.safetensors "
+      f"--dataset fashion_mnist_mini --limit 40 --threads 1 --xnorm filter --ynorm filter --x=-1:1:3 --y=-1:1:3 "
+      f"--dir_file {folder}/d.h5 --surf_file {folder}/s.h5").split())
 sys.setprofile(None); threading.setprofile(None)
 print(len(files), file=sys.stderr)
 """

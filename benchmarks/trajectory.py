@@ -24,7 +24,8 @@ SIZE = 2_000_000
 NET = """
 from torch import nn
 def make():
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 1400), nn.ReLU(), nn.Linear(1400, 630), nn.ReLU(), nn.Linear(630, 10))
+    hidden = [nn.Linear(784, 1400), nn.ReLU(), nn.Linear(1400, 630), nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(630, 10))
 """
 
 

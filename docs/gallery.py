@@ -39,9 +39,9 @@ COLUMNS = 3
 FILMS = ("gif", "mp4")
 BEGINNING = """# Gallery
 
-Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a minute;
-[compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and PNG, or in the
-formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
+Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a
+minute; [compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and
+PNG, or in the formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
 
 ```{raw} html
 <iframe class="live" src="live/index.html" loading="lazy" title="Interactive pages"></iframe>

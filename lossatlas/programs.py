@@ -64,8 +64,7 @@ class Started:
     """The way in which this process was started; set by `lossatlas.cli` alone.
 
     by: PROGRAM, MODULE or SCRIPT. name: of the command, '' where a function was called. prefix: the words that start
-        this
-    command again. typed: the command line of the user, where it is not this process's own.
+    this command again. typed: the command line of the user, where it is not this process's own.
     """
 
     by = PROGRAM
@@ -115,9 +114,9 @@ def command_line(module: str, arguments: Sequence[str]) -> str:
     return Started.typed or f"{shell(module)} {shlex.join(arguments)}".rstrip()
 
 
+SCRIPTS = sorted({c.module for c in COMMANDS.values()} | {"scheduler"}, key=len, reverse=True)
 MENTIONED = re.compile(
-    r"\b(?:(python "
-    rf")?({'|'.join(sorted({c.module for c in COMMANDS.values()} | {'scheduler'}, key=len, reverse=True))})\.py"
+    rf"\b(?:(python )?({'|'.join(SCRIPTS)})\.py"
     rf"|(?:python -m )?lossatlas\s+({'|'.join(sorted(COMMANDS, key=len, reverse=True))}))(?![\w:-]|\.\w)"
 )
 

@@ -109,8 +109,7 @@ def trajectory(
 
     Returns:
         The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,),
-            both
-        in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by
+        both in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by
         tensor name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,). Of
         several runs it is that of the first one, and `others` are those of the others.
 

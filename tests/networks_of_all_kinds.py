@@ -29,12 +29,11 @@ class Kind:
     """One network and what is expected of it.
 
     data: a name in DATA. loss: 'crossentropy', 'mse', or a loss(model, batch). dtypes: in which it is compared.
-        refused,
-    no_curvature: regular expressions of the line that refuses surfaces, or curvature alone; '' where losses, or the
-        extreme
-    eigenvalues, have to be right. either: a refusal is as good as the right loss. curvature: whether eigenvalues are
-    compared. mode: 'train' or 'eval', as a user passes it. same: directions of tensors that share their numbers with
-    others. tolerance: relative, where it is not that of the precision. slow: takes more than a few seconds.
+    refused, no_curvature: regular expressions of the line that refuses surfaces, or curvature alone; '' where losses,
+    or the extreme eigenvalues, have to be right. either: a refusal is as good as the right loss. curvature: whether
+    eigenvalues are compared. mode: 'train' or 'eval', as a user passes it. same: directions of tensors that share their
+    numbers with others. tolerance: relative, where it is not that of the precision. slow: takes more than a few
+    seconds.
     """
 
     name: str

@@ -175,7 +175,8 @@ def digest(tensor: Tensor) -> str:
     values = tensor.detach()
     values = values.int_repr() if values.is_quantized else values
     numbers = values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    form = f"{id(tensor)} {tuple(tensor.shape)} {tensor.stride()} {tensor.dtype} {tensor.requires_grad} {tensor.data_ptr()}"
+    layout = f"{tuple(tensor.shape)} {tensor.stride()} {tensor.dtype} {tensor.data_ptr()}"
+    form = f"{id(tensor)} {layout} {tensor.requires_grad}"
     grad = None if not tensor.is_leaf else tensor.grad
     return f"{form} {hashlib.sha256(numbers).hexdigest()[:16]} {grad} {len(tensor._backward_hooks or ())}"
 

@@ -351,8 +351,8 @@ def test_titles_of_axes_are_whole_and_clear_of_ticks(opened, name):
         for distance in (2.6, 4.6, 9):
             view = {"azimuth": azimuth, "distance": distance}
             page.evaluate(
-                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); lossatlas.draw(); "
-                "}",
+                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); "
+                "lossatlas.draw(); }",
                 view,
             )
             settled(page)

@@ -97,7 +97,8 @@ BOMBS = [
     b"\x80\x04}" + NESTED + b"Ns.",
     b"\x80\x04Nr\xff\xff\xff\x7f0}.",  # a table with two thousand million places
     b"\x80\x05\x96" + (8 << 30).to_bytes(8, "little") + b"x.",
-    b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(J\x00\x00\x00\x7fcnumpy\ndtype\n(U\x02u1tR(J\x00\x00\x00\x7ftC\x01CtR.",
+    b"\x80\x04cnumpy.core.numeric\n_frombuffer\n"
+    b"(J\x00\x00\x00\x7fcnumpy\ndtype\n(U\x02u1tR(J\x00\x00\x00\x7ftC\x01CtR.",
     b"\x80\x04cnumpy.core.numeric\n_frombuffer\nN}X\x08\x00\x00\x00__name__X\x03\x00\x00\x00abcs\x86b0}.",
 ]
 

@@ -140,7 +140,8 @@ def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
         (SURFACE[0], "model_300.t7_weights_xignore=biasbn_xnorm=filter.h5_[-1.0,1.0,51].h5"),
         (
             SURFACE[2],
-            "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5_[-1.0,1.0,51]x[-1.0,1.0,51].h5",
+            "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5"
+            "_[-1.0,1.0,51]x[-1.0,1.0,51].h5",
         ),
         (SURFACE[3], "model_300.t7_weights_xignore=biasbn_xnorm=filter_idx=7.h5_[-1.0,1.0,51].h5"),
         (
@@ -160,7 +161,7 @@ def test_file_names_of_the_original(line, expected):
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected
 
 
-@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "-1", "1.5", "１２", ""])
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "-1", "1.5", "\uff11\uff12", ""])
 def test_what_is_no_whole_number_is_one_short_line(capsys, text):
     with pytest.raises(SystemExit):
         plot_surface.parser().parse_args(["--limit", text])

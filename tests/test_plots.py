@@ -704,7 +704,7 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
 
 @pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])
 def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
-    """A bulk near zero, a smallest eigenvalue and five large ones, as of a network: drawn parts, and the stated width."""
+    """A bulk near zero, a smallest eigenvalue and five large ones, as of a network, and the width that is stated."""
     from lossatlas.figures.matplotlib_style import OffscreenFigures
     from lossatlas.figures.spectrum_plots import density_figure
     from lossatlas.io.spectrum_files import Findings

@@ -493,8 +493,9 @@ def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
     """Weights in a list stayed where they were; a merged adapter was evaluated without its adapter."""
     folder, names = kinds
     file, surface = folder / f"{kind}0.pt", folder / "s.h5"
-    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file} --x=-1:1:3 --xnorm filter"
-    assert plot_surface.main([*line.split(), "--surf_file", str(surface), "--dir_file", str(folder / "d.h5")]) == 0
+    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file}"
+    grid = ["--x=-1:1:3", "--xnorm", "filter", "--dir_file", str(folder / "d.h5")]
+    assert plot_surface.main([*line.split(), *grid, "--surf_file", str(surface)]) == 0
     assert ("the network itself is moved" in capsys.readouterr().out) == (kind == "Listed")
     net = names[kind]()
     dx = as_point(read_directions(folder / "d.h5").x, net, "weights", "x")
@@ -508,9 +509,10 @@ def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
 def test_a_line_between_networks_ends_at_both_with_their_statistics(kinds, capsys):
     folder, names = kinds
     ends = [folder / "Normed0.pt", folder / "Normed1.pt"]
-    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]} --model_file2 {ends[1]}"
+    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]}"
     expected = [own_losses(names, "Normed", end, [{}])[0] for end in ends]
-    assert plot_surface.main([*line.split(), "--x=0:1:3", "--surf_file", str(folder / "s.h5")]) == 0
+    other = ["--model_file2", str(ends[1]), "--x=0:1:3"]
+    assert plot_surface.main([*line.split(), *other, "--surf_file", str(folder / "s.h5")]) == 0
     assert "differ in BatchNorm statistics" in capsys.readouterr().out
     np.testing.assert_allclose(read_surface(folder / "s.h5").fields["train_loss"][[0, -1]], expected, rtol=1e-5)
     assert (
@@ -524,12 +526,13 @@ def test_an_adapter_without_a_checkpoint_is_evaluated_as_its_factory_gives_it(ki
     """It was merged by eval() and loaded into an unmerged one: its adapter counted twice."""
     folder, names = kinds
     (folder / "made.py").write_text(
-        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\ndef merged():\n    return "
-        "Adapter().eval()\n"
+        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\n"
+        "def merged():\n    return Adapter().eval()\n"
     )
     for name in ("fresh", "merged"):
-        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3 --dir_file {folder}/{name}_d.h5"
-        assert plot_surface.main([*line.split(), "--surf_file", str(folder / f"{name}.h5")]) == 0
+        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3"
+        files = ["--dir_file", str(folder / f"{name}_d.h5"), "--surf_file", str(folder / f"{name}.h5")]
+        assert plot_surface.main([*line.split(), *files]) == 0
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = names["Adapter"]()

@@ -70,8 +70,8 @@ def linear(features: Tensor, y: Tensor) -> Learned:
     # The mean squared error is 2 NOISE^2 / n times the negative log likelihood of n samples.
     found = lossatlas.spectrum(
         nn.Linear(size, 1, bias=False).double(), (features.double(), y.double()), loss="mse", top=size, bottom=0,
-        max_products=10 * size, damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1, max_trace_products=20,
-        progress=False,
+        max_products=10 * size, damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1,
+        max_trace_products=20, progress=False,
     )  # fmt: skip
     dimension = found.dimension
     assert dimension is not None
@@ -123,8 +123,9 @@ class Laplace:
     def own_dimension(self) -> tuple[float, float]:
         """The effective dimension of the network's own Hessian, and its standard error."""
         found = lossatlas.spectrum(
-            self.net, (self.x.double(), self.y.double()), loss="mse", top=10, bottom=1, damping=2 * NOISE**2 / self.samples,
-            precision="float64", probes=10, trace_error=0.1, max_trace_products=50, progress=False,
+            self.net, (self.x.double(), self.y.double()), loss="mse", top=10, bottom=1,
+            damping=2 * NOISE**2 / self.samples, precision="float64", probes=10, trace_error=0.1,
+            max_trace_products=50, progress=False,
         )  # fmt: skip
         dimension = found.dimension
         assert dimension is not None

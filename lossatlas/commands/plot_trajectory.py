@@ -117,8 +117,8 @@ def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "Sto
     say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
     say(
-        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} --proj_file "
-        f"{shlex.quote(files[0])}"
+        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} "
+        f"--proj_file {shlex.quote(files[0])}"
     )
 
 

@@ -1,7 +1,7 @@
 """Train a network of the zoo, or one of your own.
 
     python train.py --model resnet20 --dataset fashion_mnist_mini --epochs 5 --out trained_nets/mine.safetensors
-    python train.py --model resnet56_noshort --dataset cifar10 --epochs 300 --augment --schedule step --save trained_nets
+    python train.py --model resnet56_noshort --dataset cifar10 --epochs 300 --augment --schedule step --save nets
     python train.py --model nets.py:make --dataset data.py:load --loss_name losses.py:smooth --epochs 20 --save runs
 
 --out writes the trained network, with a JSON beside it that says how it was made. --save keeps checkpoints

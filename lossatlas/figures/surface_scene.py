@@ -209,8 +209,7 @@ class SurfaceScene(Artist):
 
         Returns:
             What each pixel shows, with triangles counted within their own sheet, and (height, width) numbers of the
-            sheets,
-            -1 where there is none.
+            sheets, -1 where there is none.
         """
         depth, owner = np.full(shape, np.inf), np.full(shape, NO_TRIANGLE)
         triangle, weights = np.full(shape, NO_TRIANGLE), np.zeros((*shape, 3))

@@ -44,7 +44,7 @@ SHOWN = 3  # names of a file that a message lists
 
 
 def check_exists(name: str | Path) -> None:
-    """Raise BadInput where there is no such checkpoint; those of trained_nets/ are not part of the installed package."""
+    """Raise BadInput where there is no such checkpoint; those of trained_nets/ are not in the installed package."""
     path, _ = split_word(name)
     if not path.exists():
         hint = ": the networks of trained_nets/ come with the repository, not with the installed package"

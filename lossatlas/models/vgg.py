@@ -1,4 +1,4 @@
-"""VGG networks with BatchNorm: 3x3 convolutions in blocks that end in pooling (Simonyan, Zisserman: arXiv 1409.1556)"""
+"""VGG networks with BatchNorm: 3x3 convolutions in blocks that end in pooling (Simonyan, Zisserman: 1409.1556)."""
 
 from collections.abc import Sequence
 

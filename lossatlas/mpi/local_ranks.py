@@ -185,8 +185,10 @@ def kept_signals() -> Iterator[list[int]]:
 
 
 def end_with_parent() -> Callable[[], object] | None:
-    """Return what the launcher calls first, so that it gets SIGTERM, upon which the ranks save and end, when this process is
-    killed; None on another system than Linux."""
+    """Return a function that the launcher calls first; None on another system than Linux.
+
+    With it the launcher gets SIGTERM when this process is killed, and then the ranks save and end.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

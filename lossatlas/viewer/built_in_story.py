@@ -182,12 +182,14 @@ def standing(surface: Surface, middle: float | None) -> str:
     places = [f"({', '.join(rounded(v) for v in ((x,) if flat else (x, y)))})" for _, x, y in networks]
     if len(places) > 1:
         listed = f"{', '.join(places[:-1])} and {places[-1]}"
-        return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
+        others = "All other points are made of them, and show what lies between and around them."
+        return f"Networks stand at {listed}. {others}"
     if "scheme" in surface.request or "--model_file2" in str(about.get("command", "")):
         return ""
     value = "" if middle is None else " ({field} **{middle}**)"
     origin = "0" if flat else "(0, 0)"
-    return f"At {origin} stands the network itself{value}. All other points are changes of it: they show what is around it."
+    others = "All other points are changes of it: they show what is around it."
+    return f"At {origin} stands the network itself{value}. {others}"
 
 
 def comparison(shown: Sequence[Shown], field: str) -> Step:

@@ -515,9 +515,8 @@ def say_ranges(surface: Surface, names: list[str]) -> None:
         others = array.size - finite.size
         if finite.size:
             error = np.max(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
-            say(
-                f"{name}: {finite.min():.6g} to "
-                f"{finite.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}{f', {others} cells not finite' * bool(others)}"
-            )
+            errors = f", standard errors up to {error:.2g}" * bool(error)
+            missing = f", {others} cells not finite" * bool(others)
+            say(f"{name}: {finite.min():.6g} to {finite.max():.6g}{errors}{missing}")
         else:
             say(f"{name}: no finite value")

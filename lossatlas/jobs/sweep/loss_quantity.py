@@ -294,6 +294,6 @@ def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str
     why = f"; with {noise}{'or ' * noisy}a finer grid or a larger {named('adaptive')} some may be"
     return (
         f"{size - adaptive['interpolated']} of {size} cells computed, {adaptive['interpolated']} interpolated within "
-        f"max({relative:g} x loss, "
-        f"{absolute:g}){checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
+        f"max({relative:g} x loss, {absolute:g})"
+        f"{checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )

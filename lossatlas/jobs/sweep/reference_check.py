@@ -103,7 +103,8 @@ class ReferenceLosses:
             return ""
         k, s = np.argwhere(~agree)[0]
         a, b = self.points[k]
-        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {self.losses[k, s]:.6g}"
+        own = self.losses[k, s]
+        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {own:.6g}"
 
     def allowed(self, precision: str) -> float:
         """Return the relative difference that rounding can cause in a precision."""
