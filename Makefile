@@ -28,7 +28,7 @@ NAMES = small_batch large_batch
 LABELS = --labels "small batches (128)" "large batches (2048)"
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test quick test-all test-integrations check lint mutants bench gallery docs clean
+.PHONY: demo test quick test-all test-integrations check lint lint-page mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -67,6 +67,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory lint-page
+
+lint-page:
 	@if $(BIOME) --version > /dev/null 2>&1; then cd lossatlas/viewer && $(BIOME) ci --error-on-warnings static; \
 	else echo "no npm, or nothing to be had from it: the page's scripts are not checked"; fi
 
