@@ -3,9 +3,9 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21")
     surface.plot()
 
-The network is evaluated in evaluation mode. Afterwards its tensors, modes and hooks are what they were before, bit by bit.
-Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see `lossatlas.data.as_dataset`; losses are
-described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
+The network is evaluated in evaluation mode. Afterwards its tensors, modes and hooks are what they were before, bit by
+bit. Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see `lossatlas.data.as_dataset`; losses
+are described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
 """
 
 from collections.abc import Sequence
@@ -116,34 +116,35 @@ def surface(
         x: Coordinates along the first direction, in units of its length: 'min:max:num', or increasing numbers.
         y: The same along the second direction; None for a line.
         test: Further samples, evaluated as a second split.
-        loss: 'crossentropy' or 'mse', an ordinary `loss(output, target)`, or a `loss(model, batch)` of per-sample losses.
+        loss: 'crossentropy' or 'mse', an ordinary `loss(output, target)`, or a `loss(model, batch)` of per-sample
+            losses.
         norm: Normalization of the directions: 'filter', 'layer', 'weight', 'dfilter', 'dlayer', 'unit' or '' for none.
             By default 'filter' for random directions, and 'unit' for gradients and eigenvectors.
         ignore: 'biasbn' sets the directions of biases and normalization layers to zero, '' does not.
         seed: Seed of random directions, which depend on nothing else; `plot_surface.py` makes the same ones.
-        directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th largest
-            eigenvalue of the Hessian, 'FILE.h5:K' for the K-th vector of a spectrum or direction file, or tensors by parameter
-            name. Vectors and tensors are used unchanged unless `norm` is given.
+        directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th
+            largest eigenvalue of the Hessian, 'FILE.h5:K' for the K-th vector of a spectrum or direction file, or
+            tensors by parameter name. Vectors and tensors are used unchanged unless `norm` is given.
         towards: One or two networks at coordinate 1 of the axes, instead of `directions`: modules, state dicts, or
-            checkpoints of any program (a file, a folder, or 'FILE:WORD' for one of several sets of weights in it, such as
-            'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
+            checkpoints of any program (a file, a folder, or 'FILE:WORD' for one of several sets of weights in it, such
+            as 'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
         dir_type: 'weights' moves the parameters, 'states' the buffers too. By default 'weights', and 'states' towards
             networks with other BatchNorm statistics.
         orthogonalize: Make the second direction orthogonal to the first.
-        curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They are
-            always computed for gradients and eigenvectors.
-        repeat: Compute this many lines, at least 2, along random directions, the first of which is the usual one; `plot`
-            draws their mean with its confidence interval.
+        curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They
+            are always computed for gradients and eigenvectors.
+        repeat: Compute this many lines, at least 2, along random directions, the first of which is the usual one;
+            `plot` draws their mean with its confidence interval.
         per_layer: Compute a line for each layer, along the block of that layer in the direction.
         only: Regular expressions; parameters whose names match none of them do not move. Empty for all parameters.
         without: Regular expressions; parameters whose names match one of them do not move.
         limit: Use the first `limit` samples of each split only.
-        tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default all
-            samples are used.
-        adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS); the
-            mask `interpolated` of the result marks them. By default every point is computed.
-        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISIONS`. By default that of the
-            parameters.
+        tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default
+            all samples are used.
+        adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS);
+            the mask `interpolated` of the result marks them. By default every point is computed.
+        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISIONS`. By default that of
+            the parameters.
         bn: 'keep', or 'recalibrate' to estimate the BatchNorm statistics again at every point.
         bn_samples: Training samples for `bn='recalibrate'`.
         batch_size: Samples of a batch; 0 measures the fastest, or takes 2,048 tokens with memory='low'.
@@ -157,10 +158,10 @@ def surface(
         progress: Show a progress line.
 
     Returns:
-        The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and the
-        same for 'test', each of shape (ny, nx), (nx,) for a line, or (lines, nx) for several; `done` is the mask of computed
-        points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the file is saved and the process
-        ends.
+        The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and
+        the same for 'test', each of shape (ny, nx), (nx,) for a line, or (lines, nx) for several; `done` is the mask of
+        computed points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the file is saved
+        and the process ends.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -289,17 +290,18 @@ def eigenvalues(
         seed: Seed of random directions and of the first Lanczos vector.
         parameters: Regular expressions of the names of the parameters that the Hessian is with respect to. By default
             those that move (`only`, `without`).
-        matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original code
-            does.
+        matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original
+            code does.
         tolerance: Relative residual below which an eigenvalue is resolved.
-        max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks the points
-            where they were too few.
+        max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks
+            the points where they were too few.
         precision: 'float32' or 'float64'. By default that of the parameters, and float32 for half precision.
         compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
 
     Returns:
-        The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
-        (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and 'products'.
+        The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny,
+        nx) or (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and
+        'products'.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -395,8 +397,8 @@ def spectrum(
 
     Eigenpairs come from a Lanczos iteration, the trace from Hutchinson's estimator, the density from stochastic Lanczos
     quadrature (Ghorbani et al. 2019, arXiv 1901.10159). The effective dimension is sum_i l_i / (l_i + z) over positive
-    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). The command hessian_spectrum.py computes the same, and continues the
-    same files.
+    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). The command hessian_spectrum.py computes the same, and continues
+    the same files.
 
     Args:
         net: The network.
@@ -512,8 +514,8 @@ def spectrum(
 def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
     """Permute the hidden units of another network so that they match those of `net` best.
 
-    Weight matching of Ainsworth et al. 2022, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1). The function that the other
-    network computes does not change, which is checked.
+    Weight matching of Ainsworth et al. 2022, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1). The function that the
+    other network computes does not change, which is checked.
 
     Args:
         net: The network whose order of units is kept.

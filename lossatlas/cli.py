@@ -1,7 +1,7 @@
 """The program `lossatlas NAME ...`, also as `python -m lossatlas NAME ...`, and the scripts at the root of a clone.
 
-All of them come through `start`: signals and exits are guarded from the first moment on, before anything heavy is imported (see
-`process`), and the names in messages are those that the user typed (see `programs`).
+All of them come through `start`: signals and exits are guarded from the first moment on, before anything heavy is
+imported (see `process`), and the names in messages are those that the user typed (see `programs`).
 """
 
 import sys

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = 36  # faults that have to be found: all but two
 LONGEST = 900  # seconds; a fault that makes a test hang is found, too
-OTHERS = (".git", ".venv", "node_modules", "demo", "__pycache__", ".*_cache", "_build", "shared")
+OTHERS = (".git", ".venv", "demo", "__pycache__", ".*_cache", "_build", "shared")
 
 
 @dataclass(frozen=True)

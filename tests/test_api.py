@@ -539,7 +539,7 @@ surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_a_script_under_mpirun_shares_the_work(tmp_path):
     """The same bits on any number of ranks: tests/mpi."""
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -1,4 +1,4 @@
-"""The page in a real browser, headless, from file://, with WebGL by software: what is there, and what each control does."""
+"""The page in a real browser, headless, from file://, with WebGL by software: its parts, and what each control does."""
 
 import html
 import io
@@ -12,7 +12,7 @@ from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Page, Shown, write_page
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
 ]
@@ -169,7 +169,8 @@ def test_the_surface_turns_while_they_run(opened):
 def test_dragging_the_start_moves_it(opened):
     page = opened("one", "#x=0.3&y=0.3")
     place = page.evaluate(
-        """() => { const p = lossatlas.panels[0]; const v = p.scene.view(); const b = p.scene.root.getBoundingClientRect();
+        """() => { const p = lossatlas.panels[0]; const v = p.scene.view();
+        const b = p.scene.root.getBoundingClientRect();
         const [x, y] = toScreenForTest(v, p); return [x + b.left, y + b.top];
         function toScreenForTest(v, p) { const q = p.heights.scenePoint(0.3, 0.3), m = v.matrix;
           const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
@@ -863,7 +864,8 @@ def test_the_view_is_shared_as_a_link_or_a_frame(opened):
 def test_what_takes_keys_is_no_picture_and_has_a_name(opened):
     page = opened("two")
     found = page.evaluate(
-        """[...document.querySelectorAll("[tabindex='0']")].map((e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
+        """[...document.querySelectorAll("[tabindex='0']")].map(
+        (e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
     )
     named = [each for each in found if each[0]]
     assert len(named) >= 4

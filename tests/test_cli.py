@@ -1,4 +1,4 @@
-"""The program `lossatlas`: its names, what it says of them in the user's words, drawing by kind, and completion in a shell."""
+"""The program `lossatlas`: its names, also in messages in the user's words, drawing by kind, completion in a shell."""
 
 import subprocess
 import sys
@@ -103,7 +103,8 @@ def test_what_a_script_has_not_beside_it_is_named_by_the_module(monkeypatch):
     assert programs.shell("ranks") == "python scheduler.py"
     text = "python flatness.py FILE; lossatlas surface; train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
     assert programs.in_own_words(text) == (
-        "python -m lossatlas flatness FILE; python plot_surface.py; train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
+        "python -m lossatlas flatness FILE; python plot_surface.py; "
+        "train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
     )
     monkeypatch.setattr(programs.Started, "by", programs.PROGRAM)
     assert programs.in_own_words("python plot_1D.py, python -m lossatlas view.") == "lossatlas plot-1d, lossatlas view."

@@ -1,4 +1,4 @@
-"""Options are defined once: command lines, configuration files, the reference page and Python keywords agree on them."""
+"""Options are defined once: command lines, configuration files, the reference page and Python keywords agree."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""The functions that draw surfaces in memory: their keywords, the user's style, Axes of the user, and derived fields."""
+"""Functions that draw surfaces in memory: their keywords, the user's style, Axes of the user, and derived fields."""
 
 import inspect
 import subprocess

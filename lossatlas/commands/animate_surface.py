@@ -70,7 +70,8 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
     out: str | None = option(
         None,
-        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, as .gif)",
+        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, "
+        "as .gif)",
         metavar="FILE",
     )
     surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")

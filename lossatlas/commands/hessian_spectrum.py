@@ -172,7 +172,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, releases: ExitStac
 
 
 def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: SpectrumTask) -> None:
-    """Print the configuration, and the time and memory that the job needs: from one product with all samples, by one rank."""
+    """Print the configuration, and time and memory of the job, from one product with all samples, by one rank."""
     import torch
 
     from lossatlas.data.memory import in_words
@@ -192,13 +192,14 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     most = wanted.max_products + wanted.max_trace_products + (wanted.probes - 1) * wanted.steps
     say(f"spectrum file: about {in_words(own * (wanted.top + wanted.bottom))}")
     say(
-        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
-        f"density: up to {format_duration(most * seconds)}"
+        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace "
+        f"and density: up to {format_duration(most * seconds)}"
         + ", and more for layers and activations"
         * (wanted.layers or wanted.activations is not None)
     )
     say(
-        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network and the data"
+        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network "
+        "and the data"
     )
 
 
@@ -212,7 +213,8 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     if task.npz:
         write_npz(task.npz, findings)
     say(
-        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection {path}:2"
+        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection "
+        f"{path}:2"
     )
     if task.plot:
         from lossatlas.commands import plot_spectrum

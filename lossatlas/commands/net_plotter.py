@@ -1,10 +1,10 @@
 """Make or describe the directions of a surface: random ones, towards other networks, from a file, or from curvature.
 
-    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5      makes two
+    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5  makes two
     python net_plotter.py OUT.h5                                      prints how far the directions move each tensor
 
-Gradients of the loss and top eigenvectors of its Hessian are computed too. A direction file that exists is kept where it
-holds the directions that the options ask for.
+Gradients of the loss and top eigenvectors of its Hessian are computed too. A direction file that exists is kept where
+it holds the directions that the options ask for.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from lossatlas.option_fields import changed, natural, option, resolved
 
 
 def describe(path: Path) -> list[str]:
-    """Describe a direction file in lines of text: lengths, angle, record, and the moves of each tensor. Raises BadInput."""
+    """Describe a direction file in lines of text: lengths, angle, record, moves of each tensor. Raises BadInput."""
     saved = read_directions(path)
     axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
     flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]

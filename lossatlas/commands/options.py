@@ -19,8 +19,8 @@ from lossatlas.option_fields import Option, definitions
 
 T = TypeVar("T")
 ABOUT_CONFIG = (
-    "read options from this YAML or JSON file, by their names without dashes; a later file overrides an earlier one, and the "
-    "command line overrides all files (--no_NAME turns off a flag that a file turns on)"
+    "read options from this YAML or JSON file, by their names without dashes; a later file overrides an earlier one, "
+    "and the command line overrides all files (--no_NAME turns off a flag that a file turns on)"
 )
 
 

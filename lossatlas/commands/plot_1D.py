@@ -2,7 +2,7 @@
 
 python plot_1D.py --surf_file FILE.h5                      loss and accuracy of one file
 python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one figure
-python plot_1D.py --surf_file R.h5 [S.h5]                  repeats (plot_surface.py --repeat N): their mean and its confidence
+python plot_1D.py --surf_file R.h5 [S.h5]           repeats (plot_surface.py --repeat N): their mean and its confidence
 """
 
 from collections.abc import Sequence
@@ -168,8 +168,8 @@ def draw_repeats(
     check_labels(labels, paths)
     if idx_max <= idx_min:
         raise BadUsage(
-            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a spread "
-            "needs at least 2"
+            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a "
+            "spread needs at least 2"
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
     return _draw_groups(groups, paths, labels, out or prefixes[0], axes or AxisLimits(), FigureOutput(**keywords))

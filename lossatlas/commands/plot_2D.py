@@ -68,8 +68,8 @@ class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.Fig
     )
     render: bool = option(
         False,
-        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values above V are "
-        "drawn as a plateau",
+        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values "
+        "above V are drawn as a plateau",
     )
 
 

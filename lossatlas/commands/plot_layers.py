@@ -1,7 +1,8 @@
 """Draw which layers carry the loss, from a surface file of lossatlas surface --per_layer alone.
 
 lossatlas plot-layers --surf_file FILE.h5                               a heat map of layer and distance
-lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block beside it
+lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block
+beside it
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@
         --x=-1:1:21 --y=-1:1:21 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --plot
 
     mpirun -n 4 python plot_surface.py --mpi --cuda ...      one CUDA device for each rank of a node
-    python plot_surface.py ... --x=-1:1:51 --repeat 10       curves along ten random directions, for the mean and its confidence
+    python plot_surface.py ... --x=-1:1:51 --repeat 10       curves along ten random directions: mean and confidence
     python plot_surface.py ... --x=-1:1:51 --per_layer       one layer at a time: which layers carry the loss
 
 Run the same command again to continue after an interruption.
@@ -43,10 +43,11 @@ def parser() -> options.Parser[SurfaceOptions]:
 
 
 def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | None]:
-    """Return the tolerance of a cell and that of interpolation. Raises BadUsage, also for TF32 without a CUDA device."""
+    """Return the tolerances of a cell and of interpolation. Raises BadUsage, also for TF32 without a CUDA device."""
     if args.precision == "tf32" and not args.cuda:
         raise BadUsage(
-            f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another precision"
+            f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another "
+            "precision"
         )
     return (
         Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),

@@ -2,13 +2,14 @@
 
     python plot_trajectory.py --model resnet20 --dataset fashion_mnist_mini --model_folder runs/MY_RUN
 
-writes the plane of the two principal components, and where the checkpoints lie in it. With --surface it goes on: the loss of
-every checkpoint itself, a grid that holds the path with a margin, the surface on it, and the figures:
+writes the plane of the two principal components, and where the checkpoints lie in it. With --surface it goes on: the
+loss of every checkpoint itself, a grid that holds the path with a margin, the surface on it, and the figures:
 
     mpirun -n 4 python plot_trajectory.py --mpi --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_folder runs/MY_RUN --surface 25
 
-Several folders are several runs on one plane and one surface. Run the same command again to continue after an interruption.
+Several folders are several runs on one plane and one surface. Run the same command again to continue after an
+interruption.
 """
 
 import shlex
@@ -78,9 +79,9 @@ def say_plane(task: "TrajectoryConfig", stored: "StoredRuns") -> None:
     for run, path in zip(projected.runs, projected.paths, strict=True):
         assert path.distance is not None
         say(
-            f"{f'{run.name}: ' if len(task.runs) > 1 else ''}farthest from the plane: {run.at(int(path.distance.argmax()))}, "
-            f"by {path.distance.max():.4g} (the path begins {float(np.hypot(path.x[0], path.y[0])):.4g} away from the origin, "
-            "in the plane)"
+            f"{f'{run.name}: ' if len(task.runs) > 1 else ''}farthest from the plane: "
+            f"{run.at(int(path.distance.argmax()))}, by {path.distance.max():.4g} (the path begins "
+            f"{float(np.hypot(path.x[0], path.y[0])):.4g} away from the origin, in the plane)"
         )
     (x0, x1), (y0, y1) = projected.extent
     say(f"x from {x0:.4g} to {x1:.4g}, y from {y0:.4g} to {y1:.4g}")
@@ -116,7 +117,8 @@ def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "Sto
     say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
     say(
-        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}"
+        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} "
+        f"--proj_file {shlex.quote(files[0])}"
     )
 
 

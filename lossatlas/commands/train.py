@@ -1,7 +1,7 @@
 """Train a network of the zoo, or one of your own.
 
     python train.py --model resnet20 --dataset fashion_mnist_mini --epochs 5 --out trained_nets/mine.safetensors
-    python train.py --model resnet56_noshort --dataset cifar10 --epochs 300 --augment --schedule step --save trained_nets
+    python train.py --model resnet56_noshort --dataset cifar10 --epochs 300 --augment --schedule step --save nets
     python train.py --model nets.py:make --dataset data.py:load --loss_name losses.py:smooth --epochs 20 --save runs
 
 --out writes the trained network, with a JSON beside it that says how it was made. --save keeps checkpoints
@@ -263,7 +263,8 @@ def _note_long_warmup(recipe: "TrainingRecipe", data: "AnyData") -> None:
     steps = recipe.epochs * batches_per_epoch(data, recipe.batch_size)
     if recipe.warmup > steps // 2:
         say(
-            f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see {named('warmup')}"
+            f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see "
+            f"{named('warmup')}"
         )
 
 
@@ -305,7 +306,8 @@ def prepare_folder(args: TrainOptions) -> Path | None:
     atomic_write.make_folder(folder)
     if list(folder.glob("model_*.t7")) and not args.resume:
         raise BadInput(
-            f"{folder} holds checkpoints already: {named('resume')} continues them, {named('idx')} N starts a repeat beside them"
+            f"{folder} holds checkpoints already: {named('resume')} continues them, {named('idx')} N starts a repeat "
+            "beside them"
         )
     return folder
 

@@ -194,8 +194,8 @@ def _say_repeats(results: "Sequence[Losses]", straight: "Losses") -> None:
     for split in straight:
         largest = torch.tensor([largest_loss(losses[split]) for losses in results], dtype=torch.float64)
         say(
-            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} to "
-            f"{largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
+            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} "
+            f"to {largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
             f"{largest_loss(straight[split]):.4g}"
         )
 

@@ -36,7 +36,8 @@ class CheckpointOptions:
     )
     prefix: str = option(
         PREFIX,
-        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found without it",
+        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found "
+        "without it",
     )
     suffix: str = option(SUFFIX, "end of the name of a checkpoint")
     start_epoch: int | None = option(None, "first epoch (default: the first there is)", kind=natural)
@@ -65,8 +66,8 @@ class TrajectoryPlaneOptions(config.SelectionOptions):
 
     plane: str = option(
         "pca",
-        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of the "
-        "Hessian at the last (river)",
+        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of "
+        "the Hessian at the last (river)",
         choices=("pca", "river"),
     )
     dir_type: str = option(

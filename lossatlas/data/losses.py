@@ -174,7 +174,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (n, ...).
 
     Raises:
-        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another one.
+        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another
+            one.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
@@ -185,8 +186,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
     last = logits.dim() >= 2 and targets.shape == logits.shape[:-1]
     if second and last and logits.dim() > 2:
         raise BadInput(
-            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a function of "
-            "(output, target), such as F.cross_entropy for the second one, or pad to another length"
+            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a "
+            "function of (output, target), such as F.cross_entropy for the second one, or pad to another length"
         )
     if second or last:
         return logits.movedim(1, -1) if second else logits
@@ -329,8 +330,8 @@ def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *,
         if "'Tensor' object is not callable" not in str(error):
             raise
         raise BadInput(
-            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters model "
-            "and batch where it calls the network itself"
+            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters "
+            "model and batch where it calls the network itself"
         ) from error
     except RuntimeError:  # its own tensors, such as class weights, are float32
         found = function(output.float(), match_dtype(targets, output.float()), **options)

@@ -1,7 +1,7 @@
 """Colours of all figures, in one place: a look sets ground, ink, lines and colour maps together.
 
-Modules that draw ask `current_look()` for colours when they draw, so that one context, see `matplotlib_style.style`, changes
-all of them. Line colours are after Paul Tol's schemes, without pairs of red and green.
+Modules that draw ask `current_look()` for colours when they draw, so that one context, see `matplotlib_style.style`,
+changes all of them. Line colours are after Paul Tol's schemes, without pairs of red and green.
 """
 
 import itertools
@@ -30,12 +30,13 @@ class Look:
         grid: Colour of faint lines.
         main: Colour of a single curve, and of losses.
         accent: Colour of a second quantity, and of warnings.
-        lines: Colours of several curves, which colour-blind readers can tell apart; none is the ink, the colour of a single run.
+        lines: Colours of several curves, which colour-blind readers can tell apart; none is the ink, the colour of a
+            single run.
         drop: Colour of checkpoints before which the learning rate dropped.
         not_done: Colour of cells without a value.
         colour_map: Sequential colour map of fields.
-        map_part: Part of `colour_map` that fields take, so that nothing is lost in the ground; a map that the user names is
-            taken whole.
+        map_part: Part of `colour_map` that fields take, so that nothing is lost in the ground; a map that the user
+            names is taken whole.
         difference_colour_map: Diverging colour map of the difference of two surfaces.
         overlay_colour_maps: Colour maps of several surfaces in one box.
         line_width: Width of curves and of axes, relative to the house style.
@@ -198,7 +199,7 @@ def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap"
 
 
 def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
-    """Colour map of contour lines: the part of a map that stands out from the ground, also of one that the user names."""
+    """Colour map of contour lines: the part of a map, also of a user's, that stands out from the ground."""
     return visible_part(colour_map)
 
 
@@ -210,8 +211,8 @@ def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap"
         least: Smallest contrast to the ground, as WCAG defines it.
 
     Returns:
-        The map without the ends whose contrast is lower, and with such colours between them, as in the middle of a diverging
-        map, mixed with as much ink as they need; the whole map where no colour has it.
+        The map without the ends whose contrast is lower, and with such colours between them, as in the middle of a
+        diverging map, mixed with as much ink as they need; the whole map where no colour has it.
     """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap

@@ -323,6 +323,7 @@ def _levels(wanted: int | Sequence[float], scale: ColourScale) -> np.ndarray:
     found = np.unique(found[(found >= scale.low) & (found <= scale.high)])
     if not len(found):
         raise BadUsage(
-            f"{named('levels', wanted)}: none of them lies between {scale.low:.4g} and {scale.high:.4g}, the range of the colours"
+            f"{named('levels', wanted)}: none of them lies between {scale.low:.4g} and {scale.high:.4g}, the range of "
+            "the colours"
         )
     return found

@@ -175,7 +175,7 @@ class Probe:
         return max(0.0, abs(rise - dot(slope, self.direction)) - noise) / max(usual, 1e-300)
 
     def steps_for_product(self, slope: Sequence[Tensor], product: Sequence[Tensor]) -> list[float]:
-        """Return the steps at which rounding of the gradient leaves a difference meaningful; the longest ones always."""
+        """Return the steps at which a difference is larger than the gradient's rounding; the longest ones always."""
         noise = self.rounding * norm(slope) / max(norm(product), 1e-300)
         return [step for k, step in enumerate(self.steps) if k < ALWAYS or noise / step <= self.largest_error]
 

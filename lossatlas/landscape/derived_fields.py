@@ -58,7 +58,8 @@ def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
 
     Example:
         >>> from lossatlas.landscape import Grid
-        >>> line = Surface.of_values(Grid(np.array([0.0, 1.0])), ["max_eig"]).with_cells([0, 1], np.array([[4.0], [9.0]]))
+        >>> line = Surface.of_values(Grid(np.array([0.0, 1.0])), ["max_eig"])
+        >>> line = line.with_cells([0, 1], np.array([[4.0], [9.0]]))
         >>> found, name = resolved(line, "sqrt(max_eig)+1")
         >>> name, found.fields[name]
         ('sqrt(max_eig) + 1', array([3., 4.]))

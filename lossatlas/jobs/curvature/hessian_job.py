@@ -281,7 +281,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
 def run_command(
     world: World, order: Callable[[], Task], lead: Callable[[World, Task, Log, ExitStack], int], log: Log
 ) -> int:
-    """Run a command on every rank: rank 0 leads and shares a HessianJob, or None for a dry run; the others compute with it.
+    """Run a command on every rank: rank 0 leads and shares a HessianJob (None: a dry run); the others compute with it.
 
     Args:
         world: The ranks.

@@ -93,7 +93,8 @@ class DirectionArguments:
             )
         if self.curvature and dir_type == "states":
             raise BadUsage(
-                f"{named('curvature')}: second derivatives belong to the parameters alone: use {named('dir_type', 'weights')}"
+                f"{named('curvature')}: second derivatives belong to the parameters alone: use "
+                f"{named('dir_type', 'weights')}"
             )
 
     def check_axes(self, axes: int) -> None:

@@ -26,8 +26,8 @@ class AxisRequest:
 
     Attributes:
         kind: 'random', 'gradient', 'eigenvector', 'vector' (a given one) or 'network' (towards another network).
-        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient and for
-            eigenvectors.
+        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient
+            and for eigenvectors.
         ignore: 'biasbn' where biases and normalization layers do not move.
         number: The number of the eigenvector, counted from 1.
         vector: The vector, or the parameters of the other network.
@@ -151,7 +151,7 @@ class Origin:
         return Layout.of(self.net)
 
     def vectors(self, directions: Directions) -> "list[Point]":
-        """Return stored directions by tensor name, float32 or complex64. Raises BadInput where they do not fit the network."""
+        """Return stored directions by tensor name, float32 or complex64. Raises BadInput if they do not fit."""
         from lossatlas.parameter_space import as_point
 
         return [

@@ -194,9 +194,9 @@ def checked_loss(
 def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, *, training: bool) -> None:
     """Load a state into a network.
 
-    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which the
-    state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are saved
-    in training mode; a factory may return either.
+    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which
+    the state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints
+    are saved in training mode; a factory may return either.
 
     Args:
         net: The network.
@@ -233,7 +233,8 @@ def align(
     few = next(data.batches(TRACED))
     if not isinstance(few, list | tuple) or len(few) != 2:
         raise BadInput(
-            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such pairs"
+            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such "
+            "pairs"
         )
     own = {}
     for name in (origin, file):

@@ -146,8 +146,9 @@ class OriginCurvature:
             )
         if not pairs.converged[-1]:
             raise BadInput(
-                f"eigenvector:{count} is not resolved after {pairs.products} products (residual {pairs.residuals[-1]:.2g}): "
-                "compute a spectrum with more products, and give its eigenvector as the direction"
+                f"eigenvector:{count} is not resolved after {pairs.products} products (residual "
+                f"{pairs.residuals[-1]:.2g}): compute a spectrum with more products, and give its eigenvector as the "
+                "direction"
             )
         return [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
 

@@ -166,7 +166,7 @@ def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | 
 
 
 def channels_last(inputs: "Tensor") -> "Tensor":
-    """Return images (N, C, H, W) as contiguous (N, H, W, C), without a copy where memory is in this order; others as they are."""
+    """Return images (N, C, H, W) as contiguous (N, H, W, C), a view if memory is in this order; others unchanged."""
     return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
 
 

@@ -152,7 +152,8 @@ class SurfaceArguments:
             kept: The copies of a large network's tensors on disk.
 
         Returns:
-            The points, their plane, which shares no memory with the network, and whether second derivatives belong to them.
+            The points, their plane, which shares no memory with the network, and whether second derivatives belong to
+            them.
 
         Raises:
             BadUsage: Directions and networks do not fit the number of axes.

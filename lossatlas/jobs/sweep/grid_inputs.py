@@ -202,8 +202,8 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
         )
         return task
     say(
-        f"the networks differ in BatchNorm statistics, so these are moved too ({named('dir_type', 'states')}; otherwise "
-        f"{named('dir_type', 'weights')})"
+        f"the networks differ in BatchNorm statistics, so these are moved too ({named('dir_type', 'states')}; "
+        f"otherwise {named('dir_type', 'weights')})"
     )
     return replace(task, directions=replace(choice, dir_type="states"))
 
@@ -240,7 +240,7 @@ def check_statistics(task: config.GridConfig, loaded: LoadedInputs) -> None:
 def read_without_direction_file(
     task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
 ) -> GridInputs:
-    """Read the inputs of random lines, whose directions every rank draws itself, or of a curve, see `read_grid_inputs`."""
+    """Read the inputs of random lines, which every rank draws itself, or of a curve, see `read_grid_inputs`."""
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
     surf_file = output_path(task.output.surf_file, name_of(dir_name), None)
@@ -259,7 +259,7 @@ def read_without_direction_file(
 
 
 def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
-    """Return the points of the curve to another network. Raises BadInput where its control points are those of another curve."""
+    """Return the points of the curve to another network. Raises BadInput for control points of another curve."""
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position

@@ -1,8 +1,8 @@
 """Compute a quantity at every point of a grid on all ranks, for the commands and for the Python functions.
 
-`compute_surface` does it on rank 0, while the other ranks `follow`. `run_grid_job` runs a command: it reads the inputs that a
-configuration names, sends them to the other ranks, and reports and draws the result. `run_from_python` runs a Python function,
-whose ranks have their own network and data.
+`compute_surface` does it on rank 0, while the other ranks `follow`. `run_grid_job` runs a command: it reads the inputs
+that a configuration names, sends them to the other ranks, and reports and draws the result. `run_from_python` runs a
+Python function, whose ranks have their own network and data.
 """
 
 import math
@@ -266,7 +266,7 @@ def obey_signal(error: Incomplete) -> None:
 
 
 def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
-    """Return on every rank the surface to continue, see `io.resume.resume`; `fresh` where rank 0 has no file. Raises BadInput."""
+    """Return the surface to continue on every rank, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
     return on_first(ranks, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 
@@ -520,9 +520,8 @@ def say_ranges(surface: Surface, names: list[str]) -> None:
         others = array.size - finite.size
         if finite.size:
             error = np.max(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
-            say(
-                f"{name}: {finite.min():.6g} to {finite.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}"
-                f"{f', {others} cells not finite' * bool(others)}"
-            )
+            errors = f", standard errors up to {error:.2g}" * bool(error)
+            missing = f", {others} cells not finite" * bool(others)
+            say(f"{name}: {finite.min():.6g} to {finite.max():.6g}{errors}{missing}")
         else:
             say(f"{name}: no finite value")

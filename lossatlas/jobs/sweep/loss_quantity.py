@@ -129,8 +129,9 @@ class LossQuantity:
     def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Evaluator]:
         """Complete the plan of a surface, and verify its evaluator against the user's network.
 
-        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other losses
-        than the user's network moved in place, a new plan takes the next slower path, in the end the network itself.
+        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other
+        losses than the user's network moved in place, a new plan takes the next slower path, in the end the network
+        itself.
 
         Args:
             problem: The network, its plane, data and loss.
@@ -141,7 +142,8 @@ class LossQuantity:
             The surface with its complete plan, and the evaluator.
 
         Raises:
-            BadInput: The network is random, or the path that a file was started with gives other losses than the network.
+            BadInput: The network is random, or the path that a file was started with gives other losses than the
+                network.
             BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
         """
         check_plan(surface, self.adaptive)
@@ -208,8 +210,8 @@ class LossQuantity:
     def block_worker(self, surface: Surface, evaluator: Evaluator) -> Work:
         """Return the function from a block of `block_queue` to its result and a remark.
 
-        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where one
-        sample does not fit into memory.
+        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where
+        one sample does not fit into memory.
         """
         evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
@@ -236,7 +238,7 @@ class LossQuantity:
         return work
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int = 1) -> BlockQueue:
-        """Return the pending cells in blocks; with `adaptive` the queue interpolates cells that their neighbours predict."""
+        """Return the pending cells in blocks. adaptive: the queue interpolates cells that their neighbours predict."""
 
         def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
             size = cells_per_block(known, len(cells), ranks)
@@ -267,8 +269,8 @@ class LossQuantity:
             drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{LOW_PRECISION}{split}"))
             if drafts < 1:
                 say(
-                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "
-                    f"{100 * drawn:.2g} % in float32 to correct them"
+                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, "
+                    f"and {100 * drawn:.2g} % in float32 to correct them"
                 )
             elif drawn < 1:
                 say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
@@ -301,5 +303,6 @@ def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str
     why = f"; with {noise}{'or ' * noisy}a finer grid or a larger {named('adaptive')} some may be"
     return (
         f"{size - adaptive['interpolated']} of {size} cells computed, {adaptive['interpolated']} interpolated within "
-        f"max({relative:g} x loss, {absolute:g}){checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
+        f"max({relative:g} x loss, {absolute:g})"
+        f"{checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )

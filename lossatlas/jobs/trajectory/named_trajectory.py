@@ -130,7 +130,7 @@ def own_plane(task: TrajectoryConfig, found: RunDifferences) -> FoundPlane:
 
 
 def network_of(task: TrajectoryConfig) -> nn.Module:
-    """Return a network of the checkpoints' architecture; data are read only where its shape, or a surface, needs them."""
+    """Return a network of the checkpoints' architecture; data are read only if its shape, or a surface, needs them."""
     from lossatlas.datasets.registry import SOURCES
 
     model, dataset = task.model, task.data.dataset
