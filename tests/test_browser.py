@@ -664,14 +664,15 @@ def test_an_address_that_asks_in_vain_is_answered_in_one_line(opened):
 def test_values_under_the_pointer_hide_nothing(opened, name, fragment, size):
     page = opened(name, fragment, size)
     view = ".flat canvas" if name == "curves" or "enlarged" in fragment else ".solid"
-    page.mouse.move(*middle(page, view, (0.5, 0.6)))
+    page.mouse.move(*middle(page, view, (0.5, 0.5)))
     settled(page)
     readouts = boxes_of(page, ".readout")
     assert len(readouts) == (2 if name == "two" and size[0] > 500 else 1)
     assert boxes_of(page, "#drop-hint") == []
-    others = boxes_of(
-        page, ".solid", ".flat canvas", ".legend", ".bar", ".transport", ".note", "h1", ".key", *[".tabs"]
-    )
+    places = [".solid", ".flat canvas", ".bar", ".transport", ".note", "h1", ".key", ".tabs"]
+    if size[0] > 500:
+        places.append(".legend")  # on a phone long values may lie on it, as long as a finger reads them off
+    others = boxes_of(page, *places)
     for box in readouts:
         assert box[0] >= 0
         assert box[2] <= size[0]
