@@ -1,4 +1,4 @@
-"""Temporary files of large networks: mapped, without a name, refused where the disk is full, reachable by neighbours."""
+"""Temporary files of large networks: mapped, without a name, refused on a full disk, reachable by neighbours."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ def test_tensors_begin_at_aligned_bytes():
 
 
 def test_the_pages_are_no_memory_of_the_process(tmp_path):
-    """In a process of its own, whose memory is only what it does: 400 MB in a file leave the anonymous memory as it is."""
+    """In a process of its own: 400 MB in a file leave the anonymous memory as it is."""
     code = f"""
 import numpy as np
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_disk_without_space_is_said_before_anything_is_written(tmp_path, monke
 
 
 def test_a_folder_that_is_missing_is_said(tmp_path):
-    with pytest.raises(CannotWrite, match="cannot write temporary files to .*gone"):
+    with pytest.raises(CannotWrite, match=r"cannot write temporary files to .*gone"):
         new_file(10, tmp_path / "gone")
 
 

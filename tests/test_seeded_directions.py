@@ -41,7 +41,7 @@ def test_blocks_have_the_numbers_of_one_draw(size):
 @pytest.mark.parametrize("ignore", ["biasbn", ""])
 @pytest.mark.parametrize("only", [(), ("0", "3")])
 def test_a_direction_in_a_file_has_the_bits_of_one_in_memory(tmp_path, norm, ignore, only):
-    """Drawn in a file, written as its seed, read and drawn again: each time the numbers of `random_direction` in memory."""
+    """Drawn in a file, written as its seed, read and drawn again: the numbers of `random_direction` in memory."""
     net = network()
     at, layout, selection = position(net, "states"), Layout.of(net), Selection(only)
     expected = random_direction(at, norm, ignore, 5, layout, selection)
