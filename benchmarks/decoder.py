@@ -1,4 +1,4 @@
-"""A decoder-only language model with random weights: RMSNorm, rotary positions, grouped queries, SwiGLU, tied embedding."""
+"""A language model with random weights: RMSNorm, rotary positions, grouped queries, SwiGLU, tied embedding."""
 
 from dataclasses import dataclass
 

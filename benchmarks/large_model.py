@@ -6,14 +6,15 @@
 
 Each measurement runs in a process of its own. `peak` is the largest anonymous memory of that process (RssAnon: without
 pages of files, which the system may drop) while `lossatlas.surface` runs; `bare` is the largest one of a forward pass
-with its loss. The promise is peak <= 1.25 x weights + activations of one batch + 0.7 GB, where the activations are what a
-bare pass takes beside the weights and the program.
+with its loss. The promise is peak <= 1.25 x weights + activations of one batch + 0.7 GB, where the activations are what
+a bare pass takes beside the weights and the program.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -71,15 +72,19 @@ def measure(size: str, dtype: str, memory: str, kind: str, tokens: int) -> dict[
     if kind == "plane":
         more["y"] = "-0.5:0.5:3"
     elif kind == "towards":
-        other = ROOT / f"benchmarks/.{size}_{dtype}.safetensors"
-        more["towards"] = str(other)
+        more["towards"] = str(file_of(size, dtype, kind))
     elif kind == "saved":
-        more["directions"] = [f"{ROOT}/benchmarks/.{size}_{dtype}.h5:1"]
+        more["directions"] = [f"{file_of(size, dtype, kind)}:1"]
     began = time.perf_counter()
     with watched() as peak:
         lossatlas.surface(net, data, **more)
     seconds = time.perf_counter() - began
     return {"weights": weights, "before": before, "bare": bare[0], "peak": peak[0], "seconds": seconds}
+
+
+def file_of(size: str, dtype: str, kind: str) -> Path:
+    """Return the file that a kind of surface reads."""
+    return Path(tempfile.gettempdir()) / f"large_model_{size}_{dtype}.{'safetensors' if kind == 'towards' else 'h5'}"
 
 
 def prepare(size: str, dtype: str, kind: str) -> list[Path]:
@@ -90,7 +95,7 @@ def prepare(size: str, dtype: str, kind: str) -> list[Path]:
 
     import lossatlas
 
-    path = ROOT / f"benchmarks/.{size}_{dtype}.{'safetensors' if kind == 'towards' else 'h5'}"
+    path = file_of(size, dtype, kind)
     net = decoder.make(size, getattr(torch, dtype), seed=1)
     if kind == "towards":
         save_file(dict(net.named_parameters()), path)
@@ -189,8 +194,8 @@ def line_of(size: str, dtype: str, memory: str, kind: str, found: dict[str, floa
     allowed = ALLOWED[0] * weights + activations + ALLOWED[1]
     held = "held" if peak <= allowed else "exceeded"
     return (
-        f"{size} {dtype} {kind} {memory}: weights {weights:.2f} GB, peak {peak:.2f} GB = {peak / weights:.2f} x weights; "
-        f"activations {activations:.2f} GB, allowed {allowed:.2f} GB: {held}; {found['seconds']:.0f} s"
+        f"{size} {dtype} {kind} {memory}: weights {weights:.2f} GB, peak {peak:.2f} GB = {peak / weights:.2f} x weights"
+        f"; activations {activations:.2f} GB, allowed {allowed:.2f} GB: {held}; {found['seconds']:.0f} s"
     )
 
 
