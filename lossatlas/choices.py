@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 Precision = Literal["float32", "float64", "tf32", "bfloat16", "float16"]
 ProductPrecision = Literal["float32", "float64"]  # of Hessian-vector products
+Memory = Literal["fast", "low"]  # how much of it a job may take, see `jobs.inputs.network_memory`
 Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "unit"]  # of directions; '' for none
 Ignore = Literal["biasbn", ""]
 DirType = Literal["weights", "states"]
@@ -21,6 +22,7 @@ SpectrumPart = Literal["density", "layers", "activations"]  # that is drawn
 FilmKind = Literal["turn", "path", "refine"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+MEMORIES: tuple[str, ...] = get_args(Memory)
 NORMS: tuple[str, ...] = get_args(Norm)
 LOSS_NAMES: tuple[str, ...] = get_args(LossName)
 LOOKS: tuple[str, ...] = get_args(LookName)

@@ -194,8 +194,8 @@ class Comparison:
             file: File to write as well, which ends in .html.
             title: Title of the page; by default the labels.
             story: Markdown file of steps that explain the page; by default it tells what it shows.
-            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
-                largest value, but at most 100 times the median.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By
+                default the largest value, but at most 100 times the median.
 
         Returns:
             The page.
@@ -217,8 +217,8 @@ class Comparison:
     def table(self, field: Field | None = None) -> str:
         """Compare numbers: a line of text for each landscape, with its centre, minimum and flatness.
 
-        '>' marks a number that may be larger, because the grid ends there; '+-' is a standard error, or how far a number
-        may be off because cells are interpolated. A number that is not known is missing.
+        '>' marks a number that may be larger, because the grid ends there; '+-' is a standard error, or how far a
+        number may be off because cells are interpolated. A number that is not known is missing.
 
         Args:
             field: Field, see `Landscape.plot`; by default train_loss, or the first one that all have.
@@ -278,7 +278,8 @@ class Comparison:
         (a, field), (b, other) = self._find(name)
         if not a.grid.matches(b.grid):
             raise BadUsage(
-                f"a difference needs two landscapes on one grid: {self.labels[0]} is on {a.grid}, {self.labels[1]} on {b.grid}"
+                f"a difference needs two landscapes on one grid: {self.labels[0]} is on {a.grid}, {self.labels[1]} on "
+                f"{b.grid}"
             )
         rows = [list(each.request.get("rows", ())) for each in (a, b)]
         if rows[0] != rows[1]:

@@ -37,7 +37,7 @@ TOLERANCE = Tolerance(0.02, 0.02)
 
 
 def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None):
-    """A surface of a function, whose cells are handed out by `LeavingOut`; and the cells in the order they were asked for."""
+    """A surface of a function, whose cells `LeavingOut` hands out; and the cells in the order they were asked for."""
     surface = surface or Surface.empty(grid, {"train": 1}, ())
     supply = AdaptiveQueue(surface, surface.pending(), tolerance, lambda known, cells: BlockQueue.of(cells, 3))
     generator, taken, asked_for = np.random.default_rng(order), [], []

@@ -539,7 +539,7 @@ surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_a_script_under_mpirun_shares_the_work(tmp_path):
     """The same bits on any number of ranks: tests/mpi."""
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -1397,5 +1397,7 @@ def test_the_network_may_be_named_and_other_things_in_its_place_are_told():
         lossatlas.surface((X, Y), net)
     with pytest.raises(BadUsage, match="needs a network, as its first argument"):
         lossatlas.spectrum(data=(X, Y))
-    with pytest.raises(BadUsage, match="has no argument xnorm: did you mean norm"):
+    with pytest.raises(BadUsage, match=r"has no argument xnorm \(did you mean norm\?\)"):
         lossatlas.surface(net, (X, Y), xnorm="filter")
+    with pytest.raises(BadUsage, match=r"has no argument cuda \(did you mean device\?\)"):
+        lossatlas.surface(net, (X, Y), cuda=True)

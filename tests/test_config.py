@@ -1,4 +1,4 @@
-"""Options are defined once: command lines, configuration files, the reference page and Python keywords agree on them."""
+"""Options are defined once: command lines, configuration files, the reference page and Python keywords agree."""
 
 import inspect
 import json
@@ -136,7 +136,7 @@ def test_files_and_the_command_line_override_each_other_in_order(tmp_path):
         ("only: [[a]]", "only: [['a']]: give a list of values"),
         ("only: ['fc(']", "is no regular expression"),
         ("split: some", "split: some: choose from 'train', 'test', 'both'"),
-        ("limits: 3", "limits: 3: no option of this command has this name; there is 'limit'"),
+        ("limits: 3", "limits: 3: no option of this command has this name (did you mean limit?)"),
         ("top: 3", "top: 3: no option of this command has this name"),
         ("figures: {limit: 3}", "limit: 3: this option stands below 'data'"),
         ("data: 3", "data: 3: no option of this command has this name"),

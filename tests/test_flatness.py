@@ -123,7 +123,7 @@ def checkerboard(surface: Surface) -> np.ndarray:
 
 
 def test_lowest_cell_and_curvature_are_of_computed_cells():
-    """Of a bowl with 0.2 at the bottom, whose cells between were predicted as 0.05 lower: lowest cell 0.155, curvature -36."""
+    """A bowl with 0.2 at the bottom, cells between predicted 0.05 lower: lowest cell 0.155, curvature -36."""
     whole = made(bowl)
     found = flatness(left_out(whole, checkerboard(whole), whole.fields["train_loss"] - 0.05))
     assert found["lowest cell"] == Measure(pytest.approx(0.2))

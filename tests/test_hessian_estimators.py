@@ -255,7 +255,7 @@ def repeated_spectrum(rng):
 @pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
 @pytest.mark.parametrize("seeds", counts(20, 100))
 def test_the_effective_dimension_lies_within_its_bounds(draw, seeds):
-    """In the full suite 100 networks, 100 drawn spectra and 100 with repeated eigenvalues; a density from few products."""
+    """In the full suite 100 networks, 100 drawn spectra, 100 with repeated eigenvalues; a density from few products."""
     rng = np.random.default_rng(0)
     narrow = 0
     for seed in range(seeds):
@@ -319,7 +319,7 @@ def test_the_effective_dimension_without_more_knowledge():
 
 
 def test_the_density_smears_nothing_beyond_the_smallest_eigenvalue():
-    """A bulk at zero, one eigenvalue at -1 and one at 100: one percent of the range is as wide as the gap to the smallest."""
+    """A bulk at zero, eigenvalues at -1 and 100: one percent of the range is as wide as the gap to the smallest."""
     values = np.concatenate([[-1.0, 100.0], np.zeros(198)])
     found = density(of_matrix(np.diag(values)), probes=2, steps=5)
     below = found.grid < -1.0

@@ -333,7 +333,8 @@ def test_descent_on_the_logarithm_follows_its_slope():
     x = np.linspace(-1, 1, 21)
     values = np.exp(convex(*np.meshgrid(x, x)))
     given = given_surface(x, x, values, True, name="sgd", settings={"rate": 0.02})
-    code = f'{MAKE}{FIND} return Array.from(descend(s, o, given.settings, [0.8, 0.7], {{steps: 50, objective: "log"}}).points);'
+    how = '{steps: 50, objective: "log"}'
+    code = f"{MAKE}{FIND} return Array.from(descend(s, o, given.settings, [0.8, 0.7], {how}).points);"
     found = np.array(run_js(code, given)).reshape(-1, 2)
     point = np.array([0.8, 0.7])
     for k in range(50):
@@ -356,7 +357,8 @@ def test_the_gradients_of_a_step_share_their_noise():
 @needs_node
 def test_nothing_has_the_logarithm_of_nothing():
     x = np.linspace(-1, 1, 21)
-    code = f"{MAKE}{FIND} const p = descend(s, o, given.settings, [0.5, 0.5], given.how); return [p.end, Array.from(p.losses)];"
+    path = "const p = descend(s, o, given.settings, [0.5, 0.5], given.how);"
+    code = f"{MAKE}{FIND} {path} return [p.end, Array.from(p.losses)];"
     own = {"name": "sgd", "settings": {"rate": 0.02}}
     values = 3 - convex(*np.meshgrid(x, x))
     end, losses = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "objective": "log"}))
@@ -408,7 +410,8 @@ def test_scales_go_there_and_back_and_have_few_round_ticks(kind):
     const s = makeScale(given.kind, given.low, given.high);
     const step = 1e-6;
     return [[given.low, given.high].map(s.height), given.values.map((v) => s.value(s.height(v))), ticks(s, 5),
-      given.values.map((v) => [slopeOfScale(s, v), (s.height(v + step * v) - s.height(v - step * v)) / (2 * step * v)])];"""
+      given.values.map((v) => [slopeOfScale(s, v),
+        (s.height(v + step * v) - s.height(v - step * v)) / (2 * step * v)])];"""
     values = [0.002, 0.05, 1.0, 20.0]
     ends, again, marks, slopes = run_js(code, {"kind": kind, "low": 0.001, "high": 30.0, "values": values})
     assert ends == pytest.approx([0, 1], abs=1e-12)

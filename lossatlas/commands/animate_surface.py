@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
     check_labels,
     check_layout,
@@ -70,7 +70,8 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
     out: str | None = option(
         None,
-        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, as .gif)",
+        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, "
+        "as .gif)",
         metavar="FILE",
     )
     surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
@@ -220,7 +221,7 @@ def run(args: FilmOptions) -> None:
         proj_file=args.proj_file,
         render=args.render,
         zlim=args.zlim,
-        camera=options.camera_of(args, rendered_plots.CAMERA if args.render else None),
+        camera=figure_keywords.camera_of(args, rendered_plots.CAMERA if args.render else None),
         swing=args.swing,
         layout=args.layout,
         frames=args.frames,
@@ -229,7 +230,7 @@ def run(args: FilmOptions) -> None:
         max_size=args.max_size,
         look=args.look,
         cmap=args.cmap,
-        **options.scale_keywords(args),
+        **figure_keywords.scale_keywords(args),
     )
 
 

@@ -80,7 +80,8 @@ def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, count: int) -> tup
 
     if not np.isfinite(z).all():
         raise BadUsage(
-            f"{named('interp')} needs a surface that is finished and finite everywhere; {named('zmax')} cuts large values only"
+            f"{named('interp')} needs a surface that is finished and finite everywhere; {named('zmax')} cuts large "
+            "values only"
         )
     order_x, order_y = (min(3, len(axis) - 1) for axis in (x, y))
     fine_x, fine_y = np.linspace(x[0], x[-1], count), np.linspace(y[0], y[-1], count)

@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Findings
@@ -107,12 +107,12 @@ class SpectrumTask:
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
         inputs = NamedInputs(
-            model=options.model_choice(args),
-            model_file=options.model_file(args),
-            data=options.data_choice(args),
-            loss=options.loss_choice(args),
-            hessian=options.hessian_choice(args),
-            run=options.run_choice(args),
+            model=job_choices.model_choice(args),
+            model_file=job_choices.model_file(args),
+            data=job_choices.data_choice(args),
+            loss=job_choices.loss_choice(args),
+            hessian=job_choices.hessian_choice(args),
+            run=job_choices.run_choice(args),
             command=programs.command_line(command[0], command[1:]),
             resolved=resolved(args),
         )
@@ -172,7 +172,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, releases: ExitStac
 
 
 def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: SpectrumTask) -> None:
-    """Print the configuration, and the time and memory that the job needs: from one product with all samples, by one rank."""
+    """Print the configuration, and time and memory of the job, from one product with all samples, by one rank."""
     import torch
 
     from lossatlas.data.memory import in_words
@@ -192,13 +192,14 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     most = wanted.max_products + wanted.max_trace_products + (wanted.probes - 1) * wanted.steps
     say(f"spectrum file: about {in_words(own * (wanted.top + wanted.bottom))}")
     say(
-        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
-        f"density: up to {format_duration(most * seconds)}"
+        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace "
+        f"and density: up to {format_duration(most * seconds)}"
         + ", and more for layers and activations"
         * (wanted.layers or wanted.activations is not None)
     )
     say(
-        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network and the data"
+        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network "
+        "and the data"
     )
 
 
@@ -212,7 +213,8 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     if task.npz:
         write_npz(task.npz, findings)
     say(
-        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection {path}:2"
+        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection "
+        f"{path}:2"
     )
     if task.plot:
         from lossatlas.commands import plot_spectrum

@@ -2,7 +2,7 @@
 
 python plot_1D.py --surf_file FILE.h5                      loss and accuracy of one file
 python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one figure
-python plot_1D.py --surf_file R.h5 [S.h5]                  repeats (plot_surface.py --repeat N): their mean and its confidence
+python plot_1D.py --surf_file R.h5 [S.h5]           repeats (plot_surface.py --repeat N): their mean and its confidence
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 import numpy as np
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels, read_curve, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
@@ -168,8 +168,8 @@ def draw_repeats(
     check_labels(labels, paths)
     if idx_max <= idx_min:
         raise BadUsage(
-            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a spread "
-            "needs at least 2"
+            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a "
+            "spread needs at least 2"
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
     return _draw_groups(groups, paths, labels, out or prefixes[0], axes or AxisLimits(), FigureOutput(**keywords))
@@ -251,9 +251,11 @@ def run(args: LineOptions) -> None:
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
     if args.prefix:
         indices = args.idx_min, args.idx_max
-        draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
+        draw_repeats(
+            args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args)
+        )
     else:
-        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
+        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

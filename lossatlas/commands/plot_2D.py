@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import (
     check_labels,
@@ -68,8 +68,8 @@ class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.Fig
     )
     render: bool = option(
         False,
-        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values above V are "
-        "drawn as a plateau",
+        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values "
+        "above V are drawn as a plateau",
     )
 
 
@@ -236,7 +236,7 @@ def run(args: ContourPlotOptions) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage(f"name a {named('surf_file')} to draw, or a {named('proj_file')}")
-        draw_path(args.proj_file, args.dir_file, out=args.out, **options.file_keywords(args))
+        draw_path(args.proj_file, args.dir_file, out=args.out, **figure_keywords.file_keywords(args))
         return
     draw(
         args.surf_file,
@@ -246,12 +246,12 @@ def run(args: ContourPlotOptions) -> None:
         dir_file=args.dir_file,
         proj_file=args.proj_file,
         zlim=args.zlim,
-        camera=options.camera_of(args),
-        rendered_camera=options.camera_of(args, rendered_plots.CAMERA),
+        camera=figure_keywords.camera_of(args),
+        rendered_camera=figure_keywords.camera_of(args, rendered_plots.CAMERA),
         layout=args.layout,
         render=args.render,
         infinite=args.infinite,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

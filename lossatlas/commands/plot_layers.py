@@ -1,7 +1,8 @@
 """Draw which layers carry the loss, from a surface file of lossatlas surface --per_layer alone.
 
 lossatlas plot-layers --surf_file FILE.h5                               a heat map of layer and distance
-lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block beside it
+lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block
+beside it
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Unpack
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
@@ -96,7 +97,7 @@ def run(args: LayerPlotOptions) -> None:
         spectrum_file=args.spectrum_file,
         surf_name=args.surf_name,
         out=args.out,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

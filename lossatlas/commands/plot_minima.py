@@ -12,7 +12,7 @@ from typing import ClassVar, Unpack
 import numpy as np
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
 from lossatlas.errors import counted, exit_code, say
@@ -107,7 +107,7 @@ def run(args: MinimaOptions) -> None:
         surf_name=args.surf_name,
         depth=args.depth,
         out=args.out,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Unpack
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
@@ -75,7 +75,7 @@ def draw(
 
 def run(args: SharpnessPlotOptions) -> None:
     """Draw what the command line names, and print it as a table."""
-    draw(args.sharpness_file, labels=args.labels, out=args.out, **options.file_keywords(args))
+    draw(args.sharpness_file, labels=args.labels, out=args.out, **figure_keywords.file_keywords(args))
     names = args.labels or [Path(file).name.removesuffix(".h5") for file in args.sharpness_file]
     for line in table([read_findings(file, "sharpness") for file in args.sharpness_file], names):
         print(printable(line))

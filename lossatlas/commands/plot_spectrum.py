@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.errors import BadInput, exit_code
 from lossatlas.figures.spectrum_plots import DRAW_SPECTRUM, held_kinds
@@ -59,7 +59,7 @@ def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FileKey
 
 def run(args: SpectrumPlotOptions) -> None:
     """Draw what the command line names."""
-    draw(args.spectrum_file, out=args.out, **options.file_keywords(args))
+    draw(args.spectrum_file, out=args.out, **figure_keywords.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

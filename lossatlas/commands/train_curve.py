@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.choices import CURVES
-from lossatlas.commands import options
-from lossatlas.commands.training_output import check_output_folder, write_json
+from lossatlas.commands import job_choices, options
 from lossatlas.errors import BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.lock import Lock
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
+from lossatlas.training.outputs import check_output_folder, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.curves.curve_job import Losses, TrainedCurve
@@ -86,7 +86,7 @@ def check(args: CurveOptions) -> None:
 
     check_output_folder(args.out)
     ends = [each for each in (args.model_file, args.model_file2) if each]
-    taken = {Path(options.in_folder(each, args.model_folder)).resolve() for each in ends}
+    taken = {Path(job_choices.in_folder(each, args.model_folder)).resolve() for each in ends}
     for k in range(args.repeat):
         for file in control_point_files(args.out, k, repeats=args.repeat, count=args.bends):
             if file.resolve() in taken:
@@ -132,8 +132,8 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
     files = [control_point_files(args.out, k, repeats=args.repeat, count=args.bends) for k in range(args.repeat)]
     for file in (file for each in files for file in each):
         locks.enter_context(Lock(file))
-    nets, data = options.two_networks(args), options.data_choice(args)
-    ends = load_ends(nets, data, options.loss_choice(args), device=device_of(args.cuda))
+    nets, data = job_choices.two_networks(args), job_choices.data_choice(args)
+    ends = load_ends(nets, data, job_choices.loss_choice(args), device=device_of(args.cuda))
     if (steps := args.epochs * -(-len(ends.train) // args.batch_size)) < FEW_STEPS:
         say(f"note: {steps} steps in all are few: more {named('epochs')}, or smaller batches, give a lower curve")
     straight = losses_along(ends, "polygonal", ends.points)
@@ -170,7 +170,7 @@ def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":
         weight_decay=args.weight_decay,
         warmup=0,
         seed=args.seed + repeat,
-        loss=str(options.loss_choice(args)),
+        loss=str(job_choices.loss_choice(args)),
     )
 
 
@@ -194,8 +194,8 @@ def _say_repeats(results: "Sequence[Losses]", straight: "Losses") -> None:
     for split in straight:
         largest = torch.tensor([largest_loss(losses[split]) for losses in results], dtype=torch.float64)
         say(
-            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} to "
-            f"{largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
+            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} "
+            f"to {largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
             f"{largest_loss(straight[split]):.4g}"
         )
 

@@ -3,7 +3,7 @@
 from lossatlas.data.collect import DataLike, as_dataset
 from lossatlas.data.dataset import Dataset, FixedBatches
 from lossatlas.data.losses import LOSSES, Batch, Loss, Losses, LossLike, as_loss
-from lossatlas.data.streamed import AnyData, Streamed
+from lossatlas.data.streamed import AnyData, Streamed, shape_of
 
 __all__ = [
     "LOSSES",
@@ -18,4 +18,5 @@ __all__ = [
     "Streamed",
     "as_dataset",
     "as_loss",
+    "shape_of",
 ]

@@ -212,10 +212,15 @@ class InPlaceBuffers:
         Returns:
             The number of BatchNorm variances that would be negative and were set to zero, () on the device.
         """
-        for name, value in (point := self.plane.point(a, b)).items():
-            self.own[name].data.copy_(value)  # `.data`, so that the user's autograd graphs stay valid
-        variances = [self.own[name].data for name in point if is_variance(name)]
-        return clamp_variances(variances, next(iter(self.own.values())))
+        data = {name: value.data for name, value in self.own.items()}  # so that the user's autograd graphs stay valid
+        if isinstance(self.plane, AffinePlane):
+            names = list(self.plane.origin)
+            self.plane.write_point(a, b, data)
+        else:
+            names = list(point := self.plane.point(a, b))
+            for name, value in point.items():
+                data[name].copy_(value)
+        return clamp_variances([data[name] for name in names if is_variance(name)], next(iter(data.values())))
 
 
 ParameterBuffers = AffineBuffers | GeneralBuffers | InPlaceBuffers

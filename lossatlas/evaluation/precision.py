@@ -126,21 +126,23 @@ def set_numerics(device: torch.device, *, tf32: bool = False) -> None:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
-def in_float64(module: Any, args: Any, output: Any) -> Any:
+def in_float64(module: Any, args: Any, output: Any, largest: int | None = None) -> Any:
     """Convert floating-point outputs to float64, in which the loss is computed. A forward hook of a module.
 
     Args:
         module: The module.
         args: Its inputs.
         output: A tensor, or a structure of tensors, whose type is kept.
+        largest: Tensors with more numbers are not converted; None to convert all.
     """
     if isinstance(output, Tensor):
-        return output.double() if output.is_floating_point() else output
+        small = largest is None or output.numel() <= largest
+        return output.double() if output.is_floating_point() and small else output
     if isinstance(output, MutableMapping):  # such as those of Hugging Face, whose type is kept
         for name, value in output.items():
-            output[name] = in_float64(module, args, value)
+            output[name] = in_float64(module, args, value, largest)
         return output
     if isinstance(output, list | tuple):
-        values = (in_float64(module, args, value) for value in output)
+        values = (in_float64(module, args, value, largest) for value in output)
         return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
     return output

@@ -1,4 +1,4 @@
-"""Animations as GIF, MP4 or WebM: a surface that turns, a training run on its surface, a grid that is computed coarse-first."""
+"""Animations as GIF, MP4 or WebM: a surface that turns, a training run on its surface, a grid computed coarse-first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -45,8 +45,8 @@ class ColourScale:
         shift: Constant that is added before the logarithm.
         below: Some values lie below `low`, and are drawn as such.
         colour_map: Colour map of the figure, a name or a map of matplotlib.
-        ranks: (k,) heights at evenly spaced ranks among the cells within the range, ascending, for colours that blend value and
-            rank; empty for colours in proportion to the height.
+        ranks: (k,) heights at evenly spaced ranks among the cells within the range, ascending, for colours that blend
+            value and rank; empty for colours in proportion to the height.
     """
 
     low: float
@@ -157,8 +157,8 @@ def choose_colour_scale(
         vlevel: Distance of the contours, on a linear scale; None chooses round levels.
         log: Take the plain logarithm where all values are positive.
         linear: Take no logarithm unless `log` is given.
-        colours: "value" for colours in proportion to the height, "blended" for `VALUE_SHARE` of it and the rest by rank; None
-            blends where the cells are `CROWDED` and `linear` is not set.
+        colours: "value" for colours in proportion to the height, "blended" for `VALUE_SHARE` of it and the rest by
+            rank; None blends where the cells are `CROWDED` and `linear` is not set.
 
     Returns:
         The scale.
@@ -349,7 +349,7 @@ def log_levels(low: float, high: float) -> np.ndarray:
 
 
 def shifted_log_levels(low: float, high: float) -> np.ndarray:
-    """Choose round numbers for the logarithm of value + `LOG_SHIFT`, few of them below it, where they lie close together.
+    """Choose round numbers for the logarithm of value + `LOG_SHIFT`, few below it, where they lie close together.
 
     Returns:
         (k,) levels, ascending.

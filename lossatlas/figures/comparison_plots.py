@@ -121,7 +121,7 @@ def difference_figure(
     label: str,
     options: PlotOptions,
 ) -> "Figure":
-    """Draw a difference of two landscapes: a plane with colours from blue below zero to red above, a line with its band.
+    """Draw a difference of two landscapes: a plane in colours from blue below zero to red above, a line with its band.
 
     Args:
         plt: Maker of figures, see `style`.

@@ -187,7 +187,7 @@ def _draw_colour_bar(
 
 
 def _fit_bar_label(fig: "Figure", bar: "Colorbar") -> None:
-    """Wrap the label of a colour bar that is longer than the bar, and make its letters smaller where that is not enough."""
+    """Wrap the label of a colour bar that is longer than the bar; shrink its letters where that is not enough."""
     label = bar.ax.yaxis.label
     fig.draw_without_rendering()
     room = bar.ax.get_window_extent().height

@@ -129,7 +129,7 @@ def set_percent_limits(axis: "Axes", values: Sequence[np.ndarray]) -> None:
 
 
 def draw_legend_below(fig: "Figure", axes: "Sequence[Axes]", title: str = "", extra: Sequence[Any] = ()) -> None:
-    """Draw one legend below all axes, where neither a curve nor a title is, with each label once; none for a single unnamed curve.
+    """Draw one legend below all axes, where nothing else is, with each label once; none for a single unnamed curve.
 
     Args:
         fig: A figure with a constrained layout.

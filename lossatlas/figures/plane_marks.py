@@ -1,4 +1,4 @@
-"""Marks on planes seen from above: best cell, cells without a value, clipped regions, networks; and the legend that names them."""
+"""Marks on planes seen from above: best cell, cells without a value, clipped regions, networks; and their legend."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -66,8 +66,9 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         levels: Number of the contours, or their values.
         log: Take a logarithmic scale (True) or a linear one (False); None decides by the data.
         cmap: Colour map of matplotlib; by default `rcParams["image.cmap"]` where you have changed it.
-        colours: "value" for colours in proportion to the height, "blended" for 40 % value and 60 % rank among the cells; by default
-            blended where 70 % of the cells lie in a fifth of the range. Ticks of the colour bar are exact in both.
+        colours: "value" for colours in proportion to the height, "blended" for 40 % value and 60 % rank among the
+            cells; by default blended where 70 % of the cells lie in a fifth of the range. Ticks of the colour bar are
+            exact in both.
         look: "paper" (the default), "dark" or "print"; on an Axes of yours it chooses the colours of what is drawn.
         colorbar: Draw the colour bar; by default in all kinds that have colours but "solid".
         elev: Elevation of the camera in degrees ("solid").
@@ -363,8 +364,8 @@ def path_on(
 
     Args:
         surface: A surface over the plane of the path.
-        run: Checkpoints in the plane, of one run or of several. Where their own losses are known, each has the colour of its
-            loss.
+        run: Checkpoints in the plane, of one run or of several. Where their own losses are known, each has the colour
+            of its loss.
         ax: Axes to draw on; None makes a figure.
         kind: "contour", "filled" or "heat".
 

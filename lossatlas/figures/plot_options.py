@@ -4,13 +4,12 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 
 import matplotlib
 import numpy as np
 
-from lossatlas.config import COLOURS
+from lossatlas.choices import COLOURS
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
@@ -244,8 +243,7 @@ def check_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
             if keywords[name] is None:
                 continue
             raise BadUsage(f"{name} does not apply to kind='{kind.word}': {choose}")
-        near = get_close_matches(name, valid, 1) or get_close_matches(name, everything, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
+        meant = did_you_mean(name, valid) or did_you_mean(name, everything)
         raise BadUsage(f"a figure of kind='{kind.word}' has no option {name}{meant}: {choose}")
 
 
@@ -325,6 +323,7 @@ def _levels(wanted: int | Sequence[float], scale: ColourScale) -> np.ndarray:
     found = np.unique(found[(found >= scale.low) & (found <= scale.high)])
     if not len(found):
         raise BadUsage(
-            f"{named('levels', wanted)}: none of them lies between {scale.low:.4g} and {scale.high:.4g}, the range of the colours"
+            f"{named('levels', wanted)}: none of them lies between {scale.low:.4g} and {scale.high:.4g}, the range of "
+            "the colours"
         )
     return found

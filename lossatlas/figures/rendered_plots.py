@@ -128,7 +128,7 @@ def _in_pixels(places: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def _draw_paths(axis: "Axes", picture: Picture) -> None:
-    """Each path once more, faint, so that it is seen behind a surface, and a star at its end, faint where that is hidden."""
+    """Each path once more, faint, so that it is seen behind a surface, and a star at its end, faint where hidden."""
     for places, colour, is_hidden in picture.paths:
         axis.plot(*places.T, color=colour, linewidth=1.0, alpha=HIDDEN_OPACITY, zorder=4)
         end = places[np.isfinite(places).all(1)][-1:]

@@ -1,4 +1,4 @@
-"""Perspective view of surfaces: the camera's place from which all of them fit into a picture, and where points appear."""
+"""Perspective view of surfaces: the place from which all of them fit into a picture, and where points appear."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -34,8 +34,8 @@ def surface_picture(surface: Surface) -> bytes | None:
         surface: The surface.
 
     Returns:
-        PNG; None where nothing can be drawn: no finite value, values near the largest numbers, or one point along an axis
-        of a plane.
+        PNG; None where nothing can be drawn: no finite value, values near the largest numbers, or one point along an
+        axis of a plane.
     """
     is_plane = surface.grid.y is not None and not surface.rows_of
     names = [default_field(surface)] if is_plane else loss_names(surface) or [default_field(surface)]

@@ -118,7 +118,7 @@ def standard_errors(samples: np.ndarray) -> np.ndarray:
 
 
 def student_factor(count: int) -> float:
-    """Return the 97.5 % quantile of Student's distribution for this many samples, relative to that of the normal one."""
+    """Return the 97.5 % quantile of Student's distribution for this many samples, relative to the normal one's."""
     return float(stdtrit(count - 1, 0.975) / 1.96)
 
 

@@ -64,7 +64,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
 
 
 def joined_ranks(mpi: bool) -> World:
-    """Join the ranks. An error that all processes find is printed by the first, any other one by the process that finds it."""
+    """Join the ranks. The first process prints an error that all find, any other one the process that finds it."""
     try:
         return connect(mpi)
     except BaseException as error:

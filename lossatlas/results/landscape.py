@@ -117,8 +117,8 @@ class Landscape(Surface):
         Args:
             ax: Axes to draw on, of which no text and no font changes; None makes a figure.
             kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
-            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim,
-                figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
+            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim,
+                zlim, figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
@@ -165,8 +165,8 @@ class Landscape(Surface):
             file: File to write as well, which ends in .html.
             title: Title of the page.
             story: Markdown file of steps that explain the page; by default it tells what it shows.
-            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
-                largest value, but at most 100 times the median.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By
+                default the largest value, but at most 100 times the median.
 
         Returns:
             The page, which a notebook shows; `.save(file)` writes it, `.open()` opens it in the usual browser.
@@ -333,8 +333,8 @@ class Landscape(Surface):
 
         Args:
             path: File that ends in .gif, or in .mp4 or .webm where ffmpeg is installed.
-            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the order
-                in which they are computed.
+            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
+                order in which they are computed.
             field: Field to show, see `plot`.
             trajectory: The training run of kind="path", whose plane is that of the surface.
             frames: Number of frames; by default 60, 90 or 24.
@@ -362,8 +362,8 @@ class Landscape(Surface):
         """Write the landscape to a file, in the format that its ending says.
 
         Args:
-            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it), .npz
-                (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
+            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it),
+                .npz (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
 
         Raises:
             BadUsage: The ending is another one, or a package is not installed.

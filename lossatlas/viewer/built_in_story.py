@@ -188,7 +188,8 @@ def standing(surface: Surface, middle: float | None) -> str:
         return ""
     value = "" if middle is None else " ({field} **{middle}**)"
     origin = "0" if flat else "(0, 0)"
-    return f"At {origin} stands the network itself{value}. All other points are changes of it: they show what is around it."
+    others = "All other points are changes of it: they show what is around it."
+    return f"At {origin} stands the network itself{value}. {others}"
 
 
 def comparison(shown: Sequence[Shown], field: str) -> Step:
@@ -229,8 +230,8 @@ def contrast(shown: Sequence[Shown], field: str) -> str:
     if is_loss(field) and shown[0].surface.grid.y is not None:
         counts = [sum(each.depth > DEPTH for each in minima(shown_.surface, field)) for shown_ in shown]
         words += (
-            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one included: "
-            f"here **{counts[1]}**, there **{counts[0]}**."
+            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one "
+            f"included: here **{counts[1]}**, there **{counts[0]}**."
         )
     return words
 
@@ -263,8 +264,8 @@ def ball(*, flat: bool) -> Step:
     return told(
         "Roll a ball",
         state,
-        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the same with "
-        "momentum, and Adam. The nearest valley is not always the deepest one.",
+        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the "
+        "same with momentum, and Adam. The nearest valley is not always the deepest one.",
         f"**Click anywhere on the {where}** to drop the ball there.",
         play=True,
     )
@@ -279,9 +280,10 @@ def limits(shown: Sequence[Shown]) -> Step:
     return told(
         "What it does not show",
         {},
-        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a ball that "
-        "stops here may not stop a training.",
-        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not used.",
+        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a "
+        "ball that stops here may not stop a training.",
+        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not "
+        "used.",
         "Height, colours, optimizers, cuts: all of it can be changed.",
     )
 
@@ -291,6 +293,7 @@ def limits_of_checkpoints() -> Step:
         "What it does not show",
         {},
         "From one checkpoint to the next the weights may move far or hardly at all: x counts both as one.",
-        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were not used.",
+        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were "
+        "not used.",
         "Height, colours, scale: all of it can be changed.",
     )

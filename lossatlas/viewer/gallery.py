@@ -1,6 +1,7 @@
 """A folder of interactive pages with an index, ready for any static host: nothing in it is fetched from elsewhere.
 
-write_gallery("gallery", [GalleryPage("pair", "With and without shortcuts", [Shown(first, "with"), Shown(second, "without")])])
+pair = GalleryPage("pair", "With and without shortcuts", [Shown(first, "with"), Shown(second, "without")])
+write_gallery("gallery", [pair])
 """
 
 import html

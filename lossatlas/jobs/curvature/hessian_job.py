@@ -20,14 +20,14 @@ from lossatlas.jobs.curvature.distributed_hessian import (
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_inputs, loss_of, provenance
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.process import signals
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
@@ -281,7 +281,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
 def run_command(
     world: World, order: Callable[[], Task], lead: Callable[[World, Task, Log, ExitStack], int], log: Log
 ) -> int:
-    """Run a command on every rank: rank 0 leads and shares a HessianJob, or None for a dry run; the others compute with it.
+    """Run a command on every rank: rank 0 leads and shares a HessianJob (None: a dry run); the others compute with it.
 
     Args:
         world: The ranks.

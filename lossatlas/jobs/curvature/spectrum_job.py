@@ -23,7 +23,8 @@ def compute_spectrum(
     """Compute on rank 0 the parts of a spectrum that the output lacks, and save each when it is finished.
 
     Args:
-        operator: The Hessian, which all ranks compute; after a signal that it has caught, the job ends between two products.
+        operator: The Hessian, which all ranks compute; after a signal that it has caught, the job ends between two
+            products.
         settings: The parts, and how exact they are to be.
         output: The findings so far.
         shown: Print the progress.

@@ -138,8 +138,8 @@ class Parts:
     def lost_basis(self, name: str) -> bool:
         """Return whether the file holds the eigenvalues, but neither the trace nor the basis from which it is computed.
 
-        A basis above SMALL_BASIS is not saved. The eigenvalues are then computed again, with the same bits, so that a run
-        that was killed in between gives the same trace.
+        A basis above SMALL_BASIS is not saved. The eigenvalues are then computed again, with the same bits, so that a
+        run that was killed in between gives the same trace.
         """
         arrays = self.findings.arrays
         there = "lanczos/alphas" in arrays and BASIS[0] not in arrays
@@ -241,7 +241,7 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SavedBasis:
-    """A saved basis, or saved eigenvectors, with the part of the trace in their span: a `hessian.lanczos.CapturedBasis`."""
+    """A saved basis, or eigenvectors, with the part of the trace in their span: a `hessian.lanczos.CapturedBasis`."""
 
     basis: Basis
     captured: Tensor

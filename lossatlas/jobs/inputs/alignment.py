@@ -1,8 +1,8 @@
 """Permute the hidden units of one network to match those of another, before interpolating between them.
 
-Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units in
-turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem, until
-no permutation changes.
+Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units
+in turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem,
+until no permutation changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ def matched(
 ) -> list[Tensor]:
     """Find the permutation of each group of units that maximizes the inner product of two networks' parameters.
 
-    The inner product never decreases. Where a group is on two axes of a tensor, as in layers within a residual stream, a
-    step is not an exact solution, and the best permutation may be missed.
+    The inner product never decreases. Where a group is on two axes of a tensor, as in layers within a residual stream,
+    a step is not an exact solution, and the best permutation may be missed.
 
     Args:
         first: The parameters of the first network by name.
@@ -65,7 +65,7 @@ def matched(
 def total(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> float:
-    """Return the inner product of all tensors that contain the k-th group, the second network's permuted by `orders`."""
+    """Return the inner product of all tensors with the k-th group, the second network's permuted by `orders`."""
     names = {location.tensor for location in groups[k].locations} & a.keys()
     own = permuted({name: b[name] for name in names}, groups, orders)
     return sum(float((a[name] * own[name]).sum()) for name in sorted(names))

@@ -9,7 +9,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split, shape_of
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -64,21 +64,35 @@ class PackedInputs:
         """
         import torch
 
-        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+        from lossatlas.data import shape_of
         from lossatlas.models import build
 
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
         if isinstance(self.model, UserFunction):
-            net = build(self.model)
-            # A network that merges weights on eval() has to be in the mode in which its state was taken, see `load_to_evaluate`.
-            net.train(changes_weights_with_mode(net) and self.in_training_mode)
+            net = self.built(first)
             net.load_state_dict(own_tensors)  # assigning would untie weights
-            return net.requires_grad_(False)
+            return net
         shape = shape_of(first)
         with torch.device("meta"):  # no random initialization and no memory: the state is assigned
             net = build(self.model, shape, first.classes)
         net.load_state_dict(own_tensors, assign=True)
         return net.eval().requires_grad_(False)
+
+    def built(self, first: "AnyData") -> "nn.Module":
+        """Return a new network, in the mode in which its state was taken, see `load_to_evaluate`.
+
+        Args:
+            first: The samples of the first split.
+        """
+        from lossatlas.data import shape_of
+        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+        from lossatlas.models import build
+
+        if isinstance(self.model, UserFunction):
+            net = build(self.model)
+            net.train(changes_weights_with_mode(net) and self.in_training_mode)
+            return net.requires_grad_(False)
+        return build(self.model, shape_of(first), first.classes).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -152,7 +166,7 @@ def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | 
 
 
 def channels_last(inputs: "Tensor") -> "Tensor":
-    """Return images (N, C, H, W) as contiguous (N, H, W, C), without a copy where memory is in this order; others as they are."""
+    """Return images (N, C, H, W) as contiguous (N, H, W, C), a view if memory is in this order; others unchanged."""
     return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
 
 

@@ -69,11 +69,11 @@ def compute_cells(
     progress: Progress | None = None,
     lock: Lock | None = None,
 ) -> Surface:
-    """Compute the cells of a queue, and save snapshots of the surface. After an error the cells that arrived are saved first.
+    """Compute the cells of a queue, and save snapshots of the surface, also of the cells that arrived before an error.
 
     Args:
-        serve: Distributes blocks and yields (number of the block, result) in any order, or None while none arrives. After
-            the last result it ends the work of the ranks.
+        serve: Distributes blocks and yields (number of the block, result) in any order, or None while none arrives.
+            After the last result it ends the work of the ranks.
         path: The surface file; None to keep the surface in memory.
         surface: The surface with the cells computed so far.
         make_work: Returns the function from a block to (result, remark, (device, seconds)), see `timed`.

@@ -1,4 +1,4 @@
-"""Execution plan of losses over a grid, which decides the last digits and is measured once, and the evaluator of a plan."""
+"""Execution plan of losses over a grid, which decides the last digits and is measured once, and its evaluator."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -87,13 +87,14 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
 
 
 def own_network(problem: Problem, precision: str) -> nn.Module:
-    """Return the user's network, to be evaluated in place. Raises BadUsage for another precision or device than its own."""
+    """Return the user's network, to be evaluated in place. Raises BadUsage for another precision or device."""
     net = problem.own()
     own, device = resolve_precision(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
         raise BadUsage(
-            f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}), "
-            "because a converted copy does not compute the same (tensors that are no parameters, casts within forward)"
+            f"precision {precision}: this network can only be evaluated in place, which is in its own precision "
+            f"({own}), because a converted copy does not compute the same (tensors that are no parameters, casts "
+            "within forward)"
         )
     if device.type != torch.device(problem.device).type:
         raise BadUsage(
@@ -104,7 +105,7 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
 
 
 def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
-    """Return the fastest path for the network, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
+    """Return the fastest path, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
     try:
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
@@ -127,7 +128,7 @@ def comparable_evaluator(problem: Problem, plan: ExecutionPlan, evaluator: Evalu
 def complete_plan(
     problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, *, adaptive: bool
 ) -> tuple[Surface, Evaluator]:
-    """Return the surface with a complete plan for its path, and the evaluator; adaptive: cells are interpolated, too."""
+    """Return the surface with a complete plan for its path, and the evaluator. adaptive: interpolate cells, too."""
     evaluator = evaluator_of(problem, surface.plan, tolerance)
     with evaluator.session():
         return measure_plan(problem, surface, evaluator, cells, adaptive=adaptive), evaluator
@@ -199,7 +200,7 @@ def cells_per_block(surface: Surface, cells: int, ranks: int = 1) -> int:
 
 
 def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int:
-    """Return at how many points a batch of streamed data is evaluated, so that reading takes a small part of the time."""
+    """Return at how many points a batch of streamed data is evaluated: reading should take a small part of the time."""
     flowing = [samples for samples in evaluator.data.values() if isinstance(samples, StreamingSamples)]
     if all(samples.all_fit for samples in flowing):
         return 1  # they are read once and stay in memory

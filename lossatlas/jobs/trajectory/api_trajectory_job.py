@@ -134,8 +134,8 @@ class TrajectoryArguments:
                 raise BadUsage(f"{river} takes an eigenvector of the Hessian: give data too")
         if self.directions is not None and self.output.dir_file is not None:
             raise BadUsage(
-                f"{named('dir_file')} stores the plane of the checkpoints, and {named('directions')} gives another: leave "
-                "one of them out"
+                f"{named('dir_file')} stores the plane of the checkpoints, and {named('directions')} gives another: "
+                "leave one of them out"
             )
         if not self.has_surface and (self.output.file is not None or self.samples.test is not None):
             field, lacking = (
@@ -308,8 +308,8 @@ def plane_of(directions: GivenPlane, found: RunDifferences) -> FoundPlane:
     """Return the plane of a direction file, or of two directions.
 
     Args:
-        directions: A direction or surface file, or two directions, each as for `lossatlas.surface`: 'FILE.h5:K', or tensors
-            by name.
+        directions: A direction or surface file, or two directions, each as for `lossatlas.surface`: 'FILE.h5:K', or
+            tensors by name.
         found: The runs that are projected onto it.
 
     Raises:
@@ -329,7 +329,8 @@ def plane_of(directions: GivenPlane, found: RunDifferences) -> FoundPlane:
         axis = config.AxisConfig.parse(named("directions"), each, "", "") if isinstance(each, str) else None
         if axis is None or axis.kind != "file" or found.choice.dir_type != "weights":
             raise BadUsage(
-                f"{named('directions')}: a direction of a given plane is 'FILE.h5:K' or a dict of tensors by name, not {each!r:.60}"
+                f"{named('directions')}: a direction of a given plane is 'FILE.h5:K' or a dict of tensors by name, not "
+                f"{each!r:.60}"
             )
         points.append(given_direction(from_file(axis, found.net), found.origin))
         names.append(f"vector {axis.number} of {Path(axis.file).name}")
@@ -347,7 +348,8 @@ def at_checkpoint(net: nn.Module, checkpoint: Net) -> nn.Module:
         end = evaluation_copy(net, {})
     except Exception as error:
         raise BadInput(
-            f"{type(net).__name__} cannot be copied ({error}), and the surface lies around a copy with the last checkpoint"
+            f"{type(net).__name__} cannot be copied ({error}), and the surface lies around a copy with the last "
+            "checkpoint"
         ) from error
     end.load_state_dict({**end.state_dict(), **state_for(net, checkpoint)})
     return end

@@ -74,7 +74,7 @@ def listed(checkpoints: Any) -> list[Any]:
 
 
 def is_run(item: object) -> bool:
-    """Return whether an item of a list is a run, not a checkpoint: a list, or a folder with the checkpoints of a run."""
+    """Return whether an item of a list is a run, not a checkpoint: a list, or a folder with checkpoints of a run."""
     if isinstance(item, list | tuple):
         return True
     if not isinstance(item, str | Path) or not Path(item).is_dir():
