@@ -170,26 +170,54 @@ def test_checkpoints_are_drawn_on_the_surface_unless_it_hides_them():
     assert labels == ["first checkpoint", "checkpoint, coloured by its own loss", "last checkpoint"]
 
 
-def test_what_is_hidden_of_a_path_is_what_rays_to_the_camera_say():
-    """From each point straight to the camera, over a valley whose near wall is seen from outside."""
+def height_of(sheet):
     from scipy.interpolate import RegularGridInterpolator
 
+    return RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False)
+
+
+def seen_along_rays(axis, heights, points, share):
+    """Whether the straight line from each point to the camera stays on one side of the surface; share: of it that is looked at."""
+    camera, found = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0], []
+    for point in points:
+        ray = point + np.linspace(1e-3, share, 8000)[:, None] * (camera[:3] / camera[3] - point)
+        above = ray[:, 2] - heights(ray[:, 1::-1])
+        above = above[np.isfinite(above)]
+        found.append(bool((np.sign(above) == np.sign(above[:1])).all()))
+    return np.array(found)
+
+
+def test_what_is_hidden_of_a_path_is_what_rays_to_the_camera_say():
+    """From each point straight to the camera, over a valley whose near wall is seen from outside."""
     valley = panel(lambda a, b: 2 + 3 * b * b - 2.5 * np.exp(-3 * ((a + 0.3) ** 2 + b * b)) + a, side="-1:1:41")
     axis = figure_of([valley], camera=Camera(15, -60)).axes[0]
     (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
     sheet, share = scene.sheets[0], np.linspace(0, 1, 200)
-    heights = RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False)
     x, y = 0.9 - 1.5 * share, 0.8 * np.cos(5 * share) - 0.1
-    points = np.column_stack([x, y, heights(np.column_stack([y, x]))])
-    camera = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0]
-    expected = []
-    for point in points:
-        ray = point + np.linspace(1e-3, 0.2, 8000)[:, None] * (camera[:3] / camera[3] - point)
-        above = ray[:, 2] - heights(ray[:, 1::-1])
-        above = above[np.isfinite(above)]
-        expected.append((np.sign(above) == np.sign(above[:1])).all())
+    points = np.column_stack([x, y, height_of(sheet)(np.column_stack([y, x]))])
+    expected = seen_along_rays(axis, height_of(sheet), points, 0.2)
     assert 20 < sum(expected) < 180, "both parts are long"
     assert (scene.seen(points) != expected).mean() < 0.05, "all but the points next to an outline"
+
+
+@pytest.mark.parametrize(
+    ("function", "camera"),
+    [
+        (lambda a, b: 2 + 0.5 * a + 0 * b, Camera(15, -60)),
+        (lambda a, b: 1 + 6 * np.exp(-12 * (a * a + b * b)), Camera(3, 20)),
+        (lambda a, b: 2 + 3 * b * b - 2.5 * np.exp(-3 * ((a + 0.3) ** 2 + b * b)) + a, Camera(3, 20)),
+    ],
+    ids=["plane", "hill", "valley"],
+)
+def test_points_on_faces_that_are_seen_edge_on_are_not_taken_for_hidden(function, camera):
+    """A pixel of such a face spans much depth: half of the points of the plane, seen at a grazing angle, were called hidden."""
+    axis = figure_of([panel(function, side="-1:1:41")], camera=camera).axes[0]
+    (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
+    sheet = scene.sheets[0]
+    x, y = np.random.default_rng(0).uniform(-0.97, 0.97, (2, 150))
+    points = np.column_stack([x, y, height_of(sheet)(np.column_stack([y, x]))])
+    wrong = scene.seen(points) != seen_along_rays(axis, height_of(sheet), points, 0.6)
+    assert wrong.mean() <= 0.02
 
 
 def river(**keywords):

@@ -69,6 +69,29 @@ def nearest_triangles(
     return DepthBuffer(depth.reshape(shape), triangle.reshape(shape), weights.reshape(*shape, 3))
 
 
+def depth_slopes(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Compute how the depth of triangles changes over the picture.
+
+    Args:
+        corners: (n, 3) columns x and y in pixels, and depth.
+        triangles: (m, 3) indices of corners.
+
+    Returns:
+        (m, 2) change of the depth from a pixel to the next one to the right, and to the next one above; 0 where a triangle has
+        no area in the picture.
+
+    Example:
+        >>> corners = np.array([[0, 0, 1], [2, 0, 2], [0, 1, 1]], float)
+        >>> depth_slopes(corners, np.array([[0, 1, 2]])).tolist()
+        [[0.5, 0.0]]
+    """
+    a, b, c = (corners[triangles[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = -normal[:, :2] / normal[:, 2:]
+    return np.where(np.isfinite(slopes), slopes, 0.0) + 0.0  # no minus zero
+
+
 def _fragments(
     corners: np.ndarray, triangles: np.ndarray, shape: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
