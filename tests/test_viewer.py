@@ -1105,6 +1105,8 @@ def test_a_film_gets_its_duration():
     duration = 1040 + 1040 / 4  # the last of five pictures is shown as long as the others
     element = ebml("4489", np.array(duration, ">f8").tobytes(), b"\x88")
     assert with_duration(film()) == film(info=element)
+    alone = ebml("4489", np.array(540.0, ">f8").tobytes(), b"\x88")
+    assert with_duration(film(times=((500, (0,)),))) == film(info=alone, times=((500, (0,)),))
     empty = ebml("4489", bytes(8), b"\x88")  # as some browsers write it
     assert with_duration(film(info=empty)) == film(info=element)
     short = ebml("4489", bytes(4), b"\x84")
@@ -1120,7 +1122,7 @@ def test_a_film_that_has_a_duration_or_cannot_be_read_stays_as_it_is():
         film(info=known),
         film(seek=places),
         film(segment=b"\x01" + (10**4).to_bytes(7, "big")),
-        film(times=((0, (0,)),)),
+        film(times=((0, ()),)),
         whole[:40],
         b"",
         b"\x00" * 50,

@@ -9,15 +9,16 @@ const CLUSTER = 0x1f43b675; // holds blocks
 const CLUSTER_TIME = 0xe7; // in ticks; those of its blocks count from it
 const BLOCK_GROUP = 0xa0; // holds a block
 const BLOCKS = [0xa1, 0xa3];
+const ALONE = 40; // ticks that a picture is shown which has no others
 const ENTERED = [SEGMENT, INFO, CLUSTER, BLOCK_GROUP]; // elements whose content is read as elements
 
 /** The bytes of a film with its duration; the same bytes where it is there already, or where they cannot be read. */
 export function withDuration(bytes) {
   const { found, times } = readFilm(bytes);
   const { [INFO]: info, [DURATION]: written } = found;
-  if (!info || times.length < 2) return bytes;
+  if (!info || !times.length) return bytes;
   const [first, last] = [times.reduce((a, b) => Math.min(a, b)), times.reduce((a, b) => Math.max(a, b))];
-  const ticks = last + (last - first) / (times.length - 1); // the last picture is shown as long as the others
+  const ticks = last + (times.length > 1 ? (last - first) / (times.length - 1) : ALONE); // the last picture is shown as long as others
   if (written) return rewritten(bytes, written, ticks);
   if (!mayGrow(found)) return bytes;
   const duration = durationElement(ticks);
