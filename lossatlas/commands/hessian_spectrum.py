@@ -24,7 +24,7 @@ import numpy as np
 from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
-from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
+from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log, format_duration
@@ -40,7 +40,7 @@ from lossatlas.jobs.curvature.hessian_job import (
 )
 from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
-from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -217,12 +217,7 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     if task.plot:
         from lossatlas.commands import plot_spectrum
 
-        try:
-            plot_spectrum.draw(path, show=task.show, look=task.look, cmap=task.cmap)
-        except CannotWrite:
-            raise
-        except Stop as error:  # the file is complete all the same
-            say(f"note: not drawn: {error}")
+        draw_if_possible(lambda: plot_spectrum.draw(path, show=task.show, look=task.look, cmap=task.cmap))
 
 
 def write_npz(name: str, findings: Findings) -> None:

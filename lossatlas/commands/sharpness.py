@@ -25,7 +25,7 @@ from typing import ClassVar
 from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
-from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
+from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
@@ -48,7 +48,7 @@ from lossatlas.jobs.curvature.sharpness_job import (
 )
 from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
-from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -222,12 +222,7 @@ def finish(findings: Findings, changes: Directions, path: Path, task: SharpnessT
     if task.plot:
         from lossatlas.commands import plot_sharpness
 
-        try:
-            plot_sharpness.draw([path], show=task.show, look=task.look, cmap=task.cmap)
-        except CannotWrite:
-            raise
-        except Stop as error:  # the file is complete all the same
-            say(f"note: not drawn: {error}")
+        draw_if_possible(lambda: plot_sharpness.draw([path], show=task.show, look=task.look, cmap=task.cmap))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,11 +1,11 @@
-"""The files that a job writes: their folder, their lock, and an earlier file of the same name."""
+"""The files that a job writes: their folder, their lock, an earlier file of the same name, and their figures."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lossatlas.errors import BadInput, BadUsage, FrontEnd, named, note, say
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, FrontEnd, Stop, named, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
@@ -101,3 +101,13 @@ def keep_aside(path: Path) -> None:
     if old := set_aside(path):
         line = f"the file that was there is now {old}"
         say(f"note: {line}") if FrontEnd.command else note(line)
+
+
+def draw_if_possible(draw: Callable[[], object]) -> None:
+    """Draw a complete file, and say so where it cannot be drawn, because it is complete all the same. Raises CannotWrite."""
+    try:
+        draw()
+    except CannotWrite:
+        raise
+    except Stop as error:
+        say(f"note: not drawn: {error}")

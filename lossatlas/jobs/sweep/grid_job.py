@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
+from lossatlas.errors import BadUsage, Incomplete, note, say
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
 from lossatlas.io.resume import resume
 from lossatlas.jobs.inputs.named_inputs import loss_of, provenance
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
 from lossatlas.jobs.sweep.dry_run import report_dry_run
@@ -375,7 +375,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     quantity.report(surface)
     say(f"complete: {path}")
     if task.figures.plot:
-        draw(command, path, dir_file, surface)
+        draw_if_possible(lambda: command.draw(path, dir_file, surface))
     return 0
 
 
@@ -392,16 +392,6 @@ def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
     for line in job.quantity.plan_lines(before, job.surface):
         say(line)
     return job, evaluator
-
-
-def draw(command: GridCommand, path: Path, dir_file: Path | None, surface: Surface) -> None:
-    """Draw a finished file. A surface that cannot be drawn is complete all the same. Raises CannotWrite."""
-    try:
-        command.draw(path, dir_file, surface)
-    except CannotWrite:
-        raise
-    except Stop as error:
-        say(f"note: not drawn: {error}")
 
 
 def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
