@@ -97,43 +97,18 @@ def load_inputs(
         BadInput: A file, the network, the data and the loss do not fit each other.
     """
     from lossatlas.evaluation.parallel_batches import is_training
-    from lossatlas.jobs.inputs.fingerprint import settings_digest
     from lossatlas.models import read_state
-    from lossatlas.models.checkpoint import digest
-    from lossatlas.parameter_space import position
 
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
     data = load_data(chosen, states.get(nets.file, {}), nets.model)
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
+    training_mode = is_training(net)
     if not nets.file:
         say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
         states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    training_mode = is_training(net)
-
-    def tensors_of(file: str) -> "Point":
-        load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)
-        return position(net, dir_type)
-
-    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
-    if nets.align:
-        for file in towards:
-            states[file] = align(net, states, nets.file, file, first)
-            towards[file] += ", aligned"
-
-    targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
-    origin = tensors_of(nets.file)
-    loss = loss_name.function if isinstance(loss_name, UserFunction) else loss_name
-    record = {
-        **function_record("model", nets.model),
-        "model_class": type(net).__name__,
-        "model_settings": settings_digest(net),
-        "loss_settings": settings_digest(loss),
-        LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first),
-        "checkpoint": digest(states[nets.file]),
-        "dir_type": dir_type,
-    }
-    training = (data.get("train") or load_split(chosen, "train")) if train_too else None
+    towards = digests_of_targets(net, nets, states, first)
+    origin, targets = positions(net, nets, states, dir_type, training=training_mode)
     return LoadedInputs(
         net=net,
         model=nets.model,
@@ -144,9 +119,95 @@ def load_inputs(
         origin=origin,
         targets=targets,
         towards=towards,
-        record=record,
-        training=training,
+        record=identity_record(net, nets.model, loss_name, first, states[nets.file]) | {"dir_type": dir_type},
+        training=(data.get("train") or load_split(chosen, "train")) if train_too else None,
     )
+
+
+def digests_of_targets(
+    net: "nn.Module", nets: config.NetworkConfig, states: "dict[str, dict[str, Tensor]]", data: "AnyData"
+) -> dict[str, str]:
+    """Return the digests of the networks at the ends of the axes by file, and align these networks where that is asked for.
+
+    Args:
+        net: A network of this architecture; its tensors are overwritten.
+        nets: The files of the networks.
+        states: The states by file; aligned ones replace those of the files.
+        data: Samples on which the alignment is checked.
+
+    Raises:
+        BadInput: A network cannot be aligned.
+    """
+    from lossatlas.models.checkpoint import digest
+
+    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    if nets.align:
+        for file in towards:
+            states[file] = align(net, states, nets.file, file, data)
+            towards[file] += ", aligned"
+    return towards
+
+
+def positions(
+    net: "nn.Module",
+    nets: config.NetworkConfig,
+    states: "Mapping[str, Mapping[str, Tensor]]",
+    dir_type: str,
+    *,
+    training: bool,
+) -> "tuple[Point, list[Point | None]]":
+    """Load every state, that of the origin last, and return the tensors that move.
+
+    Args:
+        net: The network.
+        nets: The files of the states.
+        states: The states by file.
+        dir_type: 'weights' to move parameters, 'states' to move buffers too.
+        training: The mode in which a network without a file is evaluated, see `load_to_evaluate`.
+
+    Returns:
+        The tensors at the origin, and those at the end of each axis; None for an axis without a network.
+    """
+    from lossatlas.parameter_space import position
+
+    def tensors_of(file: str) -> "Point":
+        load_to_evaluate(net, states[file], file, training=bool(file) or training)
+        return position(net, dir_type)
+
+    targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
+    return tensors_of(nets.file), targets
+
+
+def identity_record(
+    net: "nn.Module",
+    model: config.ModelChoice,
+    loss_name: str | UserFunction,
+    data: "AnyData",
+    state: "Mapping[str, Tensor]",
+) -> dict[str, Any]:
+    """Return the fields that identify a network and its loss, after both are checked on some samples.
+
+    Args:
+        net: The network, with the parameters of the origin.
+        model: Its name, or the user's function that makes it.
+        loss_name: The loss's name, or the user's function.
+        data: The samples.
+        state: The checkpoint at the origin.
+
+    Raises:
+        BadInput: Network, data and loss do not fit each other.
+    """
+    from lossatlas.jobs.inputs.fingerprint import settings_digest
+    from lossatlas.models.checkpoint import digest
+
+    return {
+        **function_record("model", model),
+        "model_class": type(net).__name__,
+        "model_settings": settings_digest(net),
+        "loss_settings": settings_digest(loss_name.function if isinstance(loss_name, UserFunction) else loss_name),
+        LOSS_OF_SOME_SAMPLES: checked_loss(net, model, loss_name, data),
+        "checkpoint": digest(state),
+    }
 
 
 def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData") -> float:
