@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from lossatlas import config
-from lossatlas.errors import say
+from lossatlas.errors import counted, say
 from lossatlas.io import Findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
@@ -300,6 +300,6 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "
-        f"{ranks} rank{'s' * (ranks > 1)} x {job.packed.threads} threads on {device}"
+        f"{counted(ranks, 'rank', 'ranks')} x {job.packed.threads} threads on {device}"
     )
     log.line(f"started: {command}")

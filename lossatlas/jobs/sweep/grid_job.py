@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, Incomplete, note, say
+from lossatlas.errors import BadUsage, Incomplete, counted, note, say
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
@@ -406,7 +406,7 @@ def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
 
 def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
     """Print the grid, the number of cells that are computed, the ranks, and the execution mode."""
-    size, ranks = job.surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
+    size, ranks = job.surface.grid.size, counted(world.size, "rank", "ranks")
     say(
         f"{path}: {job.surface.grid}, {size - pending} of {size} cells done; "
         f"{ranks} x {job.threads} threads on {job.surface.plan['device']}{job.quantity.execution_mode(job.surface)}"
