@@ -431,7 +431,8 @@ def test_unknown_options_are_one_line(capsys):
 )
 def test_help_loads_neither_torch_nor_mpi(command):
     code = (
-        f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, run_name='__main__')\n"
+        f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, "
+        "run_name='__main__')\n"
         "except SystemExit: pass\nassert not {'torch', 'mpi4py', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -28,7 +28,7 @@ if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "{rank}
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 @pytest.mark.parametrize(
     ("module", "rank"),
     [
@@ -96,7 +96,7 @@ def test_a_signal_and_every_exit_have_the_same_code_and_line_however_a_command_i
     given = {"PYTHONPATH": str(ROOT)}
     wrong = place.run(started(place, way, "--nonsense"), **given)
     assert wrong.code == 2
-    assert wrong.errors == f"error: unrecognized arguments: --nonsense ({STARTS[way][1]} --help lists the options)\n"
+    assert wrong.errors == f"error: unrecognized arguments: --nonsense; {STARTS[way][1]} --help lists the options\n"
     missing = place.run(started(place, way, "--model_file", "nowhere.pt", file=tmp_path / "m.h5"), **given)
     assert missing.code == 3
     assert missing.errors == "error: no checkpoint at nowhere.pt\n"
@@ -187,7 +187,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
     (tmp_path / "peaceful.py").write_text(PEACEFUL)
     more = ["--model", f"{tmp_path / 'peaceful.py'}:make", "--x=-1:1:3", "--y=-1:1:3"]
@@ -208,7 +208,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 @pytest.mark.parametrize(
     "end",
     [
@@ -280,7 +280,7 @@ while True: time.sleep(0.01)
     assert result.stdout.splitlines() == ["whole"] * whole
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
     """UCX, in MPICH's wheel, made SIGHUP a switch for its own messages."""
     code = f"""
@@ -301,7 +301,7 @@ while True: time.sleep(0.01)
     assert "stopped by SIGHUP" in result.errors
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_every_rank_says_goodbye_to_its_launcher(place):
     """MPICH's kills the ranks that are a moment later than one that does not, and a whole run has failed at its end."""
     command = [place.python, "scheduler.py", "--mpi"]

@@ -18,7 +18,8 @@ import models, options, surface                       # the user's own
 from torch import nn
 import lossatlas
 assert "site" in lossatlas.__file__, lossatlas.__file__
-assert not any(name in sys.modules for name in ("mpi4py", "lossatlas.commands", "matplotlib.pyplot")), "not the library's business"
+others = {"mpi4py", "lossatlas.commands", "matplotlib.pyplot"} & set(sys.modules)
+assert not others, f"not the library's business: {others}"
 net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
 x = torch.randn(40, 2)
 found = lossatlas.surface(net, (x, (x[:, 0] > 0).long()), x="-1:1:5", progress=False, file="s.h5")
@@ -87,7 +88,7 @@ def test_the_wheel_is_small(site):
 
 
 def test_the_program_computes_draws_and_shows_without_the_clone(site, tmp_path):
-    """An own network, by command, on ranks that it starts where there is an MPI library; then what is drawn and written."""
+    """An own network, by command, on ranks that it starts if there is an MPI library; what is drawn and written."""
     (tmp_path / "nets.py").write_text(
         "import torch\ndef make():\n    torch.manual_seed(0)\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))\n"

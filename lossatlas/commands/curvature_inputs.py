@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lossatlas import programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices
 from lossatlas.jobs.curvature.command_job import NamedInputs
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.option_fields import resolved
@@ -22,12 +22,12 @@ def named_inputs(args: Any, command: Sequence[str], hessian: HessianSettings) ->
         BadUsage: The options contradict each other.
     """
     return NamedInputs(
-        model=options.model_choice(args),
-        model_file=options.model_file(args),
-        data=options.data_choice(args),
-        loss=options.loss_choice(args),
+        model=job_choices.model_choice(args),
+        model_file=job_choices.model_file(args),
+        data=job_choices.data_choice(args),
+        loss=job_choices.loss_choice(args),
         hessian=hessian,
-        run=options.run_choice(args),
+        run=job_choices.run_choice(args),
         command=programs.command_line(command[0], command[1:]),
         resolved=resolved(args),
     )

@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.curvature_inputs import named_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named, say
@@ -43,7 +43,7 @@ class SpectrumOptions(
     config.ResultOptions,
     config.DrawOptions,
 ):
-    """The options of this command."""
+    """A network and its data, the parts of the spectrum, and the files of the result."""
 
     HEADING: ClassVar[str] = "output"
 
@@ -59,7 +59,7 @@ def parser() -> options.Parser[SpectrumOptions]:
 
 def hessian_settings(args: SpectrumOptions) -> HessianSettings:
     """Return the settings of the Hessian that the options choose."""
-    chosen = options.hessian_choice(args)
+    chosen = job_choices.hessian_choice(args)
     return HessianSettings(
         parameters=chosen.parameters,
         without=chosen.without,
@@ -92,15 +92,16 @@ def spectrum_command(args: SpectrumOptions, command: Sequence[str]) -> Curvature
 
 def report(path: Path, findings: Findings, npz: str | None) -> None:
     """Print the findings, and write the eigenvalues where they are asked for. Raises CannotWrite."""
-    from lossatlas.jobs.curvature.spectrum_parts import table
+    from lossatlas.figures.spectrum_table import spectrum_table
 
-    for line in table(findings):
+    for line in spectrum_table(findings):
         say(line)
     say(f"complete: {path}")
     if npz:
         write_npz(npz, findings)
     say(
-        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection {path}:2"
+        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection "
+        f"{path}:2"
     )
 
 
@@ -108,7 +109,7 @@ def draw(path: Path, args: SpectrumOptions) -> None:
     """Draw a finished file."""
     from lossatlas.commands import plot_spectrum
 
-    plot_spectrum.draw(path, **options.look_keywords(args))
+    plot_spectrum.draw(path, **figure_keywords.look_keywords(args))
 
 
 def write_npz(name: str, findings: Findings) -> None:

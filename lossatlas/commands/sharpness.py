@@ -5,11 +5,12 @@
     mpirun -n 4 lossatlas sharpness --mpi ...           the samples are spread over the ranks
     lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 
-Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
-changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
-of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
-that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
-with the largest rises are written as directions, so that lossatlas surface can go along them.
+Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and
+among changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent,
+and the largest of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean
+over random directions of that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient
+does not lower the loss. The changes with the largest rises are written as directions, so that lossatlas surface can go
+along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.curvature_inputs import named_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named, say
@@ -44,7 +45,7 @@ class SharpnessOptions(
     config.ResultOptions,
     config.DrawOptions,
 ):
-    """The options of this command."""
+    """A network and its data, the radii, and the file of the result."""
 
     HEADING: ClassVar[str] = "sharpness"
 
@@ -121,7 +122,7 @@ def draw(path: Path, args: SharpnessOptions) -> None:
     """Draw a finished file."""
     from lossatlas.commands import plot_sharpness
 
-    plot_sharpness.draw([path], **options.look_keywords(args))
+    plot_sharpness.draw([path], **figure_keywords.look_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
-"""Run a command that computes with the Hessian at one point: from a configuration to a finished file, on any number of ranks.
+"""Run a command that computes with the Hessian at one point, from a configuration to a finished file, on all ranks.
 
-`run_curvature_job` runs it on every rank. Rank 0 reads the inputs that a configuration names, sends them to the other ranks as a
-`HessianJob`, and computes a `CurvatureQuantity` with the operator that all ranks share.
+`run_curvature_job` runs it on every rank. Rank 0 reads the inputs that a configuration names, sends them to the other
+ranks as a `HessianJob`, and computes a `CurvatureQuantity` with the operator that all ranks share.
 """
 
 import os
@@ -34,7 +34,6 @@ from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.inputs.named_inputs import (
     LoadedInputs,
     check_checkpoints,
-    function_record,
     load_inputs,
     loss_of,
     output_path,
@@ -45,7 +44,7 @@ from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.process import signals
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -139,7 +138,7 @@ class CurvatureQuantity(Protocol[Result_co]):
         ...
 
     def compute(self, operator: DistributedHessian, output: FindingsOutput) -> None:
-        """Compute what the output lacks, and save each part. Raises Incomplete after a signal that the operator has caught."""
+        """Compute what the output lacks, and save each part. Raises Incomplete after a signal in `operator.caught`."""
         ...
 
     def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> Result_co:

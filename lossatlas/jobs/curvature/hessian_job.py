@@ -1,6 +1,6 @@
-"""Jobs that compute with a distributed Hessian for a Python function, and findings and checks that commands share with them.
+"""Jobs of Python functions that compute with a distributed Hessian.
 
-The jobs of commands are in `command_job`.
+They share findings and checks with the jobs of commands, see `command_job`.
 """
 
 import sys
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import nn
 
-    from lossatlas.data import AnyData
+    from lossatlas.data import AnyData, DataLike, LossLike
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class FindingsOutput:
 def of_objects(
     world: World,
     net: "nn.Module",
-    data: Any,
-    loss: Any,
+    data: "DataLike",
+    loss: "LossLike",
     settings: HessianSettings,
     device: "torch.device",
     command: str,

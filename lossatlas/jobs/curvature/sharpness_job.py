@@ -106,7 +106,8 @@ class SharpnessQuantity:
         """Compute on rank 0 what the output lacks, and save it and print a line after each radius.
 
         Args:
-            operator: The loss and its gradients, which all ranks compute; after a signal that it has caught, the job ends.
+            operator: The loss and its gradients, which all ranks compute; after a signal that it has caught, the job
+                ends.
             output: The findings so far.
 
         Raises:
@@ -157,7 +158,7 @@ def rows_of(findings: Findings, kind: str) -> np.ndarray:
 
 
 def known_rises(findings: Findings, kind: str) -> "list[Rise]":
-    """Return the finished radii. Each has the change of the largest one, where the search within a larger radius starts."""
+    """Return the finished radii. Each has the change of its largest rise, where the search for a larger one starts."""
     import torch
 
     from lossatlas.hessian.sharpness_measures import Rise
@@ -172,7 +173,8 @@ def known_rises(findings: Findings, kind: str) -> "list[Rise]":
 def line_of(kind: str, row: Sequence[float]) -> str:
     """Return a radius, with the columns COLUMNS, in words."""
     radius, worst, _, average, error = row
-    return f"{kind}, rho {radius:g}: the loss rises by at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    rise = f"at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    return f"{kind}, rho {radius:g}: the loss rises by {rise}"
 
 
 def worst_changes(findings: Findings, operator: DistributedHessian, net: "nn.Module") -> Directions:
@@ -204,7 +206,7 @@ def worst_file(path: Path) -> Path:
 
 
 def write_worst(path: Path, changes: Directions) -> Path:
-    """Write the changes with the largest rises beside a sharpness file, and return the direction file. Raises CannotWrite."""
+    """Write the changes with the largest rises beside a sharpness file, and return their file. Raises CannotWrite."""
     file = worst_file(path)
     write_directions(file, changes, new=not file.exists())
     return file

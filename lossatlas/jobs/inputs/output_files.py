@@ -1,4 +1,4 @@
-"""The files that a job writes: their folder, their lock, an earlier file of the same name, and their figures."""
+"""The files that a job writes: their folder, their lock, and an earlier file of the same name."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -104,7 +104,14 @@ def keep_aside(path: Path) -> None:
 
 
 def draw_if_possible(draw: Callable[[], object]) -> None:
-    """Draw a complete file, and say so where it cannot be drawn, because it is complete all the same. Raises CannotWrite."""
+    """Draw a finished file, and say why where it cannot be drawn: the file is complete all the same.
+
+    Args:
+        draw: Draws the file.
+
+    Raises:
+        CannotWrite: The figure cannot be written.
+    """
     try:
         draw()
     except CannotWrite:
