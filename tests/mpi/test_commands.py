@@ -296,6 +296,14 @@ def test_sharpness_of_samples_that_are_spread_is_the_same(both_ways, folder):
     np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("command", [hessian_spectrum, sharpness])
+def test_a_dry_run_at_one_point_ends_every_rank_and_writes_nothing(folder, alone, command):
+    net = folder / "net.safetensors"
+    alone(lambda: write_checkpoint(net, "mlp"))
+    assert command.main([*map(str, curvature(net)), "--dry_run", "--mpi"]) == 0
+    assert [file.name for file in folder.iterdir()] == ["net.safetensors"]
+
+
 def write_run(folder: Path) -> None:
     """Checkpoints of a training, whose statistics of BatchNorm differ."""
     net = seeded(lambda: build("resnet20", (1, 28, 28)))
