@@ -1,5 +1,6 @@
 """The files that say what to install agree: pyproject.toml, requirements.txt, and the two files of constraints."""
 
+import itertools
 import tomllib
 from pathlib import Path
 
@@ -11,8 +12,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
-EXTRAS = PROJECT["optional-dependencies"]
-OWN = {"all"}  # extras that consist of others
+EXTRAS = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "all"}  # of these others
 
 
 def requirements(lines: list) -> dict[str, Requirement]:
@@ -39,7 +39,7 @@ def lower_bound(requirement: Requirement) -> Version:
 
 def declared() -> dict[str, Requirement]:
     """What a user of the package can install: dependencies, and those of the extras."""
-    return requirements(PROJECT["dependencies"]) | requirements(sum((EXTRAS[e] for e in EXTRAS.keys() - OWN), []))
+    return requirements([*PROJECT["dependencies"], *itertools.chain(*EXTRAS.values())])
 
 
 def test_requirements_are_the_dependencies_with_mpi4py():
@@ -47,7 +47,7 @@ def test_requirements_are_the_dependencies_with_mpi4py():
 
 
 def test_a_package_has_one_bound_wherever_it_is_named():
-    everywhere = [declared(), *(requirements(EXTRAS[e]) for e in EXTRAS.keys() - OWN), *map(requirements, GROUPS.values())]
+    everywhere = [declared(), *map(requirements, EXTRAS.values()), *map(requirements, GROUPS.values())]
     for one in everywhere:
         for name, requirement in one.items():
             assert {str(other[name].specifier) for other in everywhere if name in other} == {str(requirement.specifier)}
