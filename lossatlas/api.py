@@ -9,20 +9,22 @@ are described in `lossatlas.data.as_loss`. Arguments that several functions have
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import as_dataset
+from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
+from lossatlas.data import DataLike, LossLike, as_dataset
 from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
-from lossatlas.evaluation.reference import restoring
+from lossatlas.evaluation.reference import KeptTensors, restoring
 from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs.curvature import hessian_job
@@ -47,6 +49,7 @@ from lossatlas.jobs.inputs.api_inputs import (
     statistics_differ,
 )
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
+from lossatlas.jobs.inputs.network_memory import kept_on_disk, small_batch_size, takes_little_memory
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
@@ -68,18 +71,18 @@ if TYPE_CHECKING:
 @restoring
 def surface(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
     x: Axis = "-1:1:51",
     y: Axis | None = None,
-    test: Any = None,
-    loss: Any = "crossentropy",
-    norm: str | None = None,
-    ignore: str = "biasbn",
+    test: DataLike | None = None,
+    loss: LossLike = "crossentropy",
+    norm: Norm | str | None = None,
+    ignore: Ignore | str = "biasbn",
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
-    dir_type: str | None = None,
+    dir_type: DirType | str | None = None,
     orthogonalize: bool = False,
     curvature: bool = False,
     repeat: int | None = None,
@@ -89,10 +92,11 @@ def surface(
     limit: int | None = None,
     tolerance: float | tuple[float, float] | None = None,
     adaptive: float | tuple[float, float] | None = None,
-    precision: str | None = None,
-    bn: str = "keep",
+    precision: Precision | str | None = None,
+    bn: BatchNormMode | str = "keep",
     bn_samples: int = 1000,
     batch_size: int = 0,
+    memory: Memory | str | None = None,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
     force: bool = False,
@@ -143,7 +147,10 @@ def surface(
             the parameters.
         bn: 'keep', or 'recalibrate' to estimate the BatchNorm statistics again at every point.
         bn_samples: Training samples for `bn='recalibrate'`.
-        batch_size: Samples of a batch; 0 measures the fastest.
+        batch_size: Samples of a batch; 0 measures the fastest, or takes 2,048 tokens with memory='low'.
+        memory: 'low' moves the network itself, and keeps its weights at the origin and the directions in temporary files
+            (in TMPDIR, which has to be on a disk): the process needs little more memory than inference does. 'fast' keeps
+            everything in memory. By default 'low' from 100 million parameters on.
         device: Where it is computed; by default on the network's device.
         file: Surface file to write, or to continue where it exists. By default nothing is written.
         force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.
@@ -173,7 +180,13 @@ def surface(
     """
 
     def checked() -> SurfaceArguments:
-        check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
+        check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn, memory=memory)
+        rows = repeat or per_layer or bn == "recalibrate"
+        if memory == "low" and rows:
+            raise BadUsage(
+                f"{named('memory', 'low')} is for lines and planes along directions, without repeat, per_layer and bn"
+            )
+        low = not rows and takes_little_memory(net, memory)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
@@ -197,22 +210,23 @@ def surface(
             precision=precision,
             batch_size=batch_size,
             recalibrated=bn_samples if bn == "recalibrate" else 0,
+            memory="low" if low else "fast",
         )
         return SurfaceArguments.checked(
-            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type
+            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type, low=low
         )
 
     warn_of_launcher(ranks)
     arguments = on_all(ranks, checked)
 
-    def begin() -> SurfaceInputs:
-        inputs = arguments.read(net, data, test, loss)
+    def begin(kept: KeptTensors | None) -> SurfaceInputs:
+        inputs = arguments.read(net, data, test, loss, kept)
         if bn == "recalibrate":
             training = inputs.splits["train"]
             check_recalibrated(net, training, resolve_precision(precision, net), bn_samples)
             inputs.request["bn"] = recalibration_record(bn_samples, training)
         problem = Problem(
-            shared_copy(net),
+            shared_copy(net) if kept is None else net,
             inputs.plane,
             inputs.splits,
             inputs.loss,
@@ -222,24 +236,27 @@ def surface(
         )
         others = arguments.axes.others[: 1 if orthogonalize else None]  # the second one is off the y axis then
         if others and not only and not without and not per_layer:
-            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))
+            batch = 0 if kept is None else small_batch_size(inputs.splits["train"])
+            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), batch=batch)
         return replace(inputs, problem=problem)
 
-    inputs = on_all(ranks, begin)
-    found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
-    return Landscape.of(found, inputs.points.directions)
+    with ExitStack() as stack:
+        kept = on_all(ranks, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
+        inputs = on_all(ranks, lambda: begin(kept))
+        found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+        return Landscape.of(found, inputs.points.directions)
 
 
 @restoring
 def eigenvalues(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
     x: Axis = "-1:1:21",
     y: Axis | None = None,
-    loss: Any = "crossentropy",
-    norm: str | None = None,
-    ignore: str = "biasbn",
+    loss: LossLike = "crossentropy",
+    norm: Norm | str | None = None,
+    ignore: Ignore | str = "biasbn",
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
@@ -251,7 +268,7 @@ def eigenvalues(
     matrices_only: bool = False,
     tolerance: float = 1e-2,
     max_products: int = 300,
-    precision: str | None = None,
+    precision: ProductPrecision | str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,
@@ -345,9 +362,9 @@ def eigenvalues(
 @restoring
 def spectrum(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
-    loss: Any = "crossentropy",
+    loss: LossLike = "crossentropy",
     limit: int | None = None,
     top: int = 10,
     bottom: int = 1,
@@ -363,11 +380,11 @@ def spectrum(
     damping: float = 5e-4,
     layers: bool = False,
     activations: str | Sequence[str] | None = None,
-    activation_site: str = "output",
+    activation_site: ActivationSite | str = "output",
     activation_error: float = 0.1,
     max_activation_probes: int = 30,
     seed: int = 0,
-    precision: str | None = None,
+    precision: ProductPrecision | str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,

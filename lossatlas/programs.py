@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAM, MODULE, SCRIPT = "lossatlas", "python -m lossatlas", "python"
-LOCAL_RANKS = "LOSSATLAS_LOCAL_RANKS"  # names the folder in which ranks that --ranks started register: see `LocalRank`
+# Names the folder in which ranks that --ranks started register, see `register_local_rank`.
+LOCAL_RANKS = "LOSSATLAS_LOCAL_RANKS"
 
 
 class Command(NamedTuple):

@@ -25,6 +25,7 @@ from lossatlas.models.checkpoint import digest, read_state, write_tensors
 from lossatlas.models.state_names import match_names, state_tensors, without_wrappers
 
 if TYPE_CHECKING:
+    from lossatlas.data import DataLike
     from lossatlas.results import Trajectory
 
 FEWEST = 3  # checkpoints that are kept: a plane needs as many
@@ -348,7 +349,7 @@ class Recorder:
         names = dict.fromkeys(name for entry in entries for name in entry.metrics)
         return {name: np.array([entry.metrics.get(name, np.nan) for entry in entries]) for name in names}
 
-    def trajectory(self, data: Any = None, **options: Any) -> "Trajectory":
+    def trajectory(self, data: "DataLike | None" = None, **options: Any) -> "Trajectory":
         """Project the recorded checkpoints onto a plane, see `lossatlas.trajectory`.
 
         Args:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import DirType, Ignore, PlaneKind, Precision
+from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.inputs.api_arguments import check_values, check_words, tolerance_of
@@ -22,7 +24,7 @@ from lossatlas.jobs.trajectory.api_trajectory_job import (
     TrajectoryArguments,
     TrajectoryJob,
 )
-from lossatlas.jobs.trajectory.given_runs import Run, runs_given
+from lossatlas.jobs.trajectory.given_runs import RunsLike, runs_given
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
 from lossatlas.jobs.trajectory.trajectory_files import with_losses, write_paths
 from lossatlas.landscape import Surface
@@ -37,24 +39,24 @@ if TYPE_CHECKING:
 @restoring
 def trajectory(
     net: nn.Module,
-    checkpoints: Run | Sequence[Run],
-    data: Any = None,
+    checkpoints: RunsLike,
+    data: DataLike | None = None,
     *,
-    plane: str = "pca",
+    plane: PlaneKind | str = "pca",
     directions: GivenPlane | None = None,
-    dir_type: str = "weights",
-    ignore: str = "",
+    dir_type: DirType | str = "weights",
+    ignore: Ignore | str = "",
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
-    epochs: Sequence[Any] | None = None,
+    epochs: Sequence[Any] | np.ndarray | None = None,
     labels: Sequence[str] | None = None,
     points: int | tuple[int, int] | None = 25,
     margin: float = 0.15,
-    test: Any = None,
-    loss: Any = "crossentropy",
+    test: DataLike | None = None,
+    loss: LossLike = "crossentropy",
     limit: int | None = None,
     tolerance: float | tuple[float, float] | None = None,
-    precision: str | None = None,
+    precision: Precision | str | None = None,
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,

@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     mutant(
         "the Hessian of a sum",
-        f"{HESSIAN}/mean_loss.py",
+        f"{HESSIAN}/loss_samples.py",
         "part = weighted_sum(losses) / self.total_weight",
         "part = weighted_sum(losses)",
         "hessian_hvp",

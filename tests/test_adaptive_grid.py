@@ -266,8 +266,8 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
     """Of equal ones the cross is at the one nearest to the origin."""
     from matplotlib.figure import Figure
 
-    from lossatlas.figures.contour_plots import mark_best
     from lossatlas.figures.panels import Panel
+    from lossatlas.figures.plane_marks import mark_best
     from lossatlas.jobs.sweep.grid_job import say_ranges
 
     at, values = np.array([-1.0, 0.0, 1.0]), np.array([[2.0, 1.0, 3.0], [1.0, 1.0, 3.0], [0.5, 2.0, 4.0]])

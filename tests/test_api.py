@@ -224,7 +224,7 @@ def dense(net, mean) -> np.ndarray:
 
 
 def dense_matrix(net, mean):
-    """Eigenvalues of the explicit Hessian in float64, by second differences of exact gradients."""
+    """The explicit Hessian in float64, by second differences of exact gradients."""
     net = copy.deepcopy(net).double().eval().requires_grad_(True)
     own = list(net.parameters())
 
@@ -506,7 +506,11 @@ class Random(Mlp):
         ({"loss": "huber"}, BadUsage, "unknown loss"),
         ({"net": Random()}, BadInput, "differs when it is computed twice"),
         ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
-        ({"y": "-1:1:3", "directions": ["random"]}, BadUsage, "2 direction.s. are needed"),
+        (
+            {"y": "-1:1:3", "directions": ["random"]},
+            BadUsage,
+            "2 directions are needed: there are 0 networks in towards, 1 direction",
+        ),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None,
 )
@@ -1393,5 +1397,7 @@ def test_the_network_may_be_named_and_other_things_in_its_place_are_told():
         lossatlas.surface((X, Y), net)
     with pytest.raises(BadUsage, match="needs a network, as its first argument"):
         lossatlas.spectrum(data=(X, Y))
-    with pytest.raises(BadUsage, match="has no argument xnorm: did you mean norm"):
+    with pytest.raises(BadUsage, match=r"has no argument xnorm \(did you mean norm\?\)"):
         lossatlas.surface(net, (X, Y), xnorm="filter")
+    with pytest.raises(BadUsage, match=r"has no argument cuda \(did you mean device\?\)"):
+        lossatlas.surface(net, (X, Y), cuda=True)

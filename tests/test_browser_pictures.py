@@ -113,6 +113,19 @@ def test_a_finger_that_swipes_upwards_scrolls_the_page_and_starts_no_race(opened
     assert camera(page) == before
 
 
+def test_a_finger_scrolls_a_narrow_page_whichever_surface_it_shows(opened):
+    page = opened("steeper", **PHONE)
+    for number, tab in ((0, "#tab-0"), (1, "#tab-1"), (1, "#tab-all")):
+        page.evaluate("scrollTo(0, 0)")
+        page.click(tab)
+        settled(page)
+        before = camera(page)
+        x, y = middle(page, ".solid", (0.3, 0.6), number)
+        touch(page, *([(x, y - 12 * k)] for k in range(12)))
+        wait(page, "scrollY > 50", 5)
+        assert camera(page) == before
+
+
 def test_a_finger_turns_sideways_and_drops_a_ball_with_a_tap(opened):
     page = opened("one", "#seconds=300", **PHONE)
     before = camera(page)
@@ -278,6 +291,40 @@ def test_rates_suit_each_surface_and_are_shown(opened):
     assert float(page.input_value("#r-sgd-1")) == rates[1][0]
     page.locator("#r-sgd-1").evaluate("(e) => { e.value = 1e-4; e.dispatchEvent(new Event('change')); }")
     assert page.evaluate("[0, 1].map((n) => lossatlas.race.rate(0, n))") == [rates[0][0], 1e-4]
+
+
+@pytest.mark.parametrize("view", [".flat canvas", ".solid"])
+def test_a_start_is_drawn_only_where_it_means_something(opened, view):
+    page = opened("eigen")
+    without = pixels(page, view)
+    page.evaluate("lossatlas.startAt([-0.5, -0.5])")
+    assert np.abs(pixels(page, view) - without).max() == 0  # nothing marks it
+    assert "start" not in page.locator(view).get_attribute("aria-label")
+    page.evaluate("lossatlas.model.state.cut = true; lossatlas.draw()")
+    before = pixels(page, view)
+    page.evaluate("lossatlas.startAt([0.5, -0.5])")
+    assert np.abs(pixels(page, view) - before).max() > 60  # a cut goes through it
+    page = opened("one")
+    before = pixels(page, view)
+    page.evaluate("lossatlas.startAt([-0.5, -0.5])")
+    assert np.abs(pixels(page, view) - before).max() > 60
+    assert "start" in page.locator(view).get_attribute("aria-label")
+
+
+def test_a_drag_from_a_start_that_is_not_drawn_turns_the_scene(opened):
+    page = opened("eigen")
+    azimuth = state(page, "azimuth")
+    place = page.evaluate(
+        """() => { const { scene, heights } = lossatlas.panels[0]; const v = scene.view(), m = v.matrix;
+        const { x, y } = lossatlas.model.state; const q = heights.scenePoint(x, y), b = scene.root.getBoundingClientRect();
+        const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
+        return [b.left + (c[0] / c[2] + 1) / 2 * v.width, b.top + (1 - c[1] / c[2]) / 2 * v.height]; }"""
+    )
+    page.mouse.move(*place)
+    page.mouse.down()
+    page.mouse.move(place[0] - 60, place[1], steps=4)
+    page.mouse.up()
+    assert abs(state(page, "azimuth") - azimuth) > 10
 
 
 def test_no_race_is_offered_on_eigenvalues(opened):

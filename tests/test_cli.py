@@ -58,14 +58,14 @@ def test_names_that_are_none_are_one_line_with_the_nearest_and_code_2(start):
     assert run("surfce") == (
         2,
         "",
-        f"error: 'surfce' is no command: did you mean surface? ({start} --help lists the commands)\n",
+        f"error: 'surfce' is no command (did you mean surface?); {start} --help lists the commands\n",
     )
-    assert run() == (2, "", f"error: name a command ({start} --help lists the commands)\n")
+    assert run() == (2, "", f"error: name a command; {start} --help lists the commands\n")
 
 
 def test_the_nearest_names_are_those_of_commands_whichever_name_was_meant():
-    assert wrong(["plot_surfac.py"]).endswith("did you mean surface?")
-    assert wrong(["Spectrm"]).endswith("did you mean spectrum or plot-spectrum?")
+    assert wrong(["plot_surfac.py"]).endswith(" (did you mean surface?)")
+    assert wrong(["Spectrm"]).endswith(" (did you mean spectrum or plot-spectrum?)")
     assert wrong(["zzz"]) == "'zzz' is no command"
 
 
@@ -84,7 +84,7 @@ def test_usage_errors_files_and_advice_name_what_the_user_typed(perceptron, tmp_
     assert usage.startswith(f"usage: {typed.removeprefix('python ') if typed.endswith('.py') else typed} ")
     assert f"    {typed} --model" in usage
     assert f"which {curve} draws" in " ".join(usage.split())
-    assert f"({typed} --help lists the options)" in python(*words, "--nonsense").stderr
+    assert f"; {typed} --help lists the options" in python(*words, "--nonsense").stderr
     more = surface_command(perceptron, tmp_path / "s.h5", "--x=-1:1:3", "--dir_file", str(tmp_path / "d 1.h5"))
     assert python(*words, *more).returncode == 0
     recorded = str(read_surface(tmp_path / "s.h5").about["command"])

@@ -210,6 +210,15 @@ def test_older_files_say_by_their_command_that_there_are_two_networks():
     )
 
 
+def test_recorded_options_say_that_there_are_two_networks_where_the_command_does_not():
+    """A command with --config names no option; all options are recorded, also the default of the x direction."""
+    line = {"command": "python plot_surface.py --config line.yaml"}
+    config = {"model_file2": "b.pt", "xdirection": "random"}
+    for options, expected in ((config, True), ({**config, "xdirection": "gradient"}, False), ({}, False)):
+        surface = made(lambda a, b: 1 + a * (1 - a) + 0 * b, "0:1:11", None, **line, config=options)
+        assert ("barrier from 0 to 1" in flatness(surface)) is expected
+
+
 @pytest.mark.parametrize("end", [0.0, 1.0])
 def test_a_kink_at_an_end_is_no_barrier(end):
     """Straight between the ends, and steeper beyond one of them: 0.074 was found, where the interpolant swings."""

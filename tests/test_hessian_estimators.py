@@ -35,8 +35,6 @@ def test_both_ends_in_one_run(dtype, error):
         assert np.linalg.norm(v) == pytest.approx(1, abs=1e-5)
         assert abs(v @ vectors[:, k]) == pytest.approx(1, abs=1e-3)
         assert np.linalg.norm(a @ v - value * v) <= residual + 100 * error
-    scipy = eigsh(a, k=1, which="SA", tol=error, return_eigenvectors=False)[0]
-    assert found.values[-1] == pytest.approx(scipy, rel=10 * error)
 
 
 def test_the_stated_residual_is_the_true_one_before_convergence():
@@ -178,8 +176,6 @@ def test_a_run_that_is_there_counts_as_the_first_probe_of_the_density():
 
 
 def test_against_scipy():
-    from scipy.sparse.linalg import eigsh
-
     a = matrix(hessian_like())
     found = lanczos(of_matrix(a), top=3, bottom=2, tolerance=1e-8)
     expected = [eigsh(a, k=k, which=which, return_eigenvectors=False) for k, which in ((3, "LA"), (2, "SA"))]

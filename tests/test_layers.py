@@ -69,6 +69,8 @@ WITHOUT_TORCH = {
         ),
         *("figures", "viewer"),
         *(
+            "commands.figure_keywords",
+            "commands.job_choices",
             "commands.options",
             "commands.plot_1D",
             "commands.plot_2D",

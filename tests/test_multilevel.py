@@ -405,8 +405,8 @@ def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
     """Of a loss relative to it, of an accuracy in its points; the cross is at the best cell."""
     from matplotlib.figure import Figure
 
-    from lossatlas.figures.contour_plots import mark_best
     from lossatlas.figures.panels import surface_panel
+    from lossatlas.figures.plane_marks import mark_best
     from lossatlas.jobs.sweep.grid_job import say_ranges
 
     found = lossatlas.surface(*problem, tolerance=(0.05, 0.02), **PLANE)

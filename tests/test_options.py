@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossatlas.commands import h52vtp, plot_1D, plot_2D, plot_hessian_eigen, plot_surface, plot_trajectory
-from lossatlas.commands.options import grid_task
+from lossatlas.commands.job_choices import grid_task
 from lossatlas.jobs.inputs.file_names import direction_name, surface_name
 
 MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"
@@ -191,7 +191,7 @@ def test_a_precision_in_which_no_hessian_is_computed_is_refused(capsys, precisio
 
 
 FIGURES = [
-    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib: did you mean magma"),
+    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib (did you mean magma"),
     (["--look", "drk"], "(did you mean dark?)"),
     (["--vmin", "3", "--vmax", "1"], "--vmin 3 is not below --vmax 1: the range is empty"),
     (["--vlevel=-1"], "--vlevel -1: give a distance above 0"),

@@ -446,7 +446,7 @@ def test_the_band_is_the_confidence_of_the_mean(tmp_path, capsys):
     """Against scipy's own interval; in 95 % of draws it holds the true mean."""
     from scipy import stats
 
-    from lossatlas.figures.line_plots import mean_and_confidence
+    from lossatlas.figures.repeats_plots import mean_and_confidence
 
     draws = np.random.default_rng(0).normal(3.0, 2.0, (5, 4000))
     mean, half = mean_and_confidence(draws)
@@ -700,6 +700,12 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
         fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
     assert {"a", "b", "c", "average of the three"} <= {text.get_text() for text in fig.axes[0].texts}
     assert surface_panel(surface_of(bowl), "train_loss", "one").networks == ()
+
+
+def test_a_marked_network_whose_path_has_spaces_has_its_whole_name():
+    command = "python plot_surface.py --model_file 'my nets/first one.pt' --model_file2 nets/b.pt"
+    surface = replace(surface_of(bowl, "-0.5:1.5:9", "-0.5:1.5:9"), about={"command": command})
+    assert [each.name for each in surface_panel(surface, "train_loss", "one").networks] == ["first one", "b"]
 
 
 @pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])

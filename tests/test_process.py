@@ -96,7 +96,7 @@ def test_a_signal_and_every_exit_have_the_same_code_and_line_however_a_command_i
     given = {"PYTHONPATH": str(ROOT)}
     wrong = place.run(started(place, way, "--nonsense"), **given)
     assert wrong.code == 2
-    assert wrong.errors == f"error: unrecognized arguments: --nonsense ({STARTS[way][1]} --help lists the options)\n"
+    assert wrong.errors == f"error: unrecognized arguments: --nonsense; {STARTS[way][1]} --help lists the options\n"
     missing = place.run(started(place, way, "--model_file", "nowhere.pt", file=tmp_path / "m.h5"), **given)
     assert missing.code == 3
     assert missing.errors == "error: no checkpoint at nowhere.pt\n"

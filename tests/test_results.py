@@ -379,6 +379,7 @@ both = lossatlas.compare([s, "s.h5"])
 both.plot(); both.table(); both.view(); both.difference().plot(); both._repr_html_()
 c = lossatlas.Curvature(lossatlas.io.read_findings({str(ROOT / "docs/surfaces/spectrum.h5")!r}))
 c.plot(); c._repr_html_(); repr(c); c.save("c.h5")
+assert c.table() and c.trace.value > 0 and c.density.sigma > 0 and c.dimension.low <= c.dimension.high
 assert not {{"torch", "mpi4py"}} & set(sys.modules), "torch is imported"
 """
     done = subprocess.run(

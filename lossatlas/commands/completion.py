@@ -26,7 +26,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 @dataclass(frozen=True)
 class CompletionOptions:
-    """The options of this command."""
+    """The shell whose script is printed."""
 
     HEADING: ClassVar[str] = "output"
 

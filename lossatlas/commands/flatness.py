@@ -33,7 +33,7 @@ from lossatlas.option_fields import option
 
 @dataclass(frozen=True)
 class FlatnessOptions:
-    """The options of this command."""
+    """Surface files, the field that is measured, and a file for the table."""
 
     HEADING: ClassVar[str] = "input"
 

@@ -26,7 +26,7 @@ LARGEST = 3e38  # the format's numbers are float32
 
 @dataclass(frozen=True)
 class VtkOptions:
-    """The options of this command."""
+    """A surface file, the part of it that becomes a VTK file, and the name of that."""
 
     HEADING: ClassVar[str] = "conversion"
 

@@ -27,7 +27,7 @@ from lossatlas.option_fields import option
 
 @dataclass(frozen=True)
 class FileOptions:
-    """The options of this command."""
+    """A file, and whether to check, describe, convert or shorten it."""
 
     HEADING: ClassVar[str] = "file"
 

@@ -43,7 +43,7 @@ DRAWINGS = {
 
 @dataclass(frozen=True)
 class PlotFileOptions:
-    """The options of this command; every other one is that of the command that draws."""
+    """The files to draw; every other option is one of the command that draws them."""
 
     HEADING: ClassVar[str] = "input"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs non
 class SurfaceOptions(
     config.GridCommandOptions, config.SchemeOptions, config.BatchNormOptions, config.EvaluationOptions
 ):
-    """The options of this command."""
+    """A line or a plane, by directions or by a scheme, and how its losses are evaluated."""
 
 
 def parser() -> options.Parser[SurfaceOptions]:
@@ -55,13 +55,15 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
     )
 
 
-def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> "LossQuantity":
-    """Return the quantity that the options describe. recalibrated: samples for BatchNorm. Raises BadUsage."""
+def loss_quantity(
+    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
+) -> "LossQuantity":
+    """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
     tolerance, adaptive = tolerances(args)
 
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
-    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
+    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated, memory)
 
 
 def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
@@ -69,7 +71,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, **options.look_keywords(figures))
+        plot_layers.draw(surf_file, **figure_keywords.look_keywords(figures))
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
@@ -77,7 +79,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
         plot_1D.draw(
             [surf_file],
             axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max),
-            **options.look_keywords(figures),
+            **figure_keywords.look_keywords(figures),
         )
         return
     from lossatlas.commands import plot_2D
@@ -86,14 +88,14 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
         [surf_file],
         proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        **options.scale_keywords(figures),
-        **options.look_keywords(figures),
+        **figure_keywords.scale_keywords(figures),
+        **figure_keywords.look_keywords(figures),
     )
 
 
 def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
     """Return the command that computes losses over a grid. Raises BadUsage."""
-    quantity = loss_quantity(args, task.run, task.recalibrated)
+    quantity = loss_quantity(args, task.run, task.recalibrated, task.memory)
     if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
         task = replace(task, data=replace(task.data, stream="always"))
     return GridCommand(
@@ -114,6 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        return grid_command(args, options.grid_task(args, ["plot_surface", *command]))
+        return grid_command(args, job_choices.grid_task(args, ["plot_surface", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.plot_surface import grid_command
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.commands.trajectory_options import TrajectoryOptions, trajectory_config
@@ -113,7 +113,7 @@ def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "Sto
     for line in loss_ratios(surface, name, paths):
         say(line)
     say(f"wrote {', '.join(files)}")
-    plot_2D.draw([surf_file], proj_file=files, **options.look_keywords(args))
+    plot_2D.draw([surf_file], proj_file=files, **figure_keywords.look_keywords(args))
     say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
     say(
@@ -164,7 +164,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
         if prepared is not None:
             from lossatlas.commands import plot_2D
 
-            plot_2D.draw_path([str(file) for file in prepared[1].proj_files], **options.look_keywords(args))
+            plot_2D.draw_path([str(file) for file in prepared[1].proj_files], **figure_keywords.look_keywords(args))
             say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
         return 0
 

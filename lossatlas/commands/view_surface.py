@@ -25,7 +25,7 @@ from lossatlas.viewer.notebook import flatness_in_words
 
 @dataclass(frozen=True)
 class PageOptions:
-    """The options of this command."""
+    """Surface files, a trajectory, a story, and the title and name of their page."""
 
     HEADING: ClassVar[str] = "page"
 

@@ -26,6 +26,8 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
 from lossatlas.errors import BadInput, note
 
+# What `as_dataset` takes: (inputs, targets) or another structure of tensors, a torch data set, or batches.
+DataLike = tuple[Any, ...] | Mapping[str, Any] | TorchDataset[Any] | DataLoader[Any] | Iterable[Structure] | AnyData
 READ_BATCH = 256  # samples in a batch that is read from a data set without a loader
 CHECKED_SAMPLES = 3  # that are read twice
 CURE = (
@@ -34,7 +36,7 @@ CURE = (
 
 
 def as_dataset(
-    data: Any,
+    data: DataLike,
     *,
     name: str = "",
     split: str = "train",
@@ -87,7 +89,7 @@ def fewer_samples(data: Any, limit: int) -> Any:
 
 
 def all_samples(
-    data: Any, name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
+    data: DataLike, name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
 ) -> AnyData:
     """Return the samples of any data, see `as_dataset`; with a limit those after it may be missing."""
     if isinstance(data, Dataset | FixedBatches | Streamed):

@@ -124,11 +124,6 @@ class ColourScale:
         """Choose levels that are at least `gap` apart in height, powers of ten first; none above the height `top`."""
         return _spread([level for level in self.levels if self.height(level) <= top], self.height, gap)
 
-    def bar_ticks(self, most: int) -> list[float]:
-        """Choose at most `most` levels for a colour bar, powers of ten first, far enough apart in the colours."""
-        levels = sorted(_spread(self.levels, lambda level: self.norm(self.height(level)), 1 / (2 * most)))
-        return levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
-
 
 def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
     """Levels whose places are at least `gap` apart, powers of ten first."""

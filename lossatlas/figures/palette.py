@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.config import LOOKS as LOOK_NAMES
+from lossatlas.choices import LOOKS as LOOK_NAMES
 from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Look:
     """Colours and widths of figures that belong together.
 
     Attributes:
-        name: One of `config.LOOKS`.
+        name: One of `choices.LOOKS`.
         ground: Colour of the paper.
         ink: Colour of texts, axes and marks.
         muted: Colour of guide lines and of what is less important.
@@ -58,11 +57,6 @@ class Look:
     difference_colour_map: "str | Colormap" = "RdBu_r"
     overlay_colour_maps: tuple[str, ...] = ("Blues_r", "Oranges_r", "Purples_r", "Greys_r")
     line_width: float = 1.0
-
-    @property
-    def is_dark(self) -> bool:
-        """The ground is darker than the ink."""
-        return sum(bytes.fromhex(self.ground[1:])) < 3 * 128
 
 
 PAPER = Look(
@@ -123,7 +117,7 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
     """Draw in another look within.
 
     Args:
-        name: One of `config.LOOKS`; None keeps the surrounding one.
+        name: One of `choices.LOOKS`; None keeps the surrounding one.
         **changes: Attributes of `Look` to replace; None leaves the one of the look.
 
     Yields:
@@ -160,9 +154,10 @@ def check_colour_map(name: Any) -> None:
 
     if isinstance(name, Colormap) or (isinstance(name, str) and name in colormaps):
         return
-    near = get_close_matches(str(name), [each for each in colormaps if not each.endswith("_r")], 3)
-    meant = f"did you mean {' or '.join(near)}?" if near else "give a name of matplotlib.colormaps"
-    raise BadUsage(f"{named('cmap', name)} is no colour map of matplotlib: {meant}")
+    meant = did_you_mean(name, (each for each in colormaps if not each.endswith("_r")), most=3)
+    raise BadUsage(
+        f"{named('cmap', name)} is no colour map of matplotlib{meant or ': give a name of matplotlib.colormaps'}"
+    )
 
 
 def colours_from(name: str, count: int = 6) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Panel:
         detail: Points along an axis of the finer grid, about.
         networks: Networks in the plane, which are marked.
         scheme: Name of a scheme other than an affine plane; "" for a plane.
-        curve: Kind of the curve between the first two networks whose bend is the third; "" for none.
+        curve: Kind of the curve between the first two networks whose control point is the third; "" for none.
         infinite_cells: Number of infinite cells that are drawn as the largest finite value.
         more_is_better: The best cell is the highest one, as of an accuracy.
         standard_errors: Size of the standard errors in words; "" where there are none.

@@ -7,11 +7,10 @@ maximum. It is parsed as a syntax tree, of which nothing else is accepted.
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, counted, did_you_mean, named
 from lossatlas.landscape.surface import Surface
 
 FieldFunction = Callable[[Surface], np.ndarray]
@@ -117,9 +116,7 @@ def _parsed(text: str, fields: Mapping[str, np.ndarray]) -> ast.expr:
 
 def no_field(name: str, fields: Mapping[str, np.ndarray], source: object = "the surface") -> BadUsage:
     """Return the error that a surface has no field of a name, which lists the fields."""
-    near = get_close_matches(name, fields, 1)
-    meant = f" (did you mean '{near[0]}'?)" if near else ""
-    return BadUsage(f"{source} has no field '{name}'{meant}: choose from {', '.join(fields)}")
+    return BadUsage(f"{source} has no field '{name}'{did_you_mean(name, fields)}: choose from {', '.join(fields)}")
 
 
 def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> np.ndarray:
@@ -141,6 +138,6 @@ def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> n
             if len(arguments) == count:
                 return function(*(_evaluated(each, fields, text) for each in arguments))
             raise BadUsage(
-                f"{named('field', text)}: {name} takes {count} argument{'s' * (count > 1)}, not {len(arguments)}"
+                f"{named('field', text)}: {name} takes {counted(count, 'argument', 'arguments')}, not {len(arguments)}"
             )
     raise BadUsage(f"{named('field', text)}: '{ast.unparse(node)}' is not allowed: use {ALLOWED}")

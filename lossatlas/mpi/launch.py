@@ -51,7 +51,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
             if not world.root:
                 report_error(world, error)
             if isinstance(error, KeyboardInterrupt):
-                raise Incomplete(f"{str(error) or 'interrupted'}: run the same command again to continue") from None
+                raise Incomplete(f"{str(error) or 'interrupted'}: {process.how_to_continue()}") from None
             raise
 
     code = exit_code(body_of_this_rank, lambda line: log(line) if world.root else None)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lossatlas.figures.colour_scale import format_value
 from lossatlas.figures.plotted_fields import field_title
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer.content import Shown, is_path
@@ -182,9 +183,8 @@ def standing(surface: Surface, middle: float | None) -> str:
     places = [f"({', '.join(rounded(v) for v in ((x,) if flat else (x, y)))})" for _, x, y in networks]
     if len(places) > 1:
         listed = f"{', '.join(places[:-1])} and {places[-1]}"
-        others = "All other points are made of them, and show what lies between and around them."
-        return f"Networks stand at {listed}. {others}"
-    if "scheme" in surface.request or "--model_file2" in str(about.get("command", "")):
+        return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
+    if "scheme" in surface.request or recorded_option(about, "model_file2"):
         return ""
     value = "" if middle is None else " ({field} **{middle}**)"
     origin = "0" if flat else "(0, 0)"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
-from lossatlas.process import stopped_by
+from lossatlas.process import how_to_continue, stopped_by
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import numpy as np
@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     Vector = Tensor | np.ndarray
 
 T = TypeVar("T")
-STOPPED = ": run the same command again to continue"
 
 
 @dataclass(frozen=True)
@@ -289,7 +288,7 @@ def as_vector(vector: "Vector") -> "Tensor":
 def check_signals(caught: list[int]) -> None:
     """Raise Incomplete where a signal asks for an end."""
     if caught:
-        raise stopped_by(caught[0], STOPPED)
+        raise stopped_by(caught[0], f": {how_to_continue()}")
 
 
 def run_on_ranks(

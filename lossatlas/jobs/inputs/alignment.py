@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from lossatlas.data.losses import output_of
 from lossatlas.errors import BadInput, note
 from lossatlas.evaluation.parallel_batches import evaluation_copy
-from lossatlas.evaluation.parameter_buffers import named_tensors
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted
-from lossatlas.parameter_space.points import converted, movable
+from lossatlas.parameter_space.points import converted, movable, named_tensors
 from lossatlas.parameter_space.selection import names_of
 from lossatlas.parameter_space.symmetry import UnitGroup, axis_order, permuted, trace_symmetries
 
@@ -130,7 +129,7 @@ def aligned(
     ours, theirs = ({name: state[name] for name in parameters if name in state} for state in (first, second))
     orders = matched(ours, theirs, groups, seed)
     result, names = permuted(second, groups, orders), names_of(net)
-    for name in [*parameters, *dict(net.named_buffers())]:  # tensors with several names
+    for name in named_tensors(net, every_name=False):  # tensors with several names
         result |= {other: result[name] for other in names[name] if other in result and name in result}
     check_same(net, second, result, inputs)
     return result, sum(int((order != torch.arange(len(order))).sum()) for order in orders)
@@ -169,7 +168,7 @@ def output_in_double(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -
 @torch.no_grad()
 def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
     """Copy a state into the tensors of a network, and return its output as float64."""
-    for name, tensor in named_tensors(net).items():
+    for name, tensor in named_tensors(net, every_name=True).items():
         if name in state and movable(tensor):
             tensor.data.copy_(state[name])
     return output_of(net(inputs)).double()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, named, say
+from lossatlas.errors import BadInput, counted, named, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
@@ -68,9 +68,8 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     saved = read_directions(axis.file)
     arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
     if arrays is None:
-        raise BadInput(
-            f"{axis.file} holds {1 + (saved.y is not None)} direction(s), and number {axis.number} is asked for"
-        )
+        count = counted(1 + (saved.y is not None), "direction", "directions")
+        raise BadInput(f"{axis.file} holds {count}, and number {axis.number} is asked for")
     return as_point(arrays, net, "weights", name)
 
 
@@ -128,7 +127,8 @@ def direction_request(
         BadUsage: No parameter moves.
         BadInput: See `axis_of`.
     """
-    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection)
+    scratch = None if loaded.kept is None else loaded.kept.scratch
+    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection, scratch)
     ends = zip((choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
     axes = [
         axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)

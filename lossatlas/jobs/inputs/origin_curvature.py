@@ -100,7 +100,7 @@ class OriginCurvature:
         """
         loss, gradient = self.hessian.gradient()
         point = self.selection.within(self.point(gradient, self.hessian.names))
-        gradient = self.hessian.flatten([point[name] for name in self.hessian.names])
+        gradient = self.hessian.chosen.flatten([point[name] for name in self.hessian.names])
         length = float(gradient.norm())
         self.report(f"gradient of the mean {self.data.split} loss: length {length:.6g} at a loss of {loss:.6g}")
         if length == 0:
@@ -182,7 +182,7 @@ class OriginCurvature:
             if arrays is not None
         }
         flat = {
-            letter: self.hessian.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
+            letter: self.hessian.chosen.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
             for letter, point in vectors.items()
         }
         products = {letter: self.hessian(vector).double() for letter, vector in flat.items()}

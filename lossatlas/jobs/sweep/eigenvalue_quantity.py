@@ -189,7 +189,7 @@ class EigenvalueQuantity:
                     continue
                 except torch.cuda.OutOfMemoryError as error:
                     raise BadUsage(
-                        f"a batch of {hessian.batch_size} does not fit into the memory of {hessian.device}: "
+                        f"a batch of {hessian.samples.batch_size} does not fit into the memory of {hessian.device}: "
                         f"use a smaller {named('batch_size')} with {named('force')}"
                     ) from error
                 low, high = found.bounds

@@ -21,10 +21,10 @@ from lossatlas.jobs.inputs.named_inputs import (
     check_checkpoints,
     check_model,
     check_user_functions,
-    function_record,
     load_inputs,
     output_path,
 )
+from lossatlas.jobs.inputs.network_memory import memory_record
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import check_folder, lock_output
 from lossatlas.jobs.sweep.grid_points import (
@@ -38,6 +38,7 @@ from lossatlas.jobs.sweep.grid_points import (
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
+from lossatlas.user_code import function_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +165,15 @@ def points_of(task: config.GridConfig, loaded: LoadedInputs, origin: Origin, dir
 
 
 def load_networks(task: config.GridConfig) -> LoadedInputs:
-    """Load the networks and the data; check that BatchNorm statistics can be recalibrated where that is asked for."""
-    loaded = load_inputs(task.networks, task.directions.dir_type, task.data, task.loss, train_too=task.recalibrated > 0)
+    """Load the networks and the data, and check that BatchNorm statistics can be recalibrated where that is asked for."""
+    loaded = load_inputs(
+        task.networks,
+        task.directions.dir_type,
+        task.data,
+        task.loss,
+        train_too=task.recalibrated > 0,
+        memory=task.memory,
+    )
     check_statistics(task, loaded)
     return loaded
 
@@ -214,6 +222,7 @@ def record_of(task: config.GridConfig, loaded: LoadedInputs, points: GridPoints)
         "split": task.data.split,
         **points.record,
         **bn,
+        **memory_record(low=loaded.kept is not None),
         **data_record(loaded.data),
     }
 

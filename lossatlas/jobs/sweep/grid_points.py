@@ -24,6 +24,7 @@ from lossatlas.jobs.sweep.parametrization import (
     CheckpointPath,
     CurveParametrization,
     LayerLines,
+    MappedParametrization,
     Parametrization,
     RandomLines,
     SchemeParametrization,
@@ -95,6 +96,8 @@ def points_along(
         record["scheme"] = scheme
         if scheme == "barycentric" and (rule := origin.layout.rule("filter")):
             record["scheme_filters"] = rule.strip()
+    elif origin.scratch is not None and directions.x and not per_layer:
+        points = MappedParametrization(origin.dir_type, directions.x, directions.y)
     else:
         points = AffineParametrization.of(origin.dir_type, directions, origin.net)
     if per_layer and isinstance(points, AffineParametrization) and directions.x:
@@ -184,15 +187,19 @@ def networks_on(
         name: The name of the network at the origin.
         others: Names and tensors of further networks, of which those off the plane are left out.
     """
-    from lossatlas.parameter_space.normalization import inner
+    from lossatlas.parameter_space.normalization import dot, inner
+    from lossatlas.parameter_space.points import widened
 
     found = [(name, 0.0, 0.0)]
     gram = np.array([[inner(a, b) for b in vectors] for a in vectors])
     for other, target in others if vectors else ():
-        shift = {tensor: target[tensor] - value for tensor, value in origin.point.items()}
-        at = np.linalg.lstsq(gram, np.array([inner(a, shift) for a in vectors]), rcond=None)[0]
-        rest = {n: d - sum(float(c) * a[n] for c, a in zip(at, vectors, strict=True)) for n, d in shift.items()}
-        if inner(rest, rest) <= NEAR**2 * inner(shift, shift):
+        along, square = np.zeros(len(vectors)), 0.0
+        for tensor, value in origin.point.items():  # one at a time, which may be large
+            shift = widened(target[tensor]) - widened(value)
+            along += [dot(a[tensor], shift) for a in vectors]
+            square += dot(shift, shift)
+        at = np.linalg.lstsq(gram, along, rcond=None)[0]
+        if square - 2 * at @ along + at @ gram @ at <= NEAR**2 * square:
             x, y = (round(float(c), DECIMALS) + 0.0 for c in (*at, 0.0)[:2])
             found.append((other, x, y))
     return found

@@ -16,7 +16,7 @@ from lossatlas.evaluation.autotuning import choose_parallel_batches, seconds_in_
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import OWN, resolve_precision
+from lossatlas.evaluation.precision import LOW, OWN, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
@@ -32,7 +32,6 @@ READING = 4  # the share of reading is kept below 1 / (1 + READING) of the time
 SHORTEST_BLOCK = 0.02  # seconds; shorter cells are sent in blocks
 IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the path that moves the network itself; samples of its batches
 PATHS = ("folded", "unfolded", IN_PLACE)  # from the fastest to the one that is right for any network
-LOW = ("bfloat16", "float16")  # precisions whose error is corrected by some samples in float32, with a tolerance
 EXACT = ("float32", "float64")  # precisions whose error is not measured
 
 
@@ -79,7 +78,7 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
             f"({named('limit')})"
         ) from error
     except RuntimeError as error:
-        if plan["precision"] in ("bfloat16", "float16"):
+        if plan["precision"] in LOW:
             raise BadUsage(
                 f"{named('precision', plan['precision'])}: this network does not compute in it on {problem.device}: "
                 f"{first_line(error)}"

@@ -13,15 +13,15 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
 from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.evaluation.precision import resolve_precision
+from lossatlas.evaluation.precision import LOW, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
+from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
 from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
-    LOW,
     PATHS,
     cells_per_block,
     comparable_evaluator,
@@ -40,6 +40,7 @@ from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, keep_matching_predictions, without_predictions
 from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 
+LOW_MEMORY = "so that it takes little memory"
 PATH_SAMPLES = 8  # samples on which the path is chosen
 
 
@@ -52,8 +53,8 @@ class LossQuantity:
         adaptive: The error within which cells are interpolated instead of computed; None to compute all.
         precision: The precision of the forward pass; None for that of the network.
         batch_size: Samples of a batch; 0 to measure the fastest.
-        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the
-            network.
+        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
+        memory: 'low' moves the network in place, in small batches, whatever would be faster; None does so for a large network.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -61,6 +62,7 @@ class LossQuantity:
     precision: str | None = None
     batch_size: int = 0
     recalibrated: int = 0
+    memory: str | None = "fast"
 
     @property
     def asked(self) -> str:
@@ -86,22 +88,26 @@ class LossQuantity:
         Raises:
             BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
         """
-        few = fitted(next(next(iter(data.values())).batches(PATH_SAMPLES)), net)
+        first, low = next(iter(data.values())), takes_little_memory(net, self.memory)
+        size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
+        few = fitted(next(first.batches(size)), net)
         precision = resolve_precision(self.precision, net)
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():
             found = loss(own, copy_samples(few))
             if not self.tolerance.exact:
                 refuse_tolerance(data, spread=found.spread)
-            path, why_not = path_of(net, loss, few, precision)
+            path, why_not = (IN_PLACE, LOW_MEMORY) if low else path_of(net, loss, few, precision)
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": precision,
             "path": path,
-            "batch_size": self.batch_size,
+            "batch_size": self.batch_size or (small_batch_size(first) if low else 0),
             "points_per_call": 0,
             "lanes": 0,
         }
+        if low:
+            plan["memory"] = "low"
         if self.recalibrated:
             plan |= {"recalibrated": self.recalibrated, "recalibrated_batch": BATCH}
         populations, multilevel = {split: len(samples) for split, samples in data.items()}, not self.tolerance.exact
@@ -142,7 +148,10 @@ class LossQuantity:
         """
         check_plan(surface, self.adaptive)
         surface = without_predictions(surface)
-        reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+        low = surface.plan.get("memory") == "low"
+        batch = surface.plan["batch_size"] if low else 0
+        reference = ReferenceLosses.of(problem, surface.grid, batch)
+        paths = PATHS[PATHS.index(surface.plan["path"]) :]
         new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
         for path in paths:
             plan: ExecutionPlan = {**surface.plan, "path": path}
@@ -162,7 +171,7 @@ class LossQuantity:
                     "write another file"
                 )
             why_not = differs
-        if path == IN_PLACE and new:
+        if path == IN_PLACE and new and not low:
             note(f"the network itself is moved for every point, which is slower: {why_not}")
         if path != surface.plan["path"]:
             known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
@@ -244,7 +253,7 @@ class LossQuantity:
         plan = surface.plan
         if not plan.get("batch_size"):  # no measurement yet
             return ""
-        if plan["path"] == "in place":
+        if plan["path"] == IN_PLACE:
             return f", the network itself, batches of {plan['batch_size']}"
         if plan.get("points_per_call", 1) > 1:
             return f", {plan['points_per_call']} points at once"

@@ -65,6 +65,32 @@ class AffineParametrization:
         return AffinePlane(origin, direction(self.x), None if self.y is None else direction(self.y))
 
 
+@dataclass(frozen=True)
+class MappedParametrization:
+    """An affine plane of a large network, along directions in memory-mapped files.
+
+    Attributes:
+        dir_type: 'weights' or 'states'.
+        x: The arrays of the first direction.
+        y: The arrays of the second direction; None for a line.
+    """
+
+    dir_type: str
+    x: Sequence[np.ndarray]
+    y: Sequence[np.ndarray] | None
+
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "AffinePlane":
+        """Return the plane, which shares the arrays' memory; `origin` may be in half precision."""
+        from lossatlas.parameter_space import AffinePlane, as_point, tensors
+
+        dx, dy = (
+            None if arrays is None else as_point(arrays, net, self.dir_type, f"the {letter} direction")
+            for letter, arrays in (("x", self.x), ("y", self.y))
+        )
+        assert dx is not None
+        return AffinePlane(origin or tensors(net, self.dir_type), dx, dy)
+
+
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
     """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
@@ -242,5 +268,11 @@ class CurveParametrization:
 
 
 Parametrization = (
-    AffineParametrization | CheckpointPath | RandomLines | LayerLines | SchemeParametrization | CurveParametrization
+    AffineParametrization
+    | MappedParametrization
+    | CheckpointPath
+    | RandomLines
+    | LayerLines
+    | SchemeParametrization
+    | CurveParametrization
 )

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.data import as_dataset, as_loss
+from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
@@ -65,9 +65,9 @@ class PathSamples:
         loss: The loss.
     """
 
-    data: Any
-    test: Any
-    loss: Any
+    data: DataLike | None
+    test: DataLike | None
+    loss: LossLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,8 +233,10 @@ class TrajectoryJob:
 
     def curvature(self) -> EndCurvature:
         """Return the Hessian of the loss at the end of the first run."""
-        arguments, loss = self.arguments, self.arguments.samples.loss
-        train = as_dataset(arguments.samples.data, limit=arguments.limit)
+        arguments, samples = self.arguments, self.arguments.samples
+        loss = samples.loss
+        assert samples.data is not None  # see `TrajectoryArguments.check`
+        train = as_dataset(samples.data, limit=arguments.limit)
         fields = {"loss": loss} if isinstance(loss, str) else {"loss_function": loss_name(loss)}
 
         def make(selection: Selection) -> OriginCurvature:
@@ -288,6 +290,7 @@ class TrajectoryJob:
         samples, output, net = self.arguments.samples, self.arguments.output, self.end
 
         def begin() -> SurfaceInputs:
+            assert samples.data is not None  # see `has_surface`
             inputs = arguments.read(net, samples.data, samples.test, samples.loss)
             if directions is not None:
                 request = {**inputs.request, "directions": directions.sha256}
