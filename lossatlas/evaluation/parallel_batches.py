@@ -98,7 +98,8 @@ def deep_copy(net: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> n
 
     Args:
         net: The network.
-        replaced: Tensors that are not copied: the tensor of the copy by the `id` of that in the network, often the same.
+        replaced: Tensors that are not copied: the tensor of the copy by the `id` of that in the network, often the
+            same.
     """
     results = {
         id(value): value.detach()

@@ -1,4 +1,4 @@
-"""Calls as users write them: mypy accepts them, and refuses those that are marked. It reads this file, nothing runs it."""
+"""Calls as users write them: mypy accepts them, and refuses those that are marked. Nothing runs this file."""
 
 from collections.abc import Iterator
 from functools import partial
