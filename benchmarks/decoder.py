@@ -1,4 +1,4 @@
-"""A decoder-only language model of random weights: RMSNorm, rotary positions, grouped queries, SwiGLU, tied weights."""
+"""A language model with random weights: RMSNorm, rotary positions, grouped queries, SwiGLU, tied embedding."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """Words that options, Python arguments and files share, each list once. Without torch, so that `--help` is quick.
 
-A Python function whose argument is one of these words is annotated, say, `Norm | str`: an editor offers the words, and
-a variable of type str is accepted too, because the function checks the word when it is called.
+An argument of a Python function that is one of these words is annotated, say, `Norm | str`: an editor offers the words,
+and a variable of type str is accepted too, because the function checks the word when it is called.
 """
 
 from typing import Literal, get_args

@@ -22,6 +22,7 @@ from lossatlas.choices import (
     Ignore,
     LookName,
     LossName,
+    Memory,
     Norm,
     PlaneKind,
     PlotKind,
@@ -274,6 +275,7 @@ def test_words_of_python_are_the_choices_of_the_options(name):
 LITERALS = {  # each list of words, and an option that takes them
     "precision": (Precision, plot_surface, "precision"),
     "product_precision": (ProductPrecision, plot_hessian_eigen, "precision"),
+    "memory": (Memory, plot_surface, "memory"),
     "norm": (Norm, plot_surface, "xnorm"),
     "ignore": (Ignore, plot_surface, "xignore"),
     "dir_type": (DirType, plot_surface, "dir_type"),

@@ -16,6 +16,7 @@ from lossatlas.commands import hessian_spectrum, plot_spectrum
 from lossatlas.data import as_loss
 from lossatlas.datasets.registry import load
 from lossatlas.errors import BadInput
+from lossatlas.figures.spectrum_plots import density_figure
 from lossatlas.hessian import Hessian
 from lossatlas.io import Findings, read_findings, write_findings
 from lossatlas.io.contents import describe, export
@@ -136,7 +137,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     found = read_findings(out)
     assert not found.arrays["converged"].all()
     with figures.style() as plt:
-        labels = [line.get_label() for line in plot_spectrum.density_figure(plt, found).axes[0].get_lines()]
+        labels = [line.get_label() for line in density_figure(plt, found).axes[0].get_lines()]
     assert "not resolved" in labels
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--top", "2")) == 0  # a higher limit
     assert read_findings(out).arrays["converged"].all()

@@ -98,8 +98,7 @@ def deep_copy(net: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> n
 
     Args:
         net: The network.
-        replaced: Tensors that are not copied: the tensor of the copy by the `id` of that in the network, often the
-            same.
+        replaced: Tensors that are not copied: that of the copy, often the same, by the `id` of that in the network.
     """
     results = {
         id(value): value.detach()

@@ -40,6 +40,7 @@ IN_FOLDER = (  # of Hugging Face, diffusers, and others
     "pytorch_model.bin.index.json",
     "diffusion_pytorch_model.safetensors",
 )
+MAPPED = 1 << 30  # bytes of a torch file from which on it is mapped instead of read; safetensors files always are
 SHOWN = 3  # names of a file that a message lists
 
 
@@ -229,6 +230,8 @@ def read_content(path: Path) -> object:
             return load_file(path) if str(path).isprintable() else load(path.read_bytes())  # it takes UTF-8 alone
         with warnings.catch_warnings():  # about the pickle protocol of files that are refused anyway
             warnings.simplefilter("ignore")
+            if head.startswith(b"PK") and path.stat().st_size >= MAPPED:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             with open(path, "rb") as file:  # by the content, not by the name
                 return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything

@@ -87,7 +87,9 @@ def kinds_of_losses(net: nn.Module, data: DataLike, own: LossLike) -> None:
 def words(net: nn.Module, data: DataLike, word: str, norm: Norm, options: dict[str, str]) -> None:
     """Pass words as literals, and as variables: functions check them when they are called."""
     lossatlas.surface(net, data, norm="filter", ignore="biasbn", dir_type="weights", precision="tf32", bn="keep")
-    lossatlas.surface(net, data, norm=norm, ignore=options["ignore"], dir_type=word, precision=word, bn=word)
+    lossatlas.surface(
+        net, data, norm=norm, ignore=options["ignore"], dir_type=word, precision=word, bn=word, memory=word
+    )
     lossatlas.eigenvalues(net, data, norm=word, ignore="", precision="float64")
     lossatlas.spectrum(net, data, activation_site=word, precision=word, loss=word)
     lossatlas.trajectory(net, [net, net], data, plane=word, dir_type=word, ignore=word, precision=word)

@@ -181,7 +181,7 @@ def control_point_files(out: str, repeat: int, *, repeats: int, count: int) -> l
 
 
 def write_control_points(net: nn.Module, points: Sequence[Point], files: Sequence[Path]) -> None:
-    """Write a checkpoint for each control point, with BatchNorm statistics of the last step; set older files aside."""
+    """Write a checkpoint for each control point, with the last BatchNorm statistics; set previous files aside."""
     for file in (*files, files[0].with_suffix(".json")):
         keep_aside(file)
     for point, file in zip(points, files, strict=True):
