@@ -97,20 +97,20 @@ $(VENV)/run: requirements.txt $(CONSTRAINTS) | $(BIN)/python
 	$(INSTALL) --no-compile -r requirements.txt mpich
 	@touch $@
 
-# The pip of a new environment may be older than dependency groups (25.1).
+# Dependency groups need pip 25.1; that of a new environment may be older.
 $(VENV)/dev: pyproject.toml $(VENV)/run | $(BIN)/python
-	$(INSTALL) pip
+	$(INSTALL) "pip>=25.1"
 	$(INSTALL) --group dev
 	@touch $@
 
 $(VENV)/integrations/ready: pyproject.toml requirements.txt $(CONSTRAINTS) | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/integrations
-	$(VENV)/integrations/bin/python $(PIP_INSTALL) pip
+	$(VENV)/integrations/bin/python $(PIP_INSTALL) "pip>=25.1"
 	$(VENV)/integrations/bin/python $(PIP_INSTALL) -r requirements.txt mpich --group integrations
 	@touch $@
 
 $(VENV)/docs: pyproject.toml $(VENV)/run | $(BIN)/python
-	$(INSTALL) pip
+	$(INSTALL) "pip>=25.1"
 	$(INSTALL) --group docs
 	@touch $@
 

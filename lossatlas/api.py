@@ -148,9 +148,9 @@ def surface(
         bn: 'keep', or 'recalibrate' to estimate the BatchNorm statistics again at every point.
         bn_samples: Training samples for `bn='recalibrate'`.
         batch_size: Samples of a batch; 0 measures the fastest, or takes 2,048 tokens with memory='low'.
-        memory: 'low' moves the network itself, and keeps its weights at the origin and the directions in temporary files
-            (in TMPDIR, which has to be on a disk): the process needs little more memory than inference does. 'fast' keeps
-            everything in memory. By default 'low' from 100 million parameters on.
+        memory: 'low' moves the network itself, and keeps its weights at the origin and the directions in temporary
+            files (in TMPDIR, which has to be on a disk): the process needs little more memory than inference does.
+            'fast' keeps everything in memory. By default 'low' from 100 million parameters on.
         device: Where it is computed; by default on the network's device.
         file: Surface file to write, or to continue where it exists. By default nothing is written.
         force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.

@@ -316,7 +316,8 @@ def test_a_drag_from_a_start_that_is_not_drawn_turns_the_scene(opened):
     azimuth = state(page, "azimuth")
     place = page.evaluate(
         """() => { const { scene, heights } = lossatlas.panels[0]; const v = scene.view(), m = v.matrix;
-        const { x, y } = lossatlas.model.state; const q = heights.scenePoint(x, y), b = scene.root.getBoundingClientRect();
+        const { x, y } = lossatlas.model.state; const q = heights.scenePoint(x, y);
+        const b = scene.root.getBoundingClientRect();
         const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
         return [b.left + (c[0] / c[2] + 1) / 2 * v.width, b.top + (1 - c[1] / c[2]) / 2 * v.height]; }"""
     )

@@ -884,7 +884,8 @@ WORDS_OF_AXES = [  # command and more of the provenance, directions, whether it 
         {"command": "--xnorm filter --ynorm layer"},
         {},
         True,
-        f"x: distance along a random direction (filter-normalized); y: along a random direction (layer-normalized); {AROUND}",
+        "x: distance along a random direction (filter-normalized); y: along a random direction (layer-normalized); "
+        f"{AROUND}",
     ),
     (
         {"command": "a", "config": {"xnorm": "unit", "xdirection": "gradient"}},
@@ -902,7 +903,8 @@ WORDS_OF_AXES = [  # command and more of the provenance, directions, whether it 
         {"command": "--model_file a.pt --model_file2 b.pt --ynorm filter"},
         {},
         True,
-        f"x: distance along the direction to another network; y: along a random direction (filter-normalized); {AROUND}",
+        "x: distance along the direction to another network; y: along a random direction (filter-normalized); "
+        f"{AROUND}",
     ),
     (
         {"command": "--same_dir --xnorm filter"},
@@ -927,7 +929,8 @@ WORDS_OF_AXES = [  # command and more of the provenance, directions, whether it 
         {},
         {"x": "1st principal component", "y": "2nd principal component"},
         True,
-        "x, y: distance along the first two principal components of the checkpoints of a training; (0, 0) is the last checkpoint.",
+        "x, y: distance along the first two principal components of the checkpoints of a training; (0, 0) is the last "
+        "checkpoint.",
     ),
     (
         {"command": "plot_trajectory.py --surface 25"},

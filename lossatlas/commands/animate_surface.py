@@ -63,8 +63,8 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
     )
     kind: str = option(
         "turn",
-        "the surface turns, a trajectory moves over it (path), or its cells appear in the order in which they are computed "
-        "(refine)",
+        "the surface turns, a trajectory moves over it (path), or its cells appear in the order in which they are "
+        "computed (refine)",
         choices=words_of(Film),
     )
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridConfig:
-    """Return the configuration of a command over a grid. Raises BadUsage where options do not fit together, BadInput."""
+    """Return the configuration of a command over a grid. Raises BadInput, and BadUsage for options that do not fit."""
     if args.plot and args.proj_file is not None:  # before hours are spent
         read_projection(args.proj_file)
     return GridConfig(
@@ -46,7 +46,7 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
 
 
 def recalibrated_on(args: config.GridCommandOptions) -> int:
-    """Return the number of samples for the BatchNorm statistics of every point; 0 where they are kept. Raises BadUsage."""
+    """Return the number of samples for the BatchNorm statistics of a point; 0 where they are kept. Raises BadUsage."""
     if not isinstance(args, config.BatchNormOptions):
         return 0
     if args.bn_samples and args.bn == "keep":
@@ -157,7 +157,8 @@ def check_schemes(args: config.PlaneOptions, schemes: config.SchemeOptions, seco
         raise BadUsage(f"{option} is {'a curve' if schemes.curve else 'a row of curves'}: leave --y out")
     if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
         say(
-            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm filter"
+            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
+            "filter"
         )
     if schemes.curve and (not args.model_file2 or args.xdirection != "random" or args.dir_file or args.curvature):
         raise BadUsage("--curve leads to --model_file2: give that, and no --xdirection, --dir_file and --curvature")

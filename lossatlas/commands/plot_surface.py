@@ -58,7 +58,7 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
 def loss_quantity(
     args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
 ) -> "LossQuantity":
-    """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
+    """Return the quantity that the options describe. recalibrated: samples for BatchNorm. Raises BadUsage."""
     tolerance, adaptive = tolerances(args)
 
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity

@@ -3,7 +3,7 @@
 lossatlas gallery A.h5 B.h5 --out FOLDER                           a page of each file
 lossatlas gallery A.h5+B.h5 C.h5 --out FOLDER                      A and B on one page
 lossatlas gallery PATH.h5+PROJECTION.h5 --out FOLDER               with the path of a training
-lossatlas gallery A.h5 B.h5 --vmax 10 usual --out FOLDER           the scale of A ends at 10, that of B where it usually does
+lossatlas gallery A.h5 B.h5 --vmax 10 usual --out FOLDER           the scale of A ends at 10, that of B as usual
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,9 @@ class GalleryOptions:
     title: str = option("Loss landscapes", "title of the index", metavar="TEXT")
     vmax: tuple[float | None, ...] | None = option(
         None,
-        "top of the scale of the field that is shown first, as `view --vmax`: one value for all pages, or one for each, of which "
-        f"'{USUAL}' leaves a page as it is (default: the largest value, but at most 100 times the median)",
+        "top of the scale of the field that is shown first, as `view --vmax`: one value for all pages, or one for "
+        f"each, of which '{USUAL}' leaves a page as it is (default: the largest value, but at most 100 times the "
+        "median)",
         kind=top_or_usual,
         many="+",
         metavar="VALUE",
@@ -95,7 +96,7 @@ def gallery(
 
 
 def tops_of(vmax: Sequence[float | None] | None, count: int) -> list[float | None]:
-    """Return the top of the scale of each of `count` pages. Raises BadUsage where there are as many tops as neither 1 nor pages."""
+    """Return the top of the scale of each of `count` pages. Raises BadUsage unless it is one, or one for each."""
     tops = list(vmax or [None])
     if len(tops) not in (1, count):
         raise BadUsage(

@@ -15,13 +15,14 @@ class LookOptions:
 
     look: str | None = option(
         None,
-        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines that stay "
-        "readable in greyscale (print)",
+        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines "
+        "that stay readable in greyscale (print)",
         choices=LOOKS,
     )
     cmap: str | None = option(
         None,
-        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of the look)",
+        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of "
+        "the look)",
         metavar="NAME",
     )
 
@@ -37,8 +38,8 @@ class ContourOptions:
     vlevel: float | None = option(None, "distance between contours (default: from the data)", kind=finite)
     colours: str | None = option(
         None,
-        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of the colour "
-        "bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
+        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of "
+        "the colour bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
         choices=COLOURS,
     )
 

@@ -24,7 +24,8 @@ class HessianOptions:
     matrices_only: bool = option(False, "leave out biases and BatchNorm parameters, as the original release does")
     compile: bool = option(
         False,
-        "let torch.compile fuse the operations: each product takes a quarter less time, and the start half a minute or more",
+        "let torch.compile fuse the operations: each product takes a quarter less time, and the start half a minute or "
+        "more",
     )
 
 
@@ -36,8 +37,8 @@ class LanczosOptions:
 
     tolerance: float = option(
         1e-2,
-        "an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below the rounding error (2e-6 of the "
-        "largest eigenvalue in float32), and no eigenvalue farther from zero is missed",
+        "an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below the rounding error (2e-6 of "
+        "the largest eigenvalue in float32), and no eigenvalue farther from zero is missed",
         kind=above_zero,
         metavar="REL",
     )
@@ -68,15 +69,16 @@ class SpectrumSettings(LanczosOptions):
     )
     probes: int = option(
         1,
-        "number of random vectors for the spectral density; the first needs no further products, several give an error band",
+        "number of random vectors for the spectral density; the first needs no further products, several give an error "
+        "band",
         kind=positive,
         metavar="N",
     )
     steps: int = option(80, "products for each further random vector", kind=positive, metavar="N")
     damping: float = option(
         5e-4,
-        "regularization z in the effective dimension, the sum of v / (v + z) over the eigenvalues v; to match a weight decay, "
-        "give the weight decay",
+        "regularization z in the effective dimension, the sum of v / (v + z) over the eigenvalues v; to match a weight "
+        "decay, give the weight decay",
         kind=above_zero,
         old=("z",),
         metavar="Z",
@@ -84,8 +86,8 @@ class SpectrumSettings(LanczosOptions):
     layers: bool = option(False, "compute the largest eigenvalue of each layer's diagonal block as well")
     activations: tuple[str, ...] | None = option(
         None,
-        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of these "
-        "regular expressions (without a pattern: of every layer)",
+        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of "
+        "these regular expressions (without a pattern: of every layer)",
         kind=pattern,
         many="*",
         metavar="PATTERN",
@@ -111,6 +113,6 @@ class SpectrumSettings(LanczosOptions):
     def __post_init__(self) -> None:
         if self.top + self.bottom > self.max_products:
             raise BadUsage(
-                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.max_products} products can "
-                f"give: raise {named('max_products')}"
+                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.max_products} products "
+                f"can give: raise {named('max_products')}"
             )

@@ -31,9 +31,9 @@ class NetworkOptions(ModelOptions):
     model_folder: str = option("", "folder of the checkpoints")
     model_file: str | None = option(
         None,
-        "checkpoint at the centre: .safetensors, a file of torch.save or Lightning, or a folder with one; FILE:WORD chooses "
-        "one of several sets of weights, as in last.ckpt:state_dict_ema; not needed where your own function gives a trained "
-        "network",
+        "checkpoint at the centre: .safetensors, a file of torch.save or Lightning, or a folder with one; FILE:WORD "
+        "chooses one of several sets of weights, as in last.ckpt:state_dict_ema; not needed where your own function "
+        "gives a trained network",
     )
 
 
@@ -46,8 +46,8 @@ class TwoNetworksOptions(NetworkOptions):
     model_file2: str | None = option(None, "checkpoint at x = 1: the x direction points to it")
     align: bool = option(
         False,
-        "permute the hidden units of the other networks so that they match those of the network at the centre; the functions "
-        "that the networks compute stay the same (weight matching of Git Re-Basin)",
+        "permute the hidden units of the other networks so that they match those of the network at the centre; the "
+        "functions that the networks compute stay the same (weight matching of Git Re-Basin)",
     )
 
 
@@ -68,8 +68,8 @@ class DatasetOptions:
 
     dataset: str = option(
         "cifar10",
-        "mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, imagefolder or npz, or FILE.py:FUNCTION that "
-        "gives your own data",
+        "mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, imagefolder or npz, or "
+        "FILE.py:FUNCTION that gives your own data",
     )
     dataset_args: tuple[str, ...] = option(
         (), "arguments of the function that gives the data", many="+", metavar="KEY=VALUE"
@@ -99,8 +99,8 @@ class DataOptions(DatasetOptions):
     image_size: int = option(224, "height and width of the images of an image folder", kind=positive, metavar="N")
     stream: str = option(
         "auto",
-        "read the samples of an image folder, or of your own data set, when they are needed: always, never, or auto: if they "
-        "do not fit into memory, or if a tolerance needs only some of them",
+        "read the samples of an image folder, or of your own data set, when they are needed: always, never, or auto: "
+        "if they do not fit into memory, or if a tolerance needs only some of them",
         choices=("auto", "always", "never"),
     )
     split: str = option("train", "which samples", choices=("train", "test", "both"))

@@ -234,7 +234,7 @@ class GridConfig:
 
 @dataclass(frozen=True)
 class HessianConfig:
-    """The parameters of a Hessian, and the residual of a resolved eigenvalue: see `HessianOptions` and `LanczosOptions`.
+    """Parameters of a Hessian, and the residual of a resolved eigenvalue: see `HessianOptions` and `LanczosOptions`.
 
     parameters, without: patterns of names, see `lossatlas.hessian.Hessian`.
     """

@@ -29,8 +29,8 @@ class SelectionOptions:
 
     only: tuple[str, ...] = option(
         (),
-        "take only parameters whose names match one of these regular expressions, such as lora_ or layer3; the others stay as "
-        "they are",
+        "take only parameters whose names match one of these regular expressions, such as lora_ or layer3; the others "
+        "stay as they are",
         kind=pattern,
         many="+",
         metavar="PATTERN",
@@ -46,14 +46,14 @@ class SelectionOptions:
 
 
 IGNORE = (
-    "biasbn: zero for biases and BatchNorm parameters; otherwise, as in the original code, the direction of these parameters "
-    "is the parameters themselves"
+    "biasbn: zero for biases and BatchNorm parameters; otherwise, as in the original code, the direction of these "
+    "parameters is the parameters themselves"
 )
 
 
 DIRECTION = (
-    "the {} direction: random, gradient, eigenvector:K (the K-th largest of the Hessian), or FILE.h5:K (the K-th vector of a "
-    "spectrum or direction file); gradient and eigenvectors have unit length unless a norm is given"
+    "the {} direction: random, gradient, eigenvector:K (the K-th largest of the Hessian), or FILE.h5:K (the K-th "
+    "vector of a spectrum or direction file); gradient and eigenvectors have unit length unless a norm is given"
 )
 
 
@@ -65,8 +65,8 @@ class DirectionOptions(SelectionOptions):
 
     dir_type: str | None = option(
         None,
-        "move the parameters (weights), or the BatchNorm statistics as well (states) (default: weights, and states between "
-        "networks with different statistics)",
+        "move the parameters (weights), or the BatchNorm statistics as well (states) (default: weights, and states "
+        "between networks with different statistics)",
         choices=("weights", "states"),
     )
     xnorm: str = option("", "normalization of the x direction (default: none)", choices=("", *NORMS))
@@ -78,8 +78,8 @@ class DirectionOptions(SelectionOptions):
     orthogonalize: bool = option(False, "make the y direction orthogonal to the x direction")
     curvature: bool = option(
         False,
-        "print and store the second derivatives of the loss along the axes (always done for gradients, eigenvectors and "
-        "directions from files)",
+        "print and store the second derivatives of the loss along the axes (always done for gradients, eigenvectors "
+        "and directions from files)",
     )
     same_dir: bool = option(False, "use the x direction for y as well")
     seed: int = option(SEED, "seed of the random directions", kind=natural)
@@ -95,8 +95,8 @@ class SchemeOptions:
 
     repeat: int | None = option(
         None,
-        "losses along N random directions, those of --idx 0 to N-1, in one file, which plot_1D.py draws with the confidence "
-        "interval of their mean",
+        "losses along N random directions, those of --idx 0 to N-1, in one file, which plot_1D.py draws with the "
+        "confidence interval of their mean",
         kind=positive,
         metavar="N",
     )
@@ -105,13 +105,14 @@ class SchemeOptions:
     )
     scheme: str | None = option(
         None,
-        "interpolate between the network and two random networks, scaled to its size: the two schemes of the Julia notebook "
-        "'Visualizing the loss landscape'",
+        "interpolate between the network and two random networks, scaled to its size: the two schemes of the Julia "
+        "notebook 'Visualizing the loss landscape'",
         choices=SCHEMES,
     )
     curve: str | None = option(
         None,
-        "from the network to --model_file2 along a curve of low loss that train_curve.py has found; x is the position on it",
+        "from the network to --model_file2 along a curve of low loss that train_curve.py has found; x is the position "
+        "on it",
         choices=CURVES,
     )
     control_points: tuple[str, ...] = option(
@@ -127,8 +128,8 @@ class BatchNormOptions:
 
     bn: str = option(
         "keep",
-        "keep the running statistics of the checkpoint, or estimate them again at every point (recalibrate); with the kept "
-        "ones, barriers between networks are partly an artefact",
+        "keep the running statistics of the checkpoint, or estimate them again at every point (recalibrate); with the "
+        "kept ones, barriers between networks are partly an artefact",
         choices=("keep", "recalibrate"),
     )
     bn_samples: int | None = option(

@@ -26,7 +26,8 @@ class RanksOptions(DeviceOptions):
     mpi: bool = option(False, "distribute the work over the ranks of mpirun", short="-m")
     ranks: int | str | None = option(
         None,
-        "start this number of ranks on this machine, instead of mpirun and --mpi; gpus: one for each CUDA device, with --cuda",
+        "start this number of ranks on this machine, instead of mpirun and --mpi; gpus: one for each CUDA device, with "
+        "--cuda",
         kind=number_of_ranks,
         metavar="N",
     )
@@ -47,15 +48,15 @@ class BatchOptions(RanksOptions):
 
     batch_size: int = option(
         0,
-        "samples per batch (default: the fastest in a short measurement; with a number nothing is measured, and the same "
-        "command gives the same last digits)",
+        "samples per batch (default: the fastest in a short measurement; with a number nothing is measured, and the "
+        "same command gives the same last digits)",
         kind=natural,
         metavar="N",
     )
     precision: str | None = option(
         None,
-        "precision of the forward pass (default: that of the network's parameters); the effect of a lower one on the loss is "
-        "measured, printed and stored",
+        "precision of the forward pass (default: that of the network's parameters); the effect of a lower one on the "
+        "loss is measured, printed and stored",
         choices=PRECISIONS,
     )
 
@@ -68,22 +69,22 @@ class EvaluationOptions(BatchOptions):
 
     memory: str | None = option(
         None,
-        "low: the network itself is moved, with its weights at the origin and the directions in temporary files (in TMPDIR, "
-        "which has to be on a disk), so that a rank takes little more memory than inference does; fast: everything in memory "
-        "(default: low from 100 million parameters on, for lines and planes along directions)",
+        "low: the network itself is moved, with its weights at the origin and the directions in temporary files (in "
+        "TMPDIR, which has to be on a disk), so that a rank takes little more memory than inference does; fast: "
+        "everything in memory (default: low from 100 million parameters on, for lines and planes along directions)",
         choices=MEMORIES,
     )
     tolerance: str | None = option(
         None,
-        "use only as many samples, in random order, as are needed for a standard error below max(REL x loss, ABS) at each "
-        "grid point, as in 0.02,0.05; neighbouring points serve as control variates; a later run with a smaller tolerance, or "
-        "without one, adds samples",
+        "use only as many samples, in random order, as are needed for a standard error below max(REL x loss, ABS) at "
+        "each grid point, as in 0.02,0.05; neighbouring points serve as control variates; a later run with a smaller "
+        "tolerance, or without one, adds samples",
         metavar="REL[,ABS]",
     )
     adaptive: str | None = option(
         None,
-        "interpolate grid points whose loss is predicted by their neighbours to within max(REL x loss, ABS); the prediction is "
-        "checked at points that are computed, and interpolated points are marked",
+        "interpolate grid points whose loss is predicted by their neighbours to within max(REL x loss, ABS); the "
+        "prediction is checked at points that are computed, and interpolated points are marked",
         metavar="REL[,ABS]",
     )
 

@@ -275,9 +275,9 @@ def holds_same_objects(container: Any, content: Any) -> bool:
 def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
     """Give the network itself in evaluation mode with float64 outputs, and restore it afterwards, also after an error.
 
-    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`. Of nested blocks for a
-    network that is restored from disk, the outermost restores it; its outputs of more than LARGEST_OUTPUT numbers keep
-    their type.
+    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`. Of nested blocks for
+    a network that is restored from disk, the outermost restores it; its outputs of more than LARGEST_OUTPUT numbers
+    keep their type.
 
     Args:
         net: The network.

@@ -60,7 +60,7 @@ class Kind(Enum):
 
     @staticmethod
     def meant_by(word: str, among: "Iterable[Kind]") -> str:
-        """Return a question that names the kind which an unknown word means, to append to a message; "" where none is near."""
+        """Return a question about the kind nearest to an unknown word, to append to a message; "" if none is near."""
         kinds = list(among)
         other = next((each.word for each in kinds if word.lower() in each.others), word)
         return did_you_mean(other, [each.word for each in kinds])

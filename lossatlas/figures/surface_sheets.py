@@ -1,4 +1,4 @@
-"""Sheets of a scene: surfaces over one plane with their contour lines, several of them with their intersections and a cut."""
+"""Sheets of a scene: surfaces over one plane with their contour lines; of several, their intersections and a cut."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -68,8 +68,8 @@ def sheet_of(p: Panel, scale: ColourScale, colours: Callable[[Any], Any], ends: 
 def overlaid_sheets(sheets: Sequence[Sheet], camera: Camera) -> list[Sheet]:
     """Put surfaces over one grid, draw where they intersect, and cut a quarter out of those that hide another one.
 
-    The quarter is the one next to the camera. There only the lowest surface is left (seen from below the highest), with the
-    others' edges along the cut.
+    The quarter is the one next to the camera. There only the lowest surface is left (seen from below the highest), with
+    the others' edges along the cut.
 
     Args:
         sheets: Surfaces over the same part of a plane.

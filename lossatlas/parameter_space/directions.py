@@ -156,7 +156,7 @@ def row_blocks(value: Tensor) -> Iterator[slice]:
 
 
 def wide_like(point: Mapping[str, Tensor], scratch: Scratch) -> Point:
-    """Return tensors of zeros in files, in the shapes of a point and its types, of which half precision becomes float32."""
+    """Return tensors of zeros in files, in the shapes and types of a point; half precision becomes float32."""
     return scratch.empty([(name, tuple(value.shape), widened_dtype(value)) for name, value in point.items()])
 
 

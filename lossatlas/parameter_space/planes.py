@@ -68,7 +68,7 @@ class AffinePlane:
         }
 
     def write_point(self, a: float, b: float, own: Mapping[str, Tensor]) -> None:
-        """Write the point at coordinates (a, b) into tensors of any type, block by block: it needs no memory of its size.
+        """Write the point at coordinates (a, b) into tensors of any type, block by block, without memory of its size.
 
         The numbers are those of `point`, rounded once to the type of each tensor.
         """

@@ -109,8 +109,8 @@ class Curvature:
         """Write the results to a file, in the format that its ending says.
 
         Args:
-            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or in
-                .npz (arrays that `numpy.load` reads).
+            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or
+                in .npz (arrays that `numpy.load` reads).
 
         Raises:
             BadUsage: The ending is another one.

@@ -259,7 +259,7 @@ class Landscape(Surface):
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
     def _holds_plane_of(self, trajectory: "RunInPlane") -> bool:
-        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True where they are not known."""
+        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True if unknown."""
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
             return True
         names = [name.decode() for name in self.directions.extra["tensors"]]

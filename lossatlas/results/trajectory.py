@@ -31,7 +31,8 @@ class Trajectory:
         plane: The two directions of unit length, as `surface(..., directions=trajectory.plane)` takes them.
         epochs: (checkpoints,) epochs or steps; None where they are not known.
         surface: Surface under the path; None where it is not computed.
-        losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
+        losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not
+            computed.
         name: Name of the run; '' where it has none.
         drops: Epochs at which the learning rate dropped, where they are known.
         axes: Names of the axes; empty where they are not known.

@@ -45,7 +45,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunCheckpoints:
-    """The checkpoints of a run in a folder: `model_<epoch>.t7`, as the release of Li et al., and `opt_state_<epoch>.t7`.
+    """Checkpoints of a run in a folder: `model_<epoch>.t7`, as the release of Li et al., and `opt_state_<epoch>.t7`.
 
     Attributes:
         folder: The folder, which exists.

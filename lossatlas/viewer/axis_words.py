@@ -117,7 +117,7 @@ def is_plane_of_run(surface: Surface, directions: Mapping[str, Any] | None) -> b
 
 
 def along_run(directions: Mapping[str, Any] | None, trajectory: Projection | None) -> str:
-    """The axes of the plane of a training run. Its origin is the last checkpoint of the first run that it was made of."""
+    """The axes of the plane of a training run. Its origin is the last checkpoint of the first of its runs."""
     axes = full_axis_names(trajectory)
     if axes == ["x", "y"]:
         axes = [str((directions or {}).get(letter, letter)) for letter in "xy"]

@@ -183,7 +183,8 @@ def standing(surface: Surface, middle: float | None) -> str:
     places = [f"({', '.join(rounded(v) for v in ((x,) if flat else (x, y)))})" for _, x, y in networks]
     if len(places) > 1:
         listed = f"{', '.join(places[:-1])} and {places[-1]}"
-        return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
+        others = "All other points are made of them, and show what lies between and around them."
+        return f"Networks stand at {listed}. {others}"
     if "scheme" in surface.request or recorded_option(about, "model_file2"):
         return ""
     value = "" if middle is None else " ({field} **{middle}**)"

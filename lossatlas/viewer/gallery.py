@@ -66,8 +66,8 @@ def write_gallery(
         The files that were written; the index is the first one.
 
     Raises:
-        BadUsage: There is no page, two have one name, a name is none of a file, a page cannot be drawn, or its vmax does not
-            lie above its lowest value.
+        BadUsage: There is no page, two have one name, a name is none of a file, a page cannot be drawn, or its vmax
+            does not lie above its lowest value.
         BadInput: A story cannot be read.
         CannotWrite: A file cannot be written.
 

@@ -337,7 +337,7 @@ def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
 def with_classes(
     data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
 ) -> "dict[str, AnyData]":
-    """Return the data with the number of classes that is declared, or that of the checkpoint, where the data are the user's."""
+    """Return the data, a user's with the number of classes that is declared, or with that of the checkpoint."""
     from lossatlas.data import shape_of
     from lossatlas.datasets.registry import OWN
     from lossatlas.models import classes_in

@@ -1,4 +1,4 @@
-"""How much memory a job may take beside the network: large networks are moved in place, with everything else on disk."""
+"""Memory that a job may take beside the network: large networks are moved in place, with everything else on disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

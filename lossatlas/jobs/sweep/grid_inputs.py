@@ -165,7 +165,7 @@ def points_of(task: config.GridConfig, loaded: LoadedInputs, origin: Origin, dir
 
 
 def load_networks(task: config.GridConfig) -> LoadedInputs:
-    """Load the networks and the data, and check that BatchNorm statistics can be recalibrated where that is asked for."""
+    """Load the networks and the data; check that BatchNorm statistics can be recalibrated where that is asked for."""
     loaded = load_inputs(
         task.networks,
         task.directions.dir_type,

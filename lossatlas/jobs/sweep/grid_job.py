@@ -289,7 +289,7 @@ class GridJob:
     surface: Surface
 
     def on_ranks(self, world: World) -> "GridJob":
-        """Return the job with what is not sent with it; all ranks call this together. Raises CannotWrite, WorkFailed."""
+        """Return the job with the parts that are not sent; all ranks call this. Raises CannotWrite, WorkFailed."""
         return replace(self, inputs=self.inputs.on_ranks(world)) if isinstance(self.inputs, LargeProblem) else self
 
     def device(self, world: World) -> "torch.device":
@@ -465,7 +465,7 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
 
 
 def packed_problem(inputs: GridInputs) -> PackedProblem | LargeProblem:
-    """Return the problem as it is sent to the other ranks; that of a large network stays in files. Raises CannotWrite."""
+    """Return the problem as it is sent to other ranks; that of a large network stays in files. Raises CannotWrite."""
     points = inputs.points.parametrization
     if isinstance(points, MappedParametrization) and inputs.origin is not None:
         return LargeProblem.of(inputs.loaded, inputs.origin, points)

@@ -1,4 +1,4 @@
-"""A problem with a large network, whose weights and directions lie in files: once on each host, for all of its ranks."""
+"""A problem with a large network, whose weights and directions lie in files: once on each host, for all its ranks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class LargeProblem:
 
     @classmethod
     def of(cls, loaded: LoadedInputs, origin: Origin, points: MappedParametrization) -> "LargeProblem":
-        """Return the problem on rank 0. Directions that are not in a file yet are copied into one. Raises CannotWrite."""
+        """Return the problem on rank 0. Directions that are in no file yet are copied into one. Raises CannotWrite."""
         from lossatlas.parameter_space.scratch import MappedPoint
 
         assert loaded.kept is not None

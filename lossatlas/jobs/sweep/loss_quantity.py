@@ -53,8 +53,10 @@ class LossQuantity:
         adaptive: The error within which cells are interpolated instead of computed; None to compute all.
         precision: The precision of the forward pass; None for that of the network.
         batch_size: Samples of a batch; 0 to measure the fastest.
-        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
-        memory: 'low' moves the network in place, in small batches, whatever would be faster; None does so for a large network.
+        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the
+            network.
+        memory: 'low' moves the network in place, in small batches, whatever would be faster; None does so for a large
+            network.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)

@@ -134,7 +134,8 @@ def check_ends(
         problem: The network and its plane.
         towards: Networks, or their states, for x and then y.
         dir_type: 'weights' or 'states'.
-        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is noted.
+        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is
+            noted.
         batch: Compare a single batch of so many samples, as of a large network; 0 for SAMPLES samples.
 
     Raises:
