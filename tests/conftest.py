@@ -1,6 +1,5 @@
 """Small networks and data that the tests share."""
 
-import copy
 import importlib
 import os
 import shutil
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,19 +191,6 @@ def python(*args: object, launcher: Sequence[object] = (), timeout: float = 1500
 
 
 LAST = r"5\."  # the last layer of the perceptron: few enough parameters for an explicit Hessian
-
-
-def explicit_hessian(net: nn.Module, data: object, names: Sequence[str]) -> np.ndarray:
-    """The Hessian of the mean cross-entropy with respect to these parameters, in float64, by torch itself."""
-    net = copy.deepcopy(net).double()
-    own = {name: net.get_parameter(name).detach() for name in names}
-
-    def mean_loss(flat: Tensor) -> Tensor:
-        pieces = flat.split([value.numel() for value in own.values()])
-        point = {name: piece.view_as(own[name]) for name, piece in zip(own, pieces, strict=True)}
-        return F.cross_entropy(torch.func.functional_call(net, point, (data.inputs.double(),)), data.targets)
-
-    return torch.autograd.functional.hessian(mean_loss, torch.cat([v.flatten() for v in own.values()])).numpy()
 
 
 CHROMIUM = next(
