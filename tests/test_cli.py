@@ -79,21 +79,31 @@ def test_the_nearest_names_are_those_of_commands_whichever_name_was_meant():
     ],
     ids=["script", "module", "alias", "program"],
 )
-def test_usage_errors_files_and_advice_name_what_the_user_typed(perceptron, tmp_path, words, typed, curve):
+def test_usage_and_errors_name_what_the_user_typed(words, typed, curve):
     usage = python(*words, "--help").stdout
     assert usage.startswith(f"usage: {typed.removeprefix('python ') if typed.endswith('.py') else typed} ")
     assert f"    {typed} --model" in usage
     assert f"which {curve} draws" in " ".join(usage.split())
     assert f"({typed} --help lists the options)" in python(*words, "--nonsense").stderr
+
+
+@pytest.mark.parametrize(
+    ("by", "typed", "curve"),
+    [
+        (programs.SCRIPT, "python plot_surface.py", "plot_1D.py"),
+        (programs.MODULE, "python -m lossatlas surface", "python -m lossatlas plot-1d"),
+        (programs.PROGRAM, "lossatlas surface", "lossatlas plot-1d"),
+    ],
+)
+def test_files_and_advice_name_what_the_user_typed(perceptron, tmp_path, monkeypatch, capsys, by, typed, curve):
+    monkeypatch.setattr(programs.Started, "by", by)
     more = surface_command(perceptron, tmp_path / "s.h5", "--x=-1:1:3", "--dir_file", str(tmp_path / "d 1.h5"))
-    assert python(*words, *more).returncode == 0
+    assert plot_surface.main(more) == 0
     recorded = str(read_surface(tmp_path / "s.h5").about["command"])
     assert recorded.startswith(f"{typed} --model mlp --dataset ")
     assert recorded.endswith(f"--dir_file '{tmp_path}/d 1.h5'")
-    start = words[:-1] if len(words) > 1 else []
-    refused = python(*start, "plot_2D.py", "--surf_file", tmp_path / "s.h5")
-    assert refused.returncode == 3
-    assert refused.stderr.endswith(f"holds a curve, not a surface: draw it with {curve}\n")
+    assert plot_2D.main(["--surf_file", str(tmp_path / "s.h5")]) == 3
+    assert capsys.readouterr().err.endswith(f"holds a curve, not a surface: draw it with {curve}\n")
 
 
 def test_what_a_script_has_not_beside_it_is_named_by_the_module(monkeypatch):

@@ -12,7 +12,14 @@ from conftest import MPIRUN, ROOT
 from torture.place import Place, end_all, ended, numbers, processes, rank_of
 
 from lossatlas import launchers
-from lossatlas.commands import start_ranks
+from lossatlas.commands import (
+    hessian_spectrum,
+    plot_hessian_eigen,
+    plot_surface,
+    plot_trajectory,
+    sharpness,
+    start_ranks,
+)
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_surface
 from lossatlas.mpi import local_ranks
@@ -64,7 +71,7 @@ def arguments(pid: int) -> list[bytes]:
     [
         ("SIGTERM", MODULE),
         ("SIGINT", [sys.executable, "plot_surface.py"]),
-        ("SIGHUP", MODULE),
+        pytest.param("SIGHUP", MODULE, marks=pytest.mark.full),
         pytest.param("SIGUSR1", [sys.executable, str(ROOT / "plot_surface.py")], marks=pytest.mark.full),
         pytest.param("SIGUSR2", MODULE, marks=pytest.mark.full),
         pytest.param("SIGXCPU", MODULE, marks=pytest.mark.full),
@@ -146,8 +153,8 @@ def test_every_command_with_mpi_has_it(place):
     seen = place.run([sys.executable, "-m", "lossatlas", "ranks", "--ranks", "2"], PYTHONPATH=str(ROOT))
     assert seen.code == 0, seen.errors
     assert "rank 1 of 2" in seen.out
-    for name in ("surface", "eigen", "spectrum", "sharpness", "trajectory"):
-        usage = place.run([sys.executable, "-m", "lossatlas", name, "--help"], PYTHONPATH=str(ROOT)).out
+    for module in (plot_surface, plot_hessian_eigen, hessian_spectrum, sharpness, plot_trajectory):
+        usage = module.parser().format_help()
         assert "--ranks N" in usage
         assert "--mpi" in usage
 
@@ -227,8 +234,6 @@ def test_one_rank_for_each_device_with_cuda(monkeypatch):
     monkeypatch.setattr(start_ranks, "cuda_devices", lambda: 3)
     monkeypatch.setattr(local_ranks, "find_mpirun", lambda asked: "mpirun")
     monkeypatch.setattr(local_ranks, "run_local_ranks", lambda *given: started.append(given) or 0)
-    from lossatlas.commands import plot_surface
-
     assert plot_surface.main(["--ranks", "gpus", "--limit", "5"]) == 0
     (count, command, typed, mpirun), *_ = started
     assert (count, mpirun) == (3, "mpirun")

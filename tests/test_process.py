@@ -71,11 +71,11 @@ sys.meta_path.insert(0, Strike())
 )
 def test_a_signal_while_modules_are_imported_is_a_line_and_code_4(place, tmp_path, command):
     (tmp_path / "sitecustomize.py").write_text(EARLY)
-    for ranks in (0, 2) if MPIRUN else (0,):
-        result = place.run(place.command(command, tmp_path / "s.h5", ranks=ranks), PYTHONPATH=str(tmp_path))
-        assert result.code == 4
-        assert "stopped by SIGUSR1" in result.errors
-        assert "Traceback" not in result.errors
+    ranks = 2 if MPIRUN else 0
+    result = place.run(place.command(command, tmp_path / "s.h5", ranks=ranks), PYTHONPATH=str(tmp_path))
+    assert result.code == 4
+    assert "stopped by SIGUSR1" in result.errors
+    assert "Traceback" not in result.errors
 
 
 STARTS = {
@@ -92,22 +92,28 @@ def started(place: Place, way: str, *words: str, file: Path | None = None) -> li
 
 
 @pytest.mark.parametrize("way", STARTS)
-def test_a_signal_and_every_exit_have_the_same_code_and_line_however_a_command_is_started(place, tmp_path, way):
-    given = {"PYTHONPATH": str(ROOT)}
-    wrong = place.run(started(place, way, "--nonsense"), **given)
+def test_a_signal_and_a_wrong_option_have_the_same_code_and_line_however_a_command_is_started(place, tmp_path, way):
+    wrong = place.run(started(place, way, "--nonsense"), PYTHONPATH=str(ROOT))
     assert wrong.code == 2
     assert wrong.errors == f"error: unrecognized arguments: --nonsense ({STARTS[way][1]} --help lists the options)\n"
+    (tmp_path / "sitecustomize.py").write_text(EARLY)  # a signal while the first heavy module is imported
+    early = place.run(started(place, way, file=tmp_path / "s.h5"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert early.code == 4
+    assert early.errors.startswith("error: stopped by SIGUSR1")  # whether it can be continued depends on how far it was
+    assert len(early.errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "way", ["script", *(pytest.param(way, marks=pytest.mark.full) for way in ("module", "program"))]
+)
+def test_every_exit_has_its_code_and_line(place, tmp_path, way):
+    given = {"PYTHONPATH": str(ROOT)}
     missing = place.run(started(place, way, "--model_file", "nowhere.pt", file=tmp_path / "m.h5"), **given)
     assert missing.code == 3
     assert missing.errors == "error: no checkpoint at nowhere.pt\n"
     left = place.run(started(place, way, file=tmp_path / "l.h5"), **given, WAY="_exit0", RANK="0", STAGE="first")
     assert left.code == 1
     assert left.lines[-1].endswith("os._exit(0) was called before the work was done")
-    (tmp_path / "sitecustomize.py").write_text(EARLY)  # a signal while the first heavy module is imported
-    early = place.run(started(place, way, file=tmp_path / "s.h5"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    assert early.code == 4
-    assert early.errors.startswith("error: stopped by SIGUSR1")  # whether it can be continued depends on how far it was
-    assert len(early.errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize("way", STARTS)
@@ -162,8 +168,11 @@ def test_what_is_printed_may_go_nowhere(place, tmp_path, where):
     assert result.code == 0, result.errors
     assert read_surface(file).done.all()
     assert len(list(tmp_path.glob("*.png"))) == 4
-    shown = f"'{place.python}' '{ROOT / 'h5_util.py'}' '{file}' > /dev/full"
-    result = place.run(["bash", "-c", shown])  # whose printing is all it does
+
+
+def test_a_command_that_only_prints_says_that_it_cannot(place):
+    shown = f"'{place.python}' '{ROOT / 'h5_util.py'}' '{ROOT / 'docs' / 'surfaces' / 'layers.h5'}' > /dev/full"
+    result = place.run(["bash", "-c", shown])
     assert result.code == 5
     assert result.lines == ["error: cannot print: No space left on device"]
 
