@@ -18,14 +18,17 @@ WORKERS ?= 2
 QUICK = config layers layout parameter_space planes projection landscape topology multilevel hessian_hvp hessian_estimators
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+INSTALL = $(BIN)/python $(PIP_INSTALL)
+BIOME = npx --yes @biomejs/biome@2.6.8
 PLANE = --mpi --model resnet20 --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-0.5:0.5:$(CELLS) --y=-0.5:0.5:$(CELLS) \
 	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --tolerance 0.05,0.01
 NAMES = small_batch large_batch
 LABELS = --labels "small batches (128)" "large batches (2048)"
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test quick test-all test-integrations check lint mutants bench gallery docs clean
+.PHONY: demo test quick test-all test-integrations check lint lint-page mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -64,7 +67,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@if command -v npm > /dev/null && npm install --no-audit --no-fund --no-package-lock --silent; then npm run --silent lint; \
+	@$(MAKE) --no-print-directory lint-page
+
+lint-page:
+	@if $(BIOME) --version > /dev/null 2>&1; then cd lossatlas/viewer && $(BIOME) ci --error-on-warnings static; \
 	else echo "no npm, or nothing to be had from it: the page's scripts are not checked"; fi
 
 check: lint test
@@ -85,24 +91,28 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# mpich brings mpirun: a cluster has its own, and an environment for it holds requirements.txt alone.
 # --no-compile: modules are compiled when they are first imported, which is faster than all of them.
-$(VENV)/run: requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
-	$(INSTALL) --no-compile -r requirements.txt -r requirements-mpi.txt
+$(VENV)/run: requirements.txt $(CONSTRAINTS) | $(BIN)/python
+	$(INSTALL) --no-compile -r requirements.txt mpich
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-docs.txt $(VENV)/run | $(BIN)/python
-	$(INSTALL) -r requirements-dev.txt
+# The pip of a new environment may be older than dependency groups (25.1).
+$(VENV)/dev: pyproject.toml $(VENV)/run | $(BIN)/python
+	$(INSTALL) pip
+	$(INSTALL) --group dev
 	@touch $@
 
-$(VENV)/integrations/ready: requirements-integrations.txt requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
+$(VENV)/integrations/ready: pyproject.toml requirements.txt $(CONSTRAINTS) | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/integrations
-	$(VENV)/integrations/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -r requirements.txt -r requirements-mpi.txt -r requirements-integrations.txt
+	$(VENV)/integrations/bin/python $(PIP_INSTALL) pip
+	$(VENV)/integrations/bin/python $(PIP_INSTALL) -r requirements.txt mpich --group integrations
 	@touch $@
 
-$(VENV)/docs: requirements-docs.txt $(VENV)/run | $(BIN)/python
-	$(INSTALL) -r requirements-docs.txt
+$(VENV)/docs: pyproject.toml $(VENV)/run | $(BIN)/python
+	$(INSTALL) pip
+	$(INSTALL) --group docs
 	@touch $@
 
 clean:
-	rm -rf $(VENV) node_modules demo docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo docs/_build .pytest_cache .mypy_cache .ruff_cache

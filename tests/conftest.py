@@ -26,8 +26,9 @@ torch.set_num_threads(1)
 
 collect_ignore = ["mpi", "wheel"]  # on several ranks, see test_mpi.py; with the installed package, see test_wheel.py
 
-# A shell that starts the suite in the background has SIGINT ignored, nohup SIGHUP, and every process that is started from
-# here would inherit that. A handler of Python's becomes the default in a new program, while this one goes on as before.
+# A shell that starts the suite in the background has SIGINT ignored, nohup SIGHUP, and every process that is started
+# from here would inherit that. A handler of Python's becomes the default in a new program, while this one goes on as
+# before.
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
@@ -35,7 +36,7 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, sig
 
 @pytest.fixture(scope="session", autouse=True)
 def coarse_figures() -> Iterator[None]:
-    """Draw figures in this process at 50 dots per inch unless a test gives --dpi: every other property stays as it is."""
+    """Draw figures in this process at 50 dots per inch unless a test gives --dpi; nothing else is changed."""
     style = importlib.import_module("lossatlas.figures.matplotlib_style")
     usual, style.DPI = style.DPI, 50
     yield
@@ -127,7 +128,7 @@ def statistics_row(
     clamped: float = 0,
     metrics: Sequence[float] = (),
 ) -> np.ndarray:
-    """What a worker reports of samples with these losses and weights: see `landscape.statistics`. metrics: their sums."""
+    """A worker's report of samples with these losses and weights: see `landscape.statistics`. metrics: their sums."""
     loss = np.asarray(losses, dtype=np.float64)
     w = np.ones_like(loss) if weights is None else np.asarray(weights, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

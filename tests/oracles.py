@@ -46,7 +46,7 @@ def differenced_hessian(net: nn.Module, loss: Callable[[nn.Module], Tensor], ste
     """Return all second derivatives of a loss, by central differences of gradients.
 
     Args:
-        net: A network; its copy in float64 and evaluation mode is moved. A parameter without a gradient has rows of zeros.
+        net: A network; its copy in float64 and evaluation mode is moved. Parameters without a gradient have rows of 0.
         loss: A scalar function of the moved network, which may read its parameters.
         step: The distance to either side.
     """

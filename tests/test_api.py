@@ -474,7 +474,11 @@ class Random(Mlp):
         ({"loss": "huber"}, BadUsage, "unknown loss"),
         ({"net": Random()}, BadInput, "differs when it is computed twice"),
         ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
-        ({"y": "-1:1:3", "directions": ["random"]}, BadUsage, "2 direction.s. are needed"),
+        (
+            {"y": "-1:1:3", "directions": ["random"]},
+            BadUsage,
+            "2 directions are needed: there are 0 networks in towards, 1 direction",
+        ),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None,
 )
@@ -503,7 +507,7 @@ surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_a_script_under_mpirun_shares_the_work(tmp_path):
     """The same bits on any number of ranks: tests/mpi."""
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -1355,5 +1359,7 @@ def test_the_network_may_be_named_and_other_things_in_its_place_are_told():
         lossatlas.surface((X, Y), net)
     with pytest.raises(BadUsage, match="needs a network, as its first argument"):
         lossatlas.spectrum(data=(X, Y))
-    with pytest.raises(BadUsage, match="has no argument xnorm: did you mean norm"):
+    with pytest.raises(BadUsage, match=r"has no argument xnorm \(did you mean norm\?\)"):
         lossatlas.surface(net, (X, Y), xnorm="filter")
+    with pytest.raises(BadUsage, match=r"has no argument cuda \(did you mean device\?\)"):
+        lossatlas.surface(net, (X, Y), cuda=True)

@@ -1,4 +1,4 @@
-"""The program `lossatlas`: its names, what it says of them in the user's words, drawing by kind, and completion in a shell."""
+"""The program `lossatlas`: its names, also in messages in the user's words, drawing by kind, completion in a shell."""
 
 import subprocess
 import sys
@@ -58,14 +58,14 @@ def test_names_that_are_none_are_one_line_with_the_nearest_and_code_2(start):
     assert run("surfce") == (
         2,
         "",
-        f"error: 'surfce' is no command: did you mean surface? ({start} --help lists the commands)\n",
+        f"error: 'surfce' is no command (did you mean surface?); {start} --help lists the commands\n",
     )
-    assert run() == (2, "", f"error: name a command ({start} --help lists the commands)\n")
+    assert run() == (2, "", f"error: name a command; {start} --help lists the commands\n")
 
 
 def test_the_nearest_names_are_those_of_commands_whichever_name_was_meant():
-    assert wrong(["plot_surfac.py"]).endswith("did you mean surface?")
-    assert wrong(["Spectrm"]).endswith("did you mean spectrum or plot-spectrum?")
+    assert wrong(["plot_surfac.py"]).endswith(" (did you mean surface?)")
+    assert wrong(["Spectrm"]).endswith(" (did you mean spectrum or plot-spectrum?)")
     assert wrong(["zzz"]) == "'zzz' is no command"
 
 
@@ -84,7 +84,7 @@ def test_usage_and_errors_name_what_the_user_typed(words, typed, curve):
     assert usage.startswith(f"usage: {typed.removeprefix('python ') if typed.endswith('.py') else typed} ")
     assert f"    {typed} --model" in usage
     assert f"which {curve} draws" in " ".join(usage.split())
-    assert f"({typed} --help lists the options)" in python(*words, "--nonsense").stderr
+    assert f"; {typed} --help lists the options" in python(*words, "--nonsense").stderr
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,8 @@ def test_what_a_script_has_not_beside_it_is_named_by_the_module(monkeypatch):
     assert programs.shell("ranks") == "python scheduler.py"
     text = "python flatness.py FILE; lossatlas surface; train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
     assert programs.in_own_words(text) == (
-        "python -m lossatlas flatness FILE; python plot_surface.py; train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
+        "python -m lossatlas flatness FILE; python plot_surface.py; "
+        "train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
     )
     monkeypatch.setattr(programs.Started, "by", programs.PROGRAM)
     assert programs.in_own_words("python plot_1D.py, python -m lossatlas view.") == "lossatlas plot-1d, lossatlas view."

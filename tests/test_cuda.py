@@ -20,7 +20,7 @@ from lossatlas.models import build, read_state
 from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 PLANE = ["--x=-1:1:5", "--y=-0.5:0.5:3"]
 
 

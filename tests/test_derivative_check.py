@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.errors import BadInput
 from lossatlas.hessian import Hessian
-from lossatlas.hessian.mean_loss import MeanLoss
+from lossatlas.hessian.chosen_parameters import ChosenParameters
 
 X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(0, 3, (24,), generator=torch.Generator().manual_seed(1))
@@ -105,7 +105,7 @@ def test_checkpoints_that_are_not_reentrant_have_the_right_products():
 
 def test_kinks_of_many_units_close_by_are_no_disagreement(monkeypatch):
     """A deep network has some within every step but the shortest ones."""
-    monkeypatch.setattr(MeanLoss, "small_step", lambda self: torch.zeros(self.size))
+    monkeypatch.setattr(ChosenParameters, "small_step", lambda self: torch.zeros(self.size))
     torch.manual_seed(0)
     units, x = 600, X.double()
     net = nn.Sequential(nn.Linear(4, units), nn.ReLU(), nn.Linear(units, 3)).double()

@@ -152,12 +152,14 @@ def test_ranks_that_share_the_data_give_the_sum():
         return replace(LOSSES["mse"](model, batch), penalty=sum((p**2).sum() for p in model.parameters()))
 
     parts = [data.take(slice(k, None, 3)) for k in range(3)]
-    totals = []  # what an all-reduce of the weights gives
-    alone = [Hessian(net, part, penalized, reduce=lambda v: totals.append(v) or v) for part in parts]
-    for operator in alone:
-        operator.penalty_share *= operator.total_weight / N
-        operator.total_weight = float(N)
-        operator.reduce = lambda v: v
+    totals = []  # of each rank, whose sum an all-reduce gives
+
+    def summed(weight):
+        totals.append(weight)
+        return torch.full_like(weight, N)
+
+    alone = [Hessian(net, part, penalized, reduce_setup=summed) for part in parts]
+    assert [operator.total_weight for operator in alone] == [N] * 3
     v = torch.randn(alone[0].size, dtype=torch.float64)
     torch.testing.assert_close(sum(operator(v) for operator in alone), Hessian(net, data, penalized)(v))
     assert sum(float(t[0]) for t in totals) == N

@@ -69,6 +69,8 @@ WITHOUT_TORCH = {
         ),
         *("figures", "viewer"),
         *(
+            "commands.figure_keywords",
+            "commands.job_choices",
             "commands.options",
             "commands.plot_1D",
             "commands.plot_2D",
@@ -93,7 +95,7 @@ def name_of(file: Path) -> str:
 
 @cache
 def imports(file: Path) -> set[str]:
-    """Modules of the root, other packages, and packages of lossatlas that a file imports; a relative import as `.name`."""
+    """Modules of the root, other packages, packages of lossatlas that a file imports; a relative import as `.name`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

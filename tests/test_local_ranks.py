@@ -24,7 +24,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.io import read_surface
 from lossatlas.mpi import local_ranks
 
-with_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+with_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 MODULE = [sys.executable, "-m", "lossatlas", "surface"]
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 WITHOUT = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-import subprocess, tempfile, asyncio, ctypes                        # they use what is taken away, and choose at their import
+import subprocess, tempfile, asyncio, ctypes              # they use what is taken away, and choose at their import
 import torch, h5py, matplotlib
 for module, names in (
     (os, ("fchmod", "register_at_fork", "sched_getaffinity", "sysconf")),

@@ -28,7 +28,7 @@ if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "{rank}
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 @pytest.mark.parametrize(
     ("module", "rank"),
     [
@@ -95,7 +95,7 @@ def started(place: Place, way: str, *words: str, file: Path | None = None) -> li
 def test_a_signal_and_a_wrong_option_have_the_same_code_and_line_however_a_command_is_started(place, tmp_path, way):
     wrong = place.run(started(place, way, "--nonsense"), PYTHONPATH=str(ROOT))
     assert wrong.code == 2
-    assert wrong.errors == f"error: unrecognized arguments: --nonsense ({STARTS[way][1]} --help lists the options)\n"
+    assert wrong.errors == f"error: unrecognized arguments: --nonsense; {STARTS[way][1]} --help lists the options\n"
     (tmp_path / "sitecustomize.py").write_text(EARLY)  # a signal while the first heavy module is imported
     early = place.run(started(place, way, file=tmp_path / "s.h5"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert early.code == 4
@@ -196,7 +196,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
     (tmp_path / "peaceful.py").write_text(PEACEFUL)
     more = ["--model", f"{tmp_path / 'peaceful.py'}:make", "--x=-1:1:3", "--y=-1:1:3"]
@@ -217,7 +217,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 @pytest.mark.parametrize(
     "end",
     [
@@ -289,7 +289,7 @@ while True: time.sleep(0.01)
     assert result.stdout.splitlines() == ["whole"] * whole
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
     """UCX, in MPICH's wheel, made SIGHUP a switch for its own messages."""
     code = f"""
@@ -310,7 +310,7 @@ while True: time.sleep(0.01)
     assert "stopped by SIGHUP" in result.errors
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_every_rank_says_goodbye_to_its_launcher(place):
     """MPICH's kills the ranks that are a moment later than one that does not, and a whole run has failed at its end."""
     command = [place.python, "scheduler.py", "--mpi"]

@@ -382,6 +382,7 @@ c = lossatlas.Curvature(lossatlas.io.read_findings({str(ROOT / "docs/surfaces/sp
 c.plot(); c._repr_html_(); repr(c); c.save("c.h5")
 from lossatlas.commands import plot_2D
 assert plot_2D.main(["-f", "s.h5", "--format", "png", "--dpi", "50"]) == 0
+assert c.table() and c.trace.value > 0 and c.density.sigma > 0 and c.dimension.low <= c.dimension.high
 assert not {{"torch", "mpi4py"}} & set(sys.modules), "torch is imported"
 """
     done = subprocess.run(

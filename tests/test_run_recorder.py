@@ -1,4 +1,4 @@
-"""Recording a training run: bits of the network, of the training, of resumed runs; failures; processes; trajectories."""
+"""Recording a training run: bits of the network, the training, resumed runs; failures; processes; trajectories."""
 
 import errno
 import json

@@ -10,12 +10,13 @@ from PIL import Image
 from test_plots import bowl, scene_of, surface_of
 
 from lossatlas import figures
-from lossatlas.figures.clipped_parts import left_out_in_words, percent, share_outside
+from lossatlas.figures.camera import Camera
+from lossatlas.figures.clipped_parts import cells_outside, clipped_in_words, percent
 from lossatlas.figures.depth_buffer import NO_TRIANGLE, nearest_triangles
 from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.solid_layout import NOTES, corners_of, fit_height, meet
 from lossatlas.figures.surface_light import BRIGHTNESS, DARKEST, brightness, open_sky
-from lossatlas.figures.surface_plots import HATCH, Camera, solid_figure
+from lossatlas.figures.surface_plots import HATCH, solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.io import Projection
 
@@ -252,7 +253,7 @@ def test_what_is_left_out_is_stated_with_its_share_and_hatched():
         fig.draw_without_rendering()
     axis = fig.axes[0]
     (text,) = (each.get_text() for each in axis.texts if each.get_gid() == NOTES)
-    assert text == f"{100 * share:.0f} % of the cells above 2: left out (hatched floor)"
+    assert text == f"{100 * share:.0f} % of the cells above 2, up to 3: left out (hatched floor)"
     hatches = [line for line in axis.lines if line.get_gid() == HATCH]
     x = np.concatenate([line.get_data_3d()[0] for line in hatches])
     assert np.abs(x[np.isfinite(x)]).min() == pytest.approx(0.5**0.5, abs=0.05)
@@ -264,9 +265,13 @@ def test_what_is_left_out_is_stated_with_its_share_and_hatched():
 
 def test_shares_in_words():
     p = panel(lambda a, b: a, side="-1:1:201")
-    assert share_outside(p, -0.5, 0.5) == pytest.approx((50 / 201, 50 / 201))
-    assert left_out_in_words(p, -2, 2) == ""
-    assert left_out_in_words(p, -0.98, 2) == "1 % of the cells below -0.98: left out"
+    assert [float(mask.mean()) for mask in cells_outside(p.values, -0.5, 0.5)] == pytest.approx([50 / 201, 50 / 201])
+    assert clipped_in_words(p, -2, 2, "left out") == ""
+    assert clipped_in_words(p, -0.98, 2, "left out") == "1 % of the cells below -0.98, down to -1: left out"
+    assert (
+        clipped_in_words(p, -0.98, 0.75, "hatched")
+        == "1 % of the cells below -0.98, down to -1, and 12 % of the cells above 0.75, up to 1: hatched"
+    )
     assert [percent(each) for each in (1e-6, 1e-4, 0.004, 0.123, 440 / 441, 1)] == [
         "<0.01 %",
         "0.01 %",
@@ -279,7 +284,7 @@ def test_shares_in_words():
 
 def test_the_share_of_the_finite_cells_is_called_so():
     p = panel(lambda a, b: np.where(b < 0, np.nan, a), side="-1:1:201")
-    assert left_out_in_words(p, -0.98, 2) == "1 % of the finite cells below -0.98: left out"
+    assert clipped_in_words(p, -0.98, 2, "left out") == "1 % of the finite cells below -0.98, down to -1: left out"
 
 
 @pytest.mark.parametrize("columns", [1, 2])

@@ -54,7 +54,7 @@ def files_of(name: str) -> set[Path]:
 )
 def test_a_story_runs_by_its_one_command(name, tmp_path):
     if name == "original_readme" and MPIRUN is None:
-        pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
+        pytest.skip("no mpirun: pip install mpich")
     before = files_of(name)
     ran(name, tmp_path)
     tmp_path = tmp_path if name == "pyhessian_tutorial" else tmp_path / "small"

@@ -26,7 +26,7 @@ WITH_MPI = {"kills", "signals", "ways", "ranks", "hosts"}
 
 def holds(folder: Path, name: str, count: int) -> None:
     if name in WITH_MPI and MPIRUN is None:
-        pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
+        pytest.skip("no mpirun: pip install mpich")
     function, _ = SECTIONS[name]
     outcomes = list(function(Place.at(folder), count))
     if not outcomes:
@@ -39,7 +39,7 @@ def test_what_is_promised_holds(tmp_path, name):
     holds(tmp_path, name, FEW[name])
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_a_killed_surface_loses_nothing_and_ends_with_the_same_bits(tmp_path):
     """A kill of rank 0, a worker or everyone; cells that no file held are computed again, and no others."""
     outcomes = list(kills(Place.at(tmp_path), 1, scripts=["plot_surface.py"], sleep=0.008))

@@ -295,7 +295,7 @@ def wide(state):
 
 
 def test_a_plane_in_float64_keeps_its_digits(tmp_path):
-    """The surface under a path in a stored plane, and the surface along the same directions: one record, the same bits."""
+    """The surface under a path in a stored plane, and that along the same directions: one record, the same bits."""
     net = seeded(normalized).double()
     states, data = [wide(state) for state in trained(seeded(normalized))], (X.double(), Y)
     plane = lossatlas.surface(net, data, x="-1:1:2", y="-1:1:2", file=tmp_path / "plane.h5", **QUIET)

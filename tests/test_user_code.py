@@ -79,7 +79,7 @@ def tied():
             super().__init__()
             self.flat, self.a, self.b = nn.Flatten(), nn.Linear(36, 36, bias=False), nn.Linear(36, 36)
             self.b.weight = self.a.weight
-            self.noise = torch.randn(36)                  # no part of the state: the same on every rank and in every run
+            self.noise = torch.randn(36)           # no part of the state: the same on every rank and in every run
         def forward(self, x):
             return self.b(torch.tanh(self.a(self.flat(x)) + self.noise))
     return Tied()
@@ -192,7 +192,7 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
     np.testing.assert_allclose(read_surface("e.h5").fields["max_eig"][0], exact[-1], rtol=1e-4)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
 def test_ranks_give_the_same_bits_and_changed_code_is_named(home, capsys):
     def line(file):
         more = "--batch_size 20 --threads 1 --x=-1:1:9 --loss_name own.py:smooth --surf_file".split()
@@ -387,7 +387,7 @@ def make():
 
 
 def test_the_seed_of_a_training_reaches_the_weights_and_nothing_else(tmp_path):
-    """What is no part of the state has to be the same when a surface is computed, which knows no seed of the training."""
+    """Tensors outside the state have to be the same when a surface is computed, which knows no seed of the training."""
     (tmp_path / "net.py").write_text(SEEDED)
     function = UserFunction.parse("model", f"{tmp_path / 'net.py'}:make")
     zero, one, two, again = (build(function, seed=seed) for seed in (0, 1, 2, 1))
@@ -477,8 +477,9 @@ def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
     """Weights in a list stayed where they were; a merged adapter was evaluated without its adapter."""
     folder, names = kinds
     file, surface = folder / f"{kind}0.pt", folder / "s.h5"
-    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file} --x=-1:1:3 --xnorm filter"
-    assert plot_surface.main([*line.split(), "--surf_file", str(surface), "--dir_file", str(folder / "d.h5")]) == 0
+    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file}"
+    grid = ["--x=-1:1:3", "--xnorm", "filter", "--dir_file", str(folder / "d.h5")]
+    assert plot_surface.main([*line.split(), *grid, "--surf_file", str(surface)]) == 0
     assert ("the network itself is moved" in capsys.readouterr().out) == (kind == "Listed")
     net = names[kind]()
     dx = as_point(read_directions(folder / "d.h5").x, net, "weights", "x")
@@ -492,9 +493,10 @@ def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
 def test_a_line_between_networks_ends_at_both_with_their_statistics(kinds, capsys):
     folder, names = kinds
     ends = [folder / "Normed0.pt", folder / "Normed1.pt"]
-    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]} --model_file2 {ends[1]}"
+    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]}"
     expected = [own_losses(names, "Normed", end, [{}])[0] for end in ends]
-    assert plot_surface.main([*line.split(), "--x=0:1:3", "--surf_file", str(folder / "s.h5")]) == 0
+    other = ["--model_file2", str(ends[1]), "--x=0:1:3"]
+    assert plot_surface.main([*line.split(), *other, "--surf_file", str(folder / "s.h5")]) == 0
     assert "differ in BatchNorm statistics" in capsys.readouterr().out
     np.testing.assert_allclose(read_surface(folder / "s.h5").fields["train_loss"][[0, -1]], expected, rtol=1e-5)
     assert (
@@ -508,11 +510,13 @@ def test_an_adapter_without_a_checkpoint_is_evaluated_as_its_factory_gives_it(ki
     """It was merged by eval() and loaded into an unmerged one: its adapter counted twice."""
     folder, names = kinds
     (folder / "made.py").write_text(
-        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\ndef merged():\n    return Adapter().eval()\n"
+        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\n"
+        "def merged():\n    return Adapter().eval()\n"
     )
     for name in ("fresh", "merged"):
-        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3 --dir_file {folder}/{name}_d.h5"
-        assert plot_surface.main([*line.split(), "--surf_file", str(folder / f"{name}.h5")]) == 0
+        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3"
+        files = ["--dir_file", str(folder / f"{name}_d.h5"), "--surf_file", str(folder / f"{name}.h5")]
+        assert plot_surface.main([*line.split(), *files]) == 0
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = names["Adapter"]()

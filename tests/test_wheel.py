@@ -17,7 +17,8 @@ import models, options, surface                       # the user's own
 from torch import nn
 import lossatlas
 assert "site" in lossatlas.__file__, lossatlas.__file__
-assert not any(name in sys.modules for name in ("mpi4py", "lossatlas.commands", "matplotlib.pyplot")), "not the library's business"
+others = {"mpi4py", "lossatlas.commands", "matplotlib.pyplot"} & set(sys.modules)
+assert not others, f"not the library's business: {others}"
 net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
 x = torch.randn(40, 2)
 found = lossatlas.surface(net, (x, (x[:, 0] > 0).long()), x="-1:1:5", progress=False, file="s.h5")

@@ -22,9 +22,9 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
-from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
+from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log, format_duration
@@ -40,7 +40,7 @@ from lossatlas.jobs.curvature.hessian_job import (
 )
 from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
-from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -59,7 +59,7 @@ class SpectrumOptions(
     config.ResultOptions,
     config.DrawOptions,
 ):
-    """The options of this command."""
+    """A network and its data, the parts of the spectrum, and the files of the result."""
 
     HEADING: ClassVar[str] = "output"
 
@@ -107,12 +107,12 @@ class SpectrumTask:
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
         inputs = NamedInputs(
-            model=options.model_choice(args),
-            model_file=options.model_file(args),
-            data=options.data_choice(args),
-            loss=options.loss_choice(args),
-            hessian=options.hessian_choice(args),
-            run=options.run_choice(args),
+            model=job_choices.model_choice(args),
+            model_file=job_choices.model_file(args),
+            data=job_choices.data_choice(args),
+            loss=job_choices.loss_choice(args),
+            hessian=job_choices.hessian_choice(args),
+            run=job_choices.run_choice(args),
             command=programs.command_line(command[0], command[1:]),
             resolved=resolved(args),
         )
@@ -172,7 +172,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, releases: ExitStac
 
 
 def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: SpectrumTask) -> None:
-    """Print the configuration, and the time and memory that the job needs: from one product with all samples, by one rank."""
+    """Print the configuration, and time and memory of the job, from one product with all samples, by one rank."""
     import torch
 
     from lossatlas.data.memory import in_words
@@ -192,37 +192,34 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     most = wanted.max_products + wanted.max_trace_products + (wanted.probes - 1) * wanted.steps
     say(f"spectrum file: about {in_words(own * (wanted.top + wanted.bottom))}")
     say(
-        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
-        f"density: up to {format_duration(most * seconds)}"
+        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace "
+        f"and density: up to {format_duration(most * seconds)}"
         + ", and more for layers and activations"
         * (wanted.layers or wanted.activations is not None)
     )
     say(
-        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network and the data"
+        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network "
+        "and the data"
     )
 
 
 def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     """Print the findings, and write and draw what is asked for."""
-    from lossatlas.jobs.curvature.spectrum_parts import table
+    from lossatlas.figures.spectrum_table import spectrum_table
 
-    for line in table(findings):
+    for line in spectrum_table(findings):
         say(line)
     say(f"complete: {path}")
     if task.npz:
         write_npz(task.npz, findings)
     say(
-        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection {path}:2"
+        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection "
+        f"{path}:2"
     )
     if task.plot:
         from lossatlas.commands import plot_spectrum
 
-        try:
-            plot_spectrum.draw(path, show=task.show, look=task.look, cmap=task.cmap)
-        except CannotWrite:
-            raise
-        except Stop as error:  # the file is complete all the same
-            say(f"note: not drawn: {error}")
+        draw_if_possible(lambda: plot_spectrum.draw(path, show=task.show, look=task.look, cmap=task.cmap))
 
 
 def write_npz(name: str, findings: Findings) -> None:

@@ -5,11 +5,12 @@
     mpirun -n 4 lossatlas sharpness --mpi ...           the samples are spread over the ranks
     lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 
-Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
-changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
-of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
-that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
-with the largest rises are written as directions, so that lossatlas surface can go along them.
+Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and
+among changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent,
+and the largest of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean
+over random directions of that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient
+does not lower the loss. The changes with the largest rises are written as directions, so that lossatlas surface can go
+along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
@@ -23,9 +24,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
-from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
+from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
@@ -48,7 +49,7 @@ from lossatlas.jobs.curvature.sharpness_job import (
 )
 from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
-from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -67,7 +68,7 @@ class SharpnessOptions(
     config.ResultOptions,
     config.DrawOptions,
 ):
-    """The options of this command."""
+    """A network and its data, the radii, and the file of the result."""
 
     HEADING: ClassVar[str] = "sharpness"
 
@@ -127,12 +128,12 @@ class SharpnessTask:
             compiled=False,
         )
         inputs = NamedInputs(
-            model=options.model_choice(args),
-            model_file=options.model_file(args),
-            data=options.data_choice(args),
-            loss=options.loss_choice(args),
+            model=job_choices.model_choice(args),
+            model_file=job_choices.model_file(args),
+            data=job_choices.data_choice(args),
+            loss=job_choices.loss_choice(args),
             hessian=selection,
-            run=options.run_choice(args),
+            run=job_choices.run_choice(args),
             command=programs.command_line(command[0], command[1:]),
             resolved=resolved(args),
         )
@@ -202,7 +203,8 @@ def print_dry_run(findings: Findings, path: Path, task: SharpnessTask) -> None:
         say(f"{name} = {value}")
     gradients, losses = task.settings.cost
     say(
-        f"at most {gradients} gradients and {losses} losses, and some {CRITICAL_LOSSES} losses for the critical sharpness"
+        f"at most {gradients} gradients and {losses} losses, and some {CRITICAL_LOSSES} losses for the critical "
+        "sharpness"
     )
 
 
@@ -222,12 +224,7 @@ def finish(findings: Findings, changes: Directions, path: Path, task: SharpnessT
     if task.plot:
         from lossatlas.commands import plot_sharpness
 
-        try:
-            plot_sharpness.draw([path], show=task.show, look=task.look, cmap=task.cmap)
-        except CannotWrite:
-            raise
-        except Stop as error:  # the file is complete all the same
-            say(f"note: not drawn: {error}")
+        draw_if_possible(lambda: plot_sharpness.draw([path], show=task.show, look=task.look, cmap=task.cmap))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

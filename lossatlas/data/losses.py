@@ -13,23 +13,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lossatlas.choices import LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, leaves, mapped
-from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
 # Names of the first argument of a loss(model, batch), as opposed to a loss(output, target).
 MODEL_NAMES = ("model", "net", "network", "module")
+LARGE = 1 << 22  # logits that are converted to float64 at a time
 IGNORED = -100  # a label that does not count, as in torch
 
 
@@ -64,6 +65,7 @@ class Losses:
 
 Model = Callable[..., Any]  # a network, or a function from inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
+LossLike = LossName | str | nn.Module | Callable[[Any, Any], Tensor | Losses]  # what `as_loss` takes; it checks names
 
 
 def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
@@ -139,16 +141,29 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
         BadInput: The shapes do not match, or the targets are not whole numbers.
     """
     output, targets = forward(model, batch)
-    logits = positions_last(upcast(output), targets)
+    logits = positions_last(output, targets)
     if targets.dim() == 1 and logits.dim() == 2:
-        loss = F.cross_entropy(logits, targets, reduction="none")
+        loss = row_losses(logits, targets)
         return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
-    flat = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(len(targets), -1)
+    flat = row_losses(logits.flatten(0, -2), targets.flatten()).view(len(targets), -1)
     valid = (targets != IGNORED).view(len(targets), -1)
     count = valid.sum(1)
     right = ((logits.argmax(-1) == targets).view(len(targets), -1) & valid).sum(1)
     each = count.clamp(min=1)
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
+
+
+def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Compute the cross-entropy of each row, (n,); many logits are converted to float64 a few rows at a time.
+
+    Args:
+        logits: (n, classes).
+        targets: Whole numbers, (n,).
+    """
+    if logits.numel() <= LARGE:
+        return F.cross_entropy(upcast(logits), targets, reduction="none")
+    parts = zip(*(each.split(max(1, LARGE // logits.shape[1])) for each in (logits, targets)), strict=True)
+    return torch.cat([F.cross_entropy(rows.double(), labels, reduction="none") for rows, labels in parts])
 
 
 def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
@@ -159,7 +174,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (n, ...).
 
     Raises:
-        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another one.
+        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another
+            one.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
@@ -170,8 +186,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
     last = logits.dim() >= 2 and targets.shape == logits.shape[:-1]
     if second and last and logits.dim() > 2:
         raise BadInput(
-            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a function of "
-            "(output, target), such as F.cross_entropy for the second one, or pad to another length"
+            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a "
+            "function of (output, target), such as F.cross_entropy for the second one, or pad to another length"
         )
     if second or last:
         return logits.movedim(1, -1) if second else logits
@@ -218,7 +234,7 @@ LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
 TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
-def as_loss(function: Any) -> Loss:
+def as_loss(function: LossLike) -> Loss:
     """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
     A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives
@@ -238,14 +254,13 @@ def as_loss(function: Any) -> Loss:
     """
     if isinstance(function, str):
         if function not in LOSSES:
-            near = get_close_matches(function, LOSSES, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            meant = did_you_mean(function, LOSSES)
             raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):
-        return function
+        return cast(Loss, function)
     if isinstance(function, nn.Module):
         return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
@@ -315,8 +330,8 @@ def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *,
         if "'Tensor' object is not callable" not in str(error):
             raise
         raise BadInput(
-            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters model "
-            "and batch where it calls the network itself"
+            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters "
+            "model and batch where it calls the network itself"
         ) from error
     except RuntimeError:  # its own tensors, such as class weights, are float32
         found = function(output.float(), match_dtype(targets, output.float()), **options)

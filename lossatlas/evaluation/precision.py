@@ -18,6 +18,7 @@ PRECISIONS = {
 }
 
 
+LOW = ("bfloat16", "float16")  # whose error is corrected by some samples in float32, with a tolerance
 OWN = "own"  # each tensor in its own type: networks in half precision, or in several types
 
 
@@ -69,7 +70,7 @@ def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch
 
 
 # With these, convolutions on a CUDA device use filters in channels-last order; others take 2.8 times as long so (H200).
-TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16", "float16")
+TENSOR_CORE_PRECISIONS = ("tf32", *LOW)
 
 
 def channels_come_last(device: torch.device, precision: str) -> bool:
@@ -125,21 +126,23 @@ def set_numerics(device: torch.device, *, tf32: bool = False) -> None:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
-def in_float64(module: Any, args: Any, output: Any) -> Any:
+def in_float64(module: Any, args: Any, output: Any, largest: int | None = None) -> Any:
     """Convert floating-point outputs to float64, in which the loss is computed. A forward hook of a module.
 
     Args:
         module: The module.
         args: Its inputs.
         output: A tensor, or a structure of tensors, whose type is kept.
+        largest: Tensors with more numbers are not converted; None to convert all.
     """
     if isinstance(output, Tensor):
-        return output.double() if output.is_floating_point() else output
+        small = largest is None or output.numel() <= largest
+        return output.double() if output.is_floating_point() and small else output
     if isinstance(output, MutableMapping):  # such as those of Hugging Face, whose type is kept
         for name, value in output.items():
-            output[name] = in_float64(module, args, value)
+            output[name] = in_float64(module, args, value, largest)
         return output
     if isinstance(output, list | tuple):
-        values = (in_float64(module, args, value) for value in output)
+        values = (in_float64(module, args, value, largest) for value in output)
         return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
     return output

@@ -12,22 +12,25 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from difflib import get_close_matches
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas.data.plain_tensors import raw_bytes
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.parameter_space.points import movable
+from lossatlas.parameter_space.points import Point, movable, named_tensors, tensors
+from lossatlas.parameter_space.scratch import Scratch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 SEARCH_DEPTH = 3  # nested containers in attributes that are searched for tensors
+LARGEST_OUTPUT = 1 << 24  # numbers of an output of a large network that is converted to float64 as a whole
 SNAPSHOT_BYTES = 1 << 26  # of tensors: a smaller network can be restored after any change
 CHANGED = (
     "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its "
@@ -84,10 +87,9 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """Return a question for an argument of a similar name, or of the name of an option of the commands."""
-    options = {"xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore", "loss_name": "loss"}
-    options |= {"xdirection": "directions", "ydirection": "directions", "surf_file": "file", "model_file2": "towards"}
-    near = [options[name]] if options.get(name) in known else get_close_matches(name, known, 1)
-    return f": did you mean {near[0]}?" if near else f": it takes {', '.join(known)}"
+    options = {**KEYWORDS, "xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore"}
+    meant = options[name] if options.get(name) in known else name
+    return did_you_mean(meant, known) or f": it takes {', '.join(known)}"
 
 
 @contextmanager
@@ -149,17 +151,87 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
         )
 
 
+class KeptTensors:
+    """Copies of the tensors of a network in scratch files, from which it is restored instead of copies in memory.
+
+    Args:
+        net: The network, as it is to be restored.
+        scratch: Makes the files.
+        copies: The copies in a file that is there, in the order of `tensors_of`; None to make them.
+
+    Attributes:
+        file: The copies.
+        scratch: Makes files.
+        active: The network is being evaluated, see `evaluated_in_place`.
+    """
+
+    def __init__(self, net: nn.Module, scratch: Scratch, copies: Mapping[str, Tensor] | None = None) -> None:
+        self.originals = {str(id(t)): t for t in tensors_of(net)}  # a reference, so that no other tensor gets the id
+        self.scratch, self.active = scratch, False
+        self.file: Mapping[str, Tensor] = scratch.copy(self.originals) if copies is None else copies
+        self.copies = dict(zip(self.originals, self.file.values(), strict=True))
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Mark the network as being evaluated within the block."""
+        self.active = True
+        try:
+            yield
+        finally:
+            self.active = False
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return the copy of a tensor, or a new one in memory where the network did not have it."""
+        found = self.copies.get(str(id(tensor)))
+        return tensor.detach().clone() if found is None else found
+
+    def point(self, net: nn.Module, dir_type: str) -> Point:
+        """Return the copies of the tensors that a direction covers, by name and in their own types."""
+        own = named_tensors(net, every_name=True)
+        return {name: self.of(own[name]) for name in tensors(net, dir_type)}
+
+
+KEPT: "WeakKeyDictionary[nn.Module, KeptTensors]" = WeakKeyDictionary()  # by network
+
+
+def keep_on_disk(net: nn.Module, copies: Mapping[str, Tensor] | None = None) -> KeptTensors:
+    """From now on, restore a network from scratch files wherever a copy in memory would do it otherwise.
+
+    Args:
+        net: The network, as it is to be restored. It must not change between evaluations.
+        copies: The copies of its tensors in a file that is there, in the order of `tensors_of`; None to make them.
+
+    Returns:
+        The copies of its tensors.
+
+    Raises:
+        CannotWrite: The disk lacks the space for them.
+    """
+    KEPT[net] = kept = KeptTensors(net, Scratch.in_folder(), copies)
+    return kept
+
+
+@contextmanager
+def restored_from_disk(net: nn.Module) -> Iterator[KeptTensors]:
+    """Restore a network from scratch files within the block, see `keep_on_disk`."""
+    try:
+        yield keep_on_disk(net)
+    finally:
+        KEPT.pop(net, None)
+
+
 class Snapshot:
     """The tensors, attributes, modes and hooks of a network, to be restored.
 
     Args:
-        net: The network.
+        net: The network. Its tensors are copied, or taken from KEPT.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
         self.modes = [(module, module.training) for module in net.modules()]
-        self.values = [(t, t.detach().clone()) for t in tensors_of(net)]
+        kept = KEPT.get(net)
+        self.values = [(t, t.detach().clone() if kept is None else kept.of(t)) for t in tensors_of(net)]
         self.gradients = [(p, p.requires_grad, p.grad) for p in net.parameters()]
         self.attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
         self.containers = [
@@ -203,7 +275,9 @@ def holds_same_objects(container: Any, content: Any) -> bool:
 def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
     """Give the network itself in evaluation mode with float64 outputs, and restore it afterwards, also after an error.
 
-    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`.
+    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`. Of nested blocks for a
+    network that is restored from disk, the outermost restores it; its outputs of more than LARGEST_OUTPUT numbers keep
+    their type.
 
     Args:
         net: The network.
@@ -214,9 +288,14 @@ def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
     Raises:
         BadInput: The network takes no forward hooks (TorchScript).
     """
+    kept = KEPT.get(net)
+    if kept is not None and kept.active:
+        yield net
+        return
     before = Snapshot(net)
+    largest = None if kept is None else LARGEST_OUTPUT
     try:
-        handle = net.register_forward_hook(in_float64)
+        handle = net.register_forward_hook(partial(in_float64, largest=largest))
     except RuntimeError as error:  # of TorchScript
         raise BadInput(f"{type(net).__name__} takes no hooks: give the module from which it was scripted") from error
     try:
@@ -224,7 +303,8 @@ def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
             if module.training:
                 module.training = False
         net.requires_grad_(False)
-        yield net
+        with nullcontext() if kept is None else kept.in_use():
+            yield net
     finally:
         handle.remove()
         before.restore()

@@ -1,7 +1,7 @@
 """Shaded surfaces on an axis of matplotlib with three dimensions, with hidden parts removed pixel by pixel.
 
-The surfaces are a picture in every format of a file: tens of thousands of faces would make a vector file of megabytes. Lines
-on them stay lines.
+The surfaces are a picture in every format of a file: tens of thousands of faces would make a vector file of megabytes.
+Lines on them stay lines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -208,8 +208,8 @@ class SurfaceScene(Artist):
             shape: Height and width, in pixels.
 
         Returns:
-            What each pixel shows, with triangles counted within their own sheet, and (height, width) numbers of the sheets,
-            -1 where there is none.
+            What each pixel shows, with triangles counted within their own sheet, and (height, width) numbers of the
+            sheets, -1 where there is none.
         """
         depth, owner = np.full(shape, np.inf), np.full(shape, NO_TRIANGLE)
         triangle, weights = np.full(shape, NO_TRIANGLE), np.zeros((*shape, 3))

@@ -12,7 +12,9 @@ import numpy as np
 
 from lossatlas.errors import BadInput, named
 from lossatlas.io.hdf5 import check_seal, get_text, opened, read_json, seal, set_text, text, write
+from lossatlas.io.seeded_directions import SeededDirection, fill_seeded, read_seeded
 
+SEEDED = "seeded_"  # precedes the name of a direction that is stored as its seed
 SEALED = ("about", "sealed")  # attributes with a checksum, which covers `extra` too
 
 OURS_ALONE = {"tensors", "lengths", "about", "sealed", "seal"}  # names that files of other programs do not have
@@ -72,6 +74,9 @@ def write_directions(path: str | Path, directions: Directions, *, new: bool = Fa
 def fill_directions(group: h5py.Group, directions: Directions) -> None:
     """Write directions into an open file or group."""
     for name, arrays in (("xdirection", directions.x), ("ydirection", directions.y)):
+        if isinstance(arrays, SeededDirection):
+            fill_seeded(group.create_group(SEEDED + name), arrays)
+            continue
         for k, array in enumerate(arrays or ()):
             group.create_dataset(f"{name}/{k}", data=array)
     for name, array in directions.extra.items():
@@ -96,7 +101,7 @@ def read_directions(path: str | Path) -> Directions:
                 raise BadInput(f"{path} leads to the directions in {link.filename}, which are not there")
             return read_directions(there)
         root = f if link is None else f["directions"]
-        if "xdirection" not in root:
+        if "xdirection" not in root and f"{SEEDED}xdirection" not in root:
             raise BadInput(f"{path} holds no 'xdirection': it is no direction file")
         x, y = (read_axis(root, name, path) for name in ("xdirection", "ydirection"))
         extra = {name: item[()] for name, item in root.items() if isinstance(item, h5py.Dataset)}
@@ -105,13 +110,16 @@ def read_directions(path: str | Path) -> Directions:
         directions = Directions(x or [], y, read_json(root, "about"), extra)
         if "sha256" not in root.attrs and (OURS_ALONE & {*root, *root.attrs}):
             raise BadInput(f"{path} is damaged: its attribute 'sha256' is gone")
-        if get_text(root, "sha256") not in (None, directions.sha256):
+        seeded = any(isinstance(axis, SeededDirection) for axis in (x, y))  # it checks itself when it is drawn
+        if not seeded and get_text(root, "sha256") not in (None, directions.sha256):
             raise BadInput(f"{path} is damaged: its directions do not have the checksum that it records")
     return directions
 
 
-def read_axis(root: h5py.Group, name: str, path: str | Path) -> list[np.ndarray] | None:
+def read_axis(root: h5py.Group, name: str, path: str | Path) -> Sequence[np.ndarray] | None:
     """Read the arrays of one direction, None where there is none."""
+    if SEEDED + name in root:
+        return read_seeded(root[SEEDED + name])
     if name not in root:
         return None
     try:

@@ -37,6 +37,7 @@ class ExecutionPlan(TypedDict, total=False):
         most: The largest number of products for a cell.
         seed: Of the first vector of Lanczos.
         ranks: Over how many ranks the samples are distributed.
+        memory: 'low' where the network is moved in place so that it takes little memory.
     """
 
     device: str
@@ -54,6 +55,7 @@ class ExecutionPlan(TypedDict, total=False):
     most: int
     seed: int
     ranks: int
+    memory: str
 
 
 def equal(a: Any, b: Any) -> bool:

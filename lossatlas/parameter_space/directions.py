@@ -3,16 +3,28 @@
 They are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913, section 4).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput, note
+from lossatlas.io.seeded_directions import BLOCK, SeededTensor, blocks, fill_normal, finish
 from lossatlas.parameter_space.layout import PLAIN, Layout
-from lossatlas.parameter_space.normalization import coordinates, inner, normalize
-from lossatlas.parameter_space.points import Point
+from lossatlas.parameter_space.normalization import (
+    LARGE,
+    TINY,
+    coordinates,
+    dot,
+    inner,
+    is_bias,
+    normalize,
+    unit_length,
+)
+from lossatlas.parameter_space.points import Point, widened
+from lossatlas.parameter_space.scratch import MappedPoint, Scratch
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
 SKEWED = 0.3  # cosine between axes from which a note is given
@@ -39,6 +51,7 @@ def random_direction(
     seed: int,
     layout: Layout = PLAIN,
     selection: Selection = EVERYTHING,
+    scratch: Scratch | None = None,
 ) -> Point:
     """Draw a Gaussian direction at a point, and normalize it.
 
@@ -49,28 +62,114 @@ def random_direction(
         seed: Of the random numbers; with the shapes it determines the direction before normalization.
         layout: See `normalize`.
         selection: All other tensors are zero; the selected ones do not depend on the selection.
+        scratch: Makes the file of a direction in float32, see `drawn_in_file`; None for memory.
 
     Returns:
-        The direction, in the shapes, types and on the devices of `at`.
+        The direction, in the shapes of `at`, in its types, of which half precision becomes float32, and on its devices;
+        on the CPU in files.
 
     Example:
         >>> at = {"weight": torch.ones(4, 9)}
         >>> random_direction(at, "filter", "biasbn", seed=0)["weight"].norm(dim=1).round(decimals=5).tolist()
         [3.0, 3.0, 3.0, 3.0]
     """
+    if scratch is not None and all(widened_dtype(value) == torch.float32 for value in at.values()):
+        return drawn_in_file(at, norm, ignore, seed, layout, selection, scratch)
     generator = torch.Generator().manual_seed(seed)
     drawn = {
-        name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
+        name: torch.randn(value.shape, generator=generator, dtype=widened_dtype(value)).to(value.device)
         for name, value in at.items()
     }
     return selection.within(normalize(selection.within(drawn), at, norm, ignore, layout))
+
+
+class DrawnPoint(MappedPoint):
+    """A random direction in a file, with the record from which it can be drawn again.
+
+    Attributes:
+        seed: The seed of the generator.
+        records: How each tensor is drawn, by name.
+    """
+
+    seed: int
+    records: dict[str, SeededTensor]
+
+
+def drawn_in_file(
+    at: Mapping[str, Tensor], norm: str, ignore: str, seed: int, layout: Layout, selection: Selection, scratch: Scratch
+) -> DrawnPoint:
+    """Draw and normalize a direction in a file, see `random_direction`: a block of it is in memory at a time."""
+    formats = [(name, tuple(value.shape), torch.float32) for name, value in at.items()]
+    result = DrawnPoint(scratch.empty(formats).file, formats)
+    result.seed, result.records, generator = seed, {}, torch.Generator().manual_seed(seed)
+    for name, w in at.items():
+        fill_normal(result[name].view(-1), generator)
+        record = record_of(name, result[name], w, norm, ignore, layout) if name in selection else None
+        result.records[name] = record or SeededTensor(tuple(w.shape), "zero")
+        finish(result[name].view(-1), result.records[name])
+    if norm == "unit":
+        length = np.array(unit_length(result))
+        for name, record in result.records.items():
+            if record.kind == "drawn":
+                result.records[name] = replace(record, factor=length, divided=True)
+                finish(result[name].view(-1), result.records[name])
+    return result
+
+
+def record_of(name: str, d: Tensor, w: Tensor, norm: str, ignore: str, layout: Layout) -> SeededTensor | None:
+    """Return how a tensor is normalized, see `normalize`; None for one that becomes zero.
+
+    Args:
+        name: Its name.
+        d: The drawn numbers.
+        w: The weights.
+        norm: See `normalize`.
+        ignore: See `normalize`.
+        layout: See `normalize`.
+    """
+    shape, bias = tuple(w.shape), is_bias(name, d, layout.norms)
+    if bias and ignore == "biasbn":
+        return None
+    if norm in ("", "unit") and not (bias and not norm):
+        return SeededTensor(shape, "drawn")
+    if bias or norm == "weight" or (norm in ("filter", "dfilter") and layout.transposed.get(name)):
+        scaled = normalize({name: d}, {name: w.cpu()}, norm, ignore, layout)[name]
+        return SeededTensor(shape, "stored", scaled.contiguous().numpy())
+    rows = torch.cat([row_norms(d[k]) for k in row_blocks(d)]) if norm in ("filter", "dfilter") else d.norm()
+    if norm in ("dfilter", "dlayer"):
+        return SeededTensor(shape, "drawn", (rows + TINY).numpy(), divided=True)
+    own = (widened(w[k]).cpu() for k in row_blocks(w))
+    size = torch.cat([row_norms(part) for part in own]) if norm == "filter" else widened(w).cpu().norm()
+    return SeededTensor(shape, "drawn", (size / (rows + TINY)).numpy())
+
+
+def row_norms(value: Tensor) -> Tensor:
+    """Return the norm of each slice along the first axis, (n,)."""
+    return value.flatten(1).norm(dim=1)
+
+
+def row_blocks(value: Tensor) -> Iterator[slice]:
+    """Yield slices of rows of about BLOCK numbers."""
+    rows = max(1, BLOCK * len(value) // max(value.numel(), 1))
+    for start in range(0, len(value), rows):
+        yield slice(start, start + rows)
+
+
+def wide_like(point: Mapping[str, Tensor], scratch: Scratch) -> Point:
+    """Return tensors of zeros in files, in the shapes of a point and its types, of which half precision becomes float32."""
+    return scratch.empty([(name, tuple(value.shape), widened_dtype(value)) for name, value in point.items()])
+
+
+def widened_dtype(value: Tensor) -> torch.dtype:
+    """Return the type of a direction's tensor: float32 for half precision."""
+    return torch.float32 if value.dtype in (torch.bfloat16, torch.float16) else value.dtype
 
 
 def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:
     """Project a direction on the complement of another one, and restore its length.
 
     Args:
-        direction: The y direction.
+        direction: The y direction; one in a file (`MappedPoint`) is overwritten.
         other: The x direction.
 
     Returns:
@@ -79,24 +178,52 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
     Raises:
         BadInput: The directions are parallel, or one of them is zero.
     """
-    length = inner(direction, direction) ** 0.5
+    length, in_place = inner(direction, direction) ** 0.5, isinstance(direction, MappedPoint)
     result = dict(direction)
     for _ in range(2):  # one projection leaves rounding errors
         share = inner(result, other) / max(inner(other, other), 1e-300)
-        result = {name: d - share * other[name] for name, d in result.items()}
+        result = {name: minus(d, share, other[name], out=in_place) for name, d in result.items()}
     left = inner(result, result) ** 0.5
     if left <= 1e-4 * length:
         raise BadInput(
             "the y direction is parallel to the x direction, or zero: no direction at a right angle is left of it"
         )
-    return {name: d * (length / left) for name, d in result.items()}
+    return {name: d.mul_(length / left) if in_place else d * (length / left) for name, d in result.items()}
+
+
+def minus(d: Tensor, share: float, other: Tensor, *, out: bool) -> Tensor:
+    """Return d - share * other; out: written into `d`, block by block."""
+    if not out:
+        return d - share * other
+    own, along = d.view(-1), other.reshape(-1)
+    for block in blocks(len(own)):
+        own[block] -= share * along[block]
+    return d
 
 
 def target_direction(
-    start: Mapping[str, Tensor], end: Mapping[str, Tensor], selection: Selection = EVERYTHING
+    start: Mapping[str, Tensor],
+    end: Mapping[str, Tensor],
+    selection: Selection = EVERYTHING,
+    scratch: Scratch | None = None,
 ) -> Point:
-    """Compute the direction from one network to another: coordinate 1 is the second network in the selected tensors."""
-    return selection.within({name: end[name] - value for name, value in start.items()})
+    """Compute the direction from one network to another: coordinate 1 is the second network in the selected tensors.
+
+    Args:
+        start: The first network by tensor name.
+        end: The second one.
+        selection: All other tensors are zero.
+        scratch: Makes files for the direction; None for memory.
+    """
+    if scratch is None:
+        return selection.within({name: widened(end[name]) - value for name, value in start.items()})
+    result = wide_like(start, scratch)
+    for name, own in result.items():
+        if name in selection:
+            first, second, flat = start[name].reshape(-1), end[name].reshape(-1), own.view(-1)
+            for block in blocks(len(flat)):
+                flat[block] = widened(second[block]).cpu() - widened(first[block]).cpu()
+    return result
 
 
 def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
@@ -114,4 +241,9 @@ def note_skewed(x: Mapping[str, Tensor], y: Mapping[str, Tensor], advice: str) -
 def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tensor]]) -> np.ndarray:
     """Compute the norm of each tensor at the origin and in each direction: (tensors, 1 + directions) float64."""
     points = (origin, *directions)
-    return np.array([[float(coordinates(point[name]).norm()) for point in points] for name in origin])
+    return np.array([[length(point[name]) for point in points] for name in origin])
+
+
+def length(value: Tensor) -> float:
+    """Compute the norm of a tensor in float64."""
+    return float(coordinates(value).norm()) if value.numel() <= LARGE else dot(value, value) ** 0.5

@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
+from lossatlas.io.seeded_directions import blocks
 from lossatlas.parameter_space.layout import PLAIN, Layout, by_input, by_output
-from lossatlas.parameter_space.points import Point, real_view
+from lossatlas.parameter_space.points import Point, real_view, widened
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
+LARGE = 1 << 24  # numbers of a tensor; larger ones are converted to float64 in blocks
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original code
 
 
@@ -75,7 +77,7 @@ def scale_to(
         at,
         norm,
         layout,
-        lambda name, d: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d),
+        lambda name, d: normalized(d.reshape(1, -1), widened(at[name]).reshape(1, -1), norm).view_as(d),
     )
 
 
@@ -101,7 +103,7 @@ def is_bias(name: str, d: Tensor, norms: Collection[str]) -> bool:
 
 
 def of_bias(d: Tensor, w: Tensor, ignore: str) -> Tensor:
-    return torch.zeros_like(d) if ignore == "biasbn" else w.clone()
+    return torch.zeros_like(d) if ignore == "biasbn" else widened(w).clone()
 
 
 def without_biases(direction: Mapping[str, Tensor], ignore: str, norms: Collection[str] = ()) -> Point:
@@ -113,12 +115,18 @@ def without_biases(direction: Mapping[str, Tensor], ignore: str, norms: Collecti
 
 def unit(direction: Mapping[str, Tensor]) -> Point:
     """Scale a direction to unit length."""
-    length = inner(direction, direction) ** 0.5
-    return {name: d / max(length, TINY) for name, d in direction.items()}
+    length = unit_length(direction)
+    return {name: d / length for name, d in direction.items()}
+
+
+def unit_length(direction: Mapping[str, Tensor]) -> float:
+    """Return the length by which a direction is divided to have unit length; TINY for a zero direction."""
+    return max(inner(direction, direction) ** 0.5, TINY)
 
 
 def normalized_layer(d: Tensor, w: Tensor, norm: str, groups: int) -> Tensor:
     """Normalize one tensor; groups: of a weight whose output channels are along its second axis, otherwise 0."""
+    w = widened(w)  # whose norms would have the digits of half precision otherwise
     if not groups or norm not in ("filter", "dfilter"):
         return normalized(d, w, norm)
     return by_input(normalized(by_output(d, groups), by_output(w, groups), norm), groups, d.shape)
@@ -142,7 +150,15 @@ def normalized(d: Tensor, w: Tensor, norm: str) -> Tensor:
 
 def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     """Compute the inner product of two directions in float64."""
-    return sum(float(torch.dot(coordinates(a[name]), coordinates(b[name]))) for name in a)
+    return sum(dot(a[name], b[name]) for name in a)
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """Compute the inner product of two tensors in float64; of large ones block by block."""
+    if a.numel() <= LARGE or not (a.is_contiguous() and b.is_contiguous()):
+        return float(torch.dot(coordinates(a), coordinates(b)))
+    first, second = a.reshape(-1), b.reshape(-1)
+    return sum(float(torch.dot(coordinates(first[k]), coordinates(second[k]))) for k in blocks(len(first)))
 
 
 def coordinates(value: Tensor) -> Tensor:

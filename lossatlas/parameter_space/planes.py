@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput
-from lossatlas.parameter_space.points import Point, on_device
+from lossatlas.io.seeded_directions import blocks
+from lossatlas.parameter_space.points import Point, on_device, widened
 
 
 class Plane(Protocol):
@@ -62,9 +63,23 @@ class AffinePlane:
     def point(self, a: float, b: float) -> Point:
         """Compute the point at coordinates (a, b)."""
         return {
-            name: w + a * self.dx[name] + (0 if self.dy is None else b * self.dy[name])
+            name: at(w, self.dx[name], a, None if self.dy is None else self.dy[name], b)
             for name, w in self.origin.items()
         }
+
+    def write_point(self, a: float, b: float, own: Mapping[str, Tensor]) -> None:
+        """Write the point at coordinates (a, b) into tensors of any type, block by block: it needs no memory of its size.
+
+        The numbers are those of `point`, rounded once to the type of each tensor.
+        """
+        for name, w in self.origin.items():
+            dx, dy, target = self.dx[name], None if self.dy is None else self.dy[name], own[name]
+            if not all(each.is_contiguous() for each in (w, dx, target, *([] if dy is None else [dy]))):
+                target.copy_(at(w, dx, a, dy, b))
+                continue
+            w, dx, target, dy = w.reshape(-1), dx.reshape(-1), target.view(-1), None if dy is None else dy.reshape(-1)
+            for block in blocks(len(target)):
+                target[block].copy_(at(w[block], dx[block], a, None if dy is None else dy[block], b))
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "AffinePlane":
         """Return the same plane with its tensors on a device."""
@@ -74,6 +89,11 @@ class AffinePlane:
     def double(self) -> "AffinePlane":
         """Return the same plane in float64."""
         return self.on(next(iter(self.origin.values())).device, torch.float64)
+
+
+def at(w: Tensor, dx: Tensor, a: float, dy: Tensor | None, b: float) -> Tensor:
+    """Compute w + a * dx + b * dy, where each operation is rounded, and half precision counts as float32."""
+    return widened(w) + a * dx + (0 if dy is None else b * dy)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Commands on all ranks of this session, against the same in one process: surfaces to the last bit, sums but for rounding."""
+"""Commands on all ranks of this session, against one process: surfaces to the last bit, sums but for rounding."""
 
 import shutil
 from dataclasses import replace

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas import config
-from lossatlas.errors import BUG, BadUsage, Incomplete, say
+from lossatlas.errors import BUG, BadUsage, Incomplete, counted, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
@@ -20,20 +20,20 @@ from lossatlas.jobs.curvature.distributed_hessian import (
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_inputs, loss_of, provenance
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.process import signals
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import nn
 
-    from lossatlas.data import AnyData
+    from lossatlas.data import AnyData, DataLike, LossLike
 
 Task = TypeVar("Task")
 
@@ -176,8 +176,8 @@ def load_job(world: World, named: NamedInputs, settings: HessianSettings, seed: 
 def of_objects(
     world: World,
     net: "nn.Module",
-    data: Any,
-    loss: Any,
+    data: "DataLike",
+    loss: "LossLike",
     settings: HessianSettings,
     device: "torch.device",
     command: str,
@@ -273,7 +273,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "
-        f"{ranks} rank{'s' * (ranks > 1)} x {job.packed.threads} threads on {device}"
+        f"{counted(ranks, 'rank', 'ranks')} x {job.packed.threads} threads on {device}"
     )
     log.line(f"started: {command}")
 
@@ -281,7 +281,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
 def run_command(
     world: World, order: Callable[[], Task], lead: Callable[[World, Task, Log, ExitStack], int], log: Log
 ) -> int:
-    """Run a command on every rank: rank 0 leads and shares a HessianJob, or None for a dry run; the others compute with it.
+    """Run a command on every rank: rank 0 leads and shares a HessianJob (None: a dry run); the others compute with it.
 
     Args:
         world: The ranks.

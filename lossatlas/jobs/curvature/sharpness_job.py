@@ -144,7 +144,7 @@ def rows_of(findings: Findings, kind: str) -> np.ndarray:
 
 
 def known_rises(findings: Findings, kind: str) -> "list[Rise]":
-    """Return the finished radii. Each has the change of the largest one, where the search within a larger radius starts."""
+    """Return the finished radii. Each has the change of its largest rise, where the search for a larger one starts."""
     import torch
 
     from lossatlas.hessian.sharpness_measures import Rise
@@ -159,7 +159,8 @@ def known_rises(findings: Findings, kind: str) -> "list[Rise]":
 def line_of(kind: str, row: Sequence[float]) -> str:
     """Return a radius, with the columns COLUMNS, in words."""
     radius, worst, _, average, error = row
-    return f"{kind}, rho {radius:g}: the loss rises by at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    rise = f"at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    return f"{kind}, rho {radius:g}: the loss rises by {rise}"
 
 
 def worst_changes(findings: Findings, operator: DistributedHessian, net: "nn.Module") -> Directions:

@@ -9,7 +9,7 @@ from lossatlas.io.progress import StatusLine
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings, compute
-from lossatlas.process import stopped_by
+from lossatlas.process import how_to_continue, stopped_by
 
 
 def compute_spectrum(
@@ -23,7 +23,8 @@ def compute_spectrum(
     """Compute on rank 0 the parts of a spectrum that the output lacks, and save each when it is finished.
 
     Args:
-        operator: The Hessian, which all ranks compute; after a signal that it has caught, the job ends between two products.
+        operator: The Hessian, which all ranks compute; after a signal that it has caught, the job ends between two
+            products.
         settings: The parts, and how exact they are to be.
         output: The findings so far.
         shown: Print the progress.
@@ -46,19 +47,22 @@ def compute_spectrum(
         output.findings,
         probes=operator.probes(),
         save=output.save,
-        during=lambda part: reporting(part, operator.caught, shown=shown),
+        during=lambda part: reporting(part, operator.caught, shown=shown, saved=output.path is not None),
         known=known,
     )
 
 
 @contextmanager
-def reporting(part: str, caught: list[int], *, shown: bool = True) -> Iterator[Callable[[int, float], None]]:
+def reporting(
+    part: str, caught: list[int], *, shown: bool = True, saved: bool = True
+) -> Iterator[Callable[[int, float], None]]:
     """Show the progress of a part of a spectrum.
 
     Args:
         part: The name of the part.
         caught: The signals received, see `process.signals`.
         shown: Print the progress.
+        saved: The parts before this one are in a file.
 
     Yields:
         A function of the products so far and the error, called after each product. It raises Incomplete after a signal.
@@ -71,10 +75,8 @@ def reporting(part: str, caught: list[int], *, shown: bool = True) -> Iterator[C
         nonlocal last
         last = count, error
         if caught:
-            raise stopped_by(
-                caught[0],
-                f" in the part '{part}'; the parts before it are saved, run the same command again to continue",
-            )
+            before = f"saved, {how_to_continue()}" if saved else "computed"
+            raise stopped_by(caught[0], f" in the part '{part}'; the parts before it are {before}")
         if shown:
             line.show(f"{part}: {count} {unit}, {quantity} {error:.2g}")
 

@@ -16,6 +16,7 @@ OPTIONS_OF = {  # the group of options, and the name in it, that defines the wor
     "ignore": (config.DirectionOptions, "xignore"),
     "dir_type": (config.DirectionOptions, "dir_type"),
     "precision": (config.BatchOptions, "precision"),
+    "memory": (config.EvaluationOptions, "memory"),
     "product_precision": (config.ProductOptions, "precision"),
     "activation_site": (config.SpectrumSettings, "activation_site"),
     "bn": (config.BatchNormOptions, "bn"),

@@ -10,12 +10,14 @@ import numpy as np
 
 from lossatlas.errors import named
 from lossatlas.io import Directions
+from lossatlas.io.seeded_directions import SeededDirection
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
     from lossatlas.parameter_space import Layout, Point, Selection
+    from lossatlas.parameter_space.scratch import Scratch
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class AxisRequest:
 
     Attributes:
         kind: 'random', 'gradient', 'eigenvector', 'vector' (a given one) or 'network' (towards another network).
-        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient and for
-            eigenvectors.
+        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient
+            and for eigenvectors.
         ignore: 'biasbn' where biases and normalization layers do not move.
         number: The number of the eigenvector, counted from 1.
         vector: The vector, or the parameters of the other network.
@@ -63,16 +65,12 @@ class AxisRequest:
         number = f" {self.number}" if self.kind == "eigenvector" else ""
         return f"{self.kind}{number} of {curvature.name}, {scaled}"
 
-    def direction(
-        self, origin: "Point", seed: int, layout: "Layout", selection: "Selection", curvature: "OriginCurvature | None"
-    ) -> "Point":
+    def direction(self, at: "Origin", seed: int, curvature: "OriginCurvature | None") -> "Point":
         """Make the direction.
 
         Args:
-            origin: The parameters at the origin.
+            at: The network at the origin.
             seed: The seed of this axis, see `parameter_space.directions.seed_of`.
-            layout: The layers of the network.
-            selection: The parameters that move.
             curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
 
         Returns:
@@ -81,21 +79,26 @@ class AxisRequest:
         Raises:
             BadInput: The gradient is zero, or the eigenvector is not resolved.
         """
-        from lossatlas.parameter_space import other_network, random_direction, scale_to, target_direction
+        import torch
 
+        from lossatlas.parameter_space import other_network, random_direction, scale_to, target_direction
+        from lossatlas.parameter_space.directions import widened_dtype
+
+        origin, layout, selection = at.point, at.layout, at.selection
         if self.kind == "network":
             assert self.vector is not None
-            return target_direction(origin, self.vector, selection)
+            return target_direction(origin, self.vector, selection, at.scratch)
         if self.scheme:
             return other_network(origin, seed, layout, selection)
         if self.kind == "random":
-            return random_direction(origin, self.norm, self.ignore, seed, layout, selection)
+            return random_direction(origin, self.norm, self.ignore, seed, layout, selection, at.scratch)
         if self.kind == "vector":
             assert self.vector is not None
             return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection)
         assert curvature is not None
         made = curvature.gradient() if self.kind == "gradient" else curvature.eigenvector(self.number)
-        made = {name: made[name].to(w) if name in made else w.new_zeros(w.shape) for name, w in origin.items()}
+        zeros = {name: torch.zeros(w.shape, dtype=widened_dtype(w), device=w.device) for name, w in origin.items()}
+        made = {name: made[name].to(zero) if name in made else zero for name, zero in zeros.items()}
         return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection)
 
 
@@ -117,19 +120,28 @@ class Origin:
         dir_type: 'weights' or 'states'.
         point: A copy of its tensors by name.
         selection: The parameters that move.
+        scratch: Makes the files for directions of a large network; None for memory.
     """
 
     net: "nn.Module"
     dir_type: str
     point: "Point"
     selection: "Selection"
+    scratch: "Scratch | None" = None
 
     @classmethod
-    def checked(cls, net: "nn.Module", dir_type: str, point: "Point", selection: "Selection") -> "Origin":
+    def checked(
+        cls,
+        net: "nn.Module",
+        dir_type: str,
+        point: "Point",
+        selection: "Selection",
+        scratch: "Scratch | None" = None,
+    ) -> "Origin":
         """Return the origin, after a check that some of its parameters move. Raises BadUsage."""
         selection = selection.within_net(net)
         selection.of(point)
-        return cls(net=net, dir_type=dir_type, point=point, selection=selection)
+        return cls(net=net, dir_type=dir_type, point=point, selection=selection, scratch=scratch)
 
     @cached_property
     def layout(self) -> "Layout":
@@ -139,7 +151,7 @@ class Origin:
         return Layout.of(self.net)
 
     def vectors(self, directions: Directions) -> "list[Point]":
-        """Return stored directions by tensor name, float32 or complex64. Raises BadInput where they do not fit the network."""
+        """Return stored directions by tensor name, float32 or complex64. Raises BadInput if they do not fit."""
         from lossatlas.parameter_space import as_point
 
         return [
@@ -219,22 +231,55 @@ class DirectionRequest:
                 vectors.append(vectors[0])
                 continue
             seed = seed_of(self.seed, self.idx, k)
-            vectors.append(axis.direction(at.point, seed, at.layout, at.selection, self.curvature))
+            vectors.append(axis.direction(at, seed, self.curvature))
         if self.orthogonalize:
             vectors[1] = orthogonal(vectors[1], vectors[0] if orthogonal_to is None else orthogonal_to)
         return vectors
 
     def stored(self, vectors: "Sequence[Point]", about: Mapping[str, Any]) -> Directions:
         """Return directions as a file stores them, with their descriptions; about: further fields of their record."""
-        from lossatlas.parameter_space import as_arrays
-
         origin = self.origin
-        axes = [
-            as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
-            for vector in vectors
-        ]
+        axes = [as_stored(vector, origin) for vector in vectors]
         y = axes[1] if len(axes) > 1 else None
         return Directions(axes[0], y, {**about, **self.describe()}, origin.moved_by(vectors))
+
+
+def as_stored(vector: "Point", origin: Origin) -> "Sequence[np.ndarray]":
+    """Return the arrays of a direction file; of a random direction of a large network those that can be drawn again."""
+    from lossatlas.parameter_space import as_arrays
+    from lossatlas.parameter_space.directions import DrawnPoint
+    from lossatlas.parameter_space.points import entries
+    from lossatlas.parameter_space.scratch import MappedPoint
+
+    if not isinstance(vector, DrawnPoint):
+        arrays = as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
+        return ArraysInFile(arrays, vector) if isinstance(vector, MappedPoint) else arrays
+    names, state = list(vector), origin.net.state_dict()
+    order = [
+        names.index(name) if name in vector else tuple(state[name].shape)
+        for name in entries(origin.net, origin.dir_type)
+    ]
+    values = [value.numpy() for value in vector.values()]
+    result = SeededDirection.drawn(vector.seed, list(vector.records.values()), order, values)
+    result.__dict__["point"] = vector
+    return result
+
+
+class ArraysInFile(list[np.ndarray]):
+    """Arrays of a direction that lies in a temporary file.
+
+    Args:
+        arrays: The arrays, in the order of a direction file.
+        point: The direction by tensor name.
+    """
+
+    def __init__(self, arrays: "Sequence[np.ndarray]", point: "Point") -> None:
+        super().__init__(arrays)
+        self.point = point
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the arrays alone."""
+        return list, (list(self),)
 
 
 def note_sheared(origin: Origin, directions: Directions) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
+from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
 from lossatlas.jobs.inputs.api_inputs import (
@@ -19,8 +20,9 @@ from lossatlas.jobs.inputs.api_inputs import (
     state_of,
     statistics_differ,
 )
-from lossatlas.jobs.inputs.input_check import check_inputs
+from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import DirectionRequest, Origin, note_sheared
+from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
@@ -50,6 +52,7 @@ class SurfaceArguments:
         device: Where it is computed.
         limit: The number of samples of each split; None for all.
         dir_type: 'weights' or 'states'; None where the networks decide.
+        low: The network is moved in place, and everything else of its size is on disk.
     """
 
     quantity: Quantity
@@ -59,6 +62,7 @@ class SurfaceArguments:
     device: torch.device
     limit: int | None
     dir_type: str | None
+    low: bool = False
 
     @classmethod
     def checked(
@@ -72,6 +76,7 @@ class SurfaceArguments:
         device: str | torch.device | None,
         limit: int | None,
         dir_type: str | None,
+        low: bool = False,
     ) -> "SurfaceArguments":
         """Check the arguments that both functions have. Raises BadUsage."""
         only, without = axes.selection.only, axes.selection.without
@@ -79,15 +84,30 @@ class SurfaceArguments:
         check_values(config.DatasetOptions, limit=limit)
         axes.check(1 if y is None else 2, dir_type)
         place = device_of(device, net=net)
-        return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type)
+        return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type, low=low)
 
-    def read(self, net: nn.Module, data: Any, test: Any, loss: Any) -> "SurfaceInputs":
-        """Read the data, check them with network and loss, and make the points. Raises BadUsage, BadInput."""
+    def read(
+        self, net: nn.Module, data: DataLike, test: DataLike | None, loss: LossLike, kept: KeptTensors | None = None
+    ) -> "SurfaceInputs":
+        """Read the data, check them with network and loss, and make the points.
+
+        Args:
+            net: The network.
+            data: Training samples.
+            test: Test samples, or None.
+            loss: The loss.
+            kept: The copies of a large network's tensors on disk.
+
+        Raises:
+            BadUsage: Arguments contradict each other.
+            BadInput: Network, data and loss do not fit each other.
+        """
         splits = {"train": as_dataset(data, limit=self.limit)}
         if test is not None:
             splits["test"] = as_dataset(test, split="test", limit=self.limit)
         loss_function, grid = as_loss(loss), grid_of(self.x, self.y)
-        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
+        checked = CHECKED if kept is None else min(CHECKED, max(2, small_batch_size(splits["train"])))
+        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__, checked)
         moved = dir_type_of(self.dir_type, states_differ=statistics_differ(net, self.axes.others))
         self.axes.check(1 if self.y is None else 2, moved)
         curvature = OriginCurvature(
@@ -98,31 +118,42 @@ class SurfaceArguments:
             selection=self.axes.selection,
             device=self.device,
         )
-        points, plane, second_derivatives = self.points(net, moved, grid, curvature)
+        points, plane, second_derivatives = self.points(net, moved, grid, curvature, kept)
         return SurfaceInputs(
             splits=splits,
             loss=loss_function,
             dir_type=moved,
             points=points,
             plane=plane,
-            request={**request_of(net, loss, splits, some_losses), **points.record},
+            request={
+                **request_of(net, loss, splits, some_losses),
+                **points.record,
+                **memory_record(low=kept is not None),
+            },
             about={**about_of(splits), **points.about},
             curvature=curvature if second_derivatives else None,
         )
 
     def points(
-        self, net: nn.Module, dir_type: str, grid: Grid, curvature: OriginCurvature
+        self,
+        net: nn.Module,
+        dir_type: str,
+        grid: Grid,
+        curvature: OriginCurvature,
+        kept: KeptTensors | None = None,
     ) -> tuple[GridPoints, Plane, bool]:
-        """Make the points.
+        """Make the grid points of the axes: checkpoints, random lines, or points along directions.
 
         Args:
             net: The network at the origin.
             dir_type: 'weights' or 'states'.
             grid: The grid that was asked for, of one or two axes.
             curvature: Gradient and eigenvectors at the origin.
+            kept: The copies of a large network's tensors on disk.
 
         Returns:
-            The points, their plane, which shares no memory with the network, and whether second derivatives belong to them.
+            The points, their plane, which shares no memory with the network, and whether second derivatives belong to
+            them.
 
         Raises:
             BadUsage: Directions and networks do not fit the number of axes.
@@ -132,7 +163,8 @@ class SurfaceArguments:
         if axes.path:
             points = checkpoint_path(axes.path, grid, dir_type)
             return points, points.parametrization.plane(net), False
-        origin = Origin.checked(net, dir_type, position(net, dir_type), axes.selection)
+        at = position(net, dir_type) if kept is None else kept.point(net, dir_type)
+        origin = Origin.checked(net, dir_type, at, axes.selection, None if kept is None else kept.scratch)
         request = axes.request(origin, 1 if grid.y is None else 2, curvature)
         if axes.repeat > 1:
             points = random_lines(request, grid, axes.repeat)

@@ -1,6 +1,7 @@
-"""The points of a grid, for the commands and for the Python functions alike: their parametrization, and what a file records.
+"""The points of a grid, for the commands and the Python functions alike: parametrization, and what a file records.
 
-A front end translates its arguments into an `Origin` and a `DirectionRequest`; the functions of this module do the rest:
+A front end translates its arguments into an `Origin` and a `DirectionRequest`; the functions of this module do the
+rest:
 
     points_along(...)       a line or a plane along directions, a line for each layer of a direction, or a scheme
     random_lines(...)       lines along random directions
@@ -23,6 +24,7 @@ from lossatlas.jobs.sweep.parametrization import (
     CheckpointPath,
     CurveParametrization,
     LayerLines,
+    MappedParametrization,
     Parametrization,
     RandomLines,
     SchemeParametrization,
@@ -75,8 +77,8 @@ def points_along(
 
     Args:
         origin: The network at the origin.
-        directions: The directions; empty ones in a dry run, which does not compute them. Their float32 arrays become views
-            of the buffers of a line or plane, so that no array exists twice.
+        directions: The directions; empty ones in a dry run, which does not compute them. Their float32 arrays become
+            views of the buffers of a line or plane, so that no array exists twice.
         grid: The grid.
         per_layer: Move each layer alone, in a line of its own.
         scheme: The name of a nonlinear interpolation, see `parameter_space.schemes`; '' for none.
@@ -94,6 +96,8 @@ def points_along(
         record["scheme"] = scheme
         if scheme == "barycentric" and (rule := origin.layout.rule("filter")):
             record["scheme_filters"] = rule.strip()
+    elif origin.scratch is not None and directions.x and not per_layer:
+        points = MappedParametrization(origin.dir_type, directions.x, directions.y)
     else:
         points = AffineParametrization.of(origin.dir_type, directions, origin.net)
     if per_layer and isinstance(points, AffineParametrization) and directions.x:
@@ -104,7 +108,7 @@ def points_along(
 
 
 def layers_moved(origin: Origin, directions: Directions) -> dict[str, list[str]]:
-    """Return the names of the tensors of each layer that the x direction moves. Raises BadUsage for fewer than two layers."""
+    """Return the tensor names of each layer that the x direction moves. Raises BadUsage for fewer than two layers."""
     from lossatlas.parameter_space import layers_of
 
     layers = layers_of(origin.vectors(directions)[0])
@@ -139,7 +143,7 @@ def random_lines(request: DirectionRequest, grid: Grid, repeat: int) -> GridPoin
 
 
 def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: str) -> GridPoints:
-    """Return the points of a path of checkpoints, each of which is read again when it is evaluated: the k-th one at x = k."""
+    """Return the points of a path of checkpoints, the k-th at x = k; each is read again when it is evaluated."""
     from lossatlas.jobs.inputs.api_inputs import state_of
     from lossatlas.models.checkpoint import digest
 
@@ -183,15 +187,19 @@ def networks_on(
         name: The name of the network at the origin.
         others: Names and tensors of further networks, of which those off the plane are left out.
     """
-    from lossatlas.parameter_space.normalization import inner
+    from lossatlas.parameter_space.normalization import dot, inner
+    from lossatlas.parameter_space.points import widened
 
     found = [(name, 0.0, 0.0)]
     gram = np.array([[inner(a, b) for b in vectors] for a in vectors])
     for other, target in others if vectors else ():
-        shift = {tensor: target[tensor] - value for tensor, value in origin.point.items()}
-        at = np.linalg.lstsq(gram, np.array([inner(a, shift) for a in vectors]), rcond=None)[0]
-        rest = {n: d - sum(float(c) * a[n] for c, a in zip(at, vectors, strict=True)) for n, d in shift.items()}
-        if inner(rest, rest) <= NEAR**2 * inner(shift, shift):
+        along, square = np.zeros(len(vectors)), 0.0
+        for tensor, value in origin.point.items():  # one at a time, which may be large
+            shift = widened(target[tensor]) - widened(value)
+            along += [dot(a[tensor], shift) for a in vectors]
+            square += dot(shift, shift)
+        at = np.linalg.lstsq(gram, along, rcond=None)[0]
+        if square - 2 * at @ along + at @ gram @ at <= NEAR**2 * square:
             x, y = (round(float(c), DECIMALS) + 0.0 for c in (*at, 0.0)[:2])
             found.append((other, x, y))
     return found

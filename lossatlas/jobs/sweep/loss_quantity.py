@@ -13,15 +13,15 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
 from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.evaluation.precision import resolve_precision
+from lossatlas.evaluation.precision import LOW, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
+from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
 from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
-    LOW,
     PATHS,
     cells_per_block,
     comparable_evaluator,
@@ -40,6 +40,7 @@ from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, keep_matching_predictions, without_predictions
 from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 
+LOW_MEMORY = "so that it takes little memory"
 PATH_SAMPLES = 8  # samples on which the path is chosen
 
 
@@ -53,6 +54,7 @@ class LossQuantity:
         precision: The precision of the forward pass; None for that of the network.
         batch_size: Samples of a batch; 0 to measure the fastest.
         recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
+        memory: 'low' moves the network in place, in small batches, whatever would be faster; None does so for a large network.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -60,6 +62,7 @@ class LossQuantity:
     precision: str | None = None
     batch_size: int = 0
     recalibrated: int = 0
+    memory: str | None = "fast"
 
     @property
     def asked(self) -> str:
@@ -85,22 +88,26 @@ class LossQuantity:
         Raises:
             BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
         """
-        few = fitted(next(next(iter(data.values())).batches(PATH_SAMPLES)), net)
+        first, low = next(iter(data.values())), takes_little_memory(net, self.memory)
+        size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
+        few = fitted(next(first.batches(size)), net)
         precision = resolve_precision(self.precision, net)
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():
             found = loss(own, copy_samples(few))
             if not self.tolerance.exact:
                 refuse_tolerance(data, spread=found.spread)
-            path, why_not = path_of(net, loss, few, precision)
+            path, why_not = (IN_PLACE, LOW_MEMORY) if low else path_of(net, loss, few, precision)
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": precision,
             "path": path,
-            "batch_size": self.batch_size,
+            "batch_size": self.batch_size or (small_batch_size(first) if low else 0),
             "points_per_call": 0,
             "lanes": 0,
         }
+        if low:
+            plan["memory"] = "low"
         if self.recalibrated:
             plan |= {"recalibrated": self.recalibrated, "recalibrated_batch": BATCH}
         populations, multilevel = {split: len(samples) for split, samples in data.items()}, not self.tolerance.exact
@@ -122,8 +129,9 @@ class LossQuantity:
     def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Evaluator]:
         """Complete the plan of a surface, and verify its evaluator against the user's network.
 
-        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other losses
-        than the user's network moved in place, a new plan takes the next slower path, in the end the network itself.
+        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other
+        losses than the user's network moved in place, a new plan takes the next slower path, in the end the network
+        itself.
 
         Args:
             problem: The network, its plane, data and loss.
@@ -134,12 +142,16 @@ class LossQuantity:
             The surface with its complete plan, and the evaluator.
 
         Raises:
-            BadInput: The network is random, or the path that a file was started with gives other losses than the network.
+            BadInput: The network is random, or the path that a file was started with gives other losses than the
+                network.
             BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
         """
         check_plan(surface, self.adaptive)
         surface = without_predictions(surface)
-        reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+        low = surface.plan.get("memory") == "low"
+        batch = surface.plan["batch_size"] if low else 0
+        reference = ReferenceLosses.of(problem, surface.grid, batch)
+        paths = PATHS[PATHS.index(surface.plan["path"]) :]
         new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
         for path in paths:
             plan: ExecutionPlan = {**surface.plan, "path": path}
@@ -159,7 +171,7 @@ class LossQuantity:
                     "write another file"
                 )
             why_not = differs
-        if path == IN_PLACE and new:
+        if path == IN_PLACE and new and not low:
             note(f"the network itself is moved for every point, which is slower: {why_not}")
         if path != surface.plan["path"]:
             known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
@@ -198,8 +210,8 @@ class LossQuantity:
     def block_worker(self, surface: Surface, evaluator: Evaluator) -> Work:
         """Return the function from a block of `block_queue` to its result and a remark.
 
-        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where one
-        sample does not fit into memory.
+        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where
+        one sample does not fit into memory.
         """
         evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
@@ -226,7 +238,7 @@ class LossQuantity:
         return work
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int = 1) -> BlockQueue:
-        """Return the pending cells in blocks; with `adaptive` the queue interpolates cells that their neighbours predict."""
+        """Return the pending cells in blocks. adaptive: the queue interpolates cells that their neighbours predict."""
 
         def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
             size = cells_per_block(known, len(cells), ranks)
@@ -241,7 +253,7 @@ class LossQuantity:
         plan = surface.plan
         if not plan.get("batch_size"):  # no measurement yet
             return ""
-        if plan["path"] == "in place":
+        if plan["path"] == IN_PLACE:
             return f", the network itself, batches of {plan['batch_size']}"
         if plan.get("points_per_call", 1) > 1:
             return f", {plan['points_per_call']} points at once"
@@ -257,8 +269,8 @@ class LossQuantity:
             drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{LOW_PRECISION}{split}"))
             if drafts < 1:
                 say(
-                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "
-                    f"{100 * drawn:.2g} % in float32 to correct them"
+                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, "
+                    f"and {100 * drawn:.2g} % in float32 to correct them"
                 )
             elif drawn < 1:
                 say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
@@ -291,5 +303,6 @@ def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str
     why = f"; with {noise}{'or ' * noisy}a finer grid or a larger {named('adaptive')} some may be"
     return (
         f"{size - adaptive['interpolated']} of {size} cells computed, {adaptive['interpolated']} interpolated within "
-        f"max({relative:g} x loss, {absolute:g}){checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
+        f"max({relative:g} x loss, {absolute:g})"
+        f"{checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )

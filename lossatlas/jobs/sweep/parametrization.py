@@ -1,6 +1,7 @@
 """Parametrizations of a grid, to be sent to other ranks: `plane(net)` returns the map from coordinates to parameters.
 
-`plane(net, origin)` returns the map through a copy of the network's tensors, for a network that is moved in place itself.
+`plane(net, origin)` returns the map through a copy of the network's tensors, for a network that is moved in place
+itself.
 """
 
 import socket
@@ -30,7 +31,8 @@ class AffineParametrization:
 
     Attributes:
         dir_type: 'weights' or 'states'.
-        x: The first direction, flattened into one buffer of float32, or of float64 if the network has tensors of this type.
+        x: The first direction, flattened into one buffer of float32, or of float64 if the network has tensors of this
+            type.
         y: The second direction; None for a line.
     """
 
@@ -40,7 +42,7 @@ class AffineParametrization:
 
     @classmethod
     def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "AffineParametrization":
-        """Return the plane along directions, whose arrays become views of its buffers, so that no array exists twice."""
+        """Return the plane along directions; their arrays become views of its buffers, so that none exists twice."""
         lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
         x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
         assert x is not None
@@ -63,10 +65,37 @@ class AffineParametrization:
         return AffinePlane(origin, direction(self.x), None if self.y is None else direction(self.y))
 
 
+@dataclass(frozen=True)
+class MappedParametrization:
+    """An affine plane of a large network, along directions in memory-mapped files.
+
+    Attributes:
+        dir_type: 'weights' or 'states'.
+        x: The arrays of the first direction.
+        y: The arrays of the second direction; None for a line.
+    """
+
+    dir_type: str
+    x: Sequence[np.ndarray]
+    y: Sequence[np.ndarray] | None
+
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "AffinePlane":
+        """Return the plane, which shares the arrays' memory; `origin` may be in half precision."""
+        from lossatlas.parameter_space import AffinePlane, as_point, tensors
+
+        dx, dy = (
+            None if arrays is None else as_point(arrays, net, self.dir_type, f"the {letter} direction")
+            for letter, arrays in (("x", self.x), ("y", self.y))
+        )
+        assert dx is not None
+        return AffinePlane(origin or tensors(net, self.dir_type), dx, dy)
+
+
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
     """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
-    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is that of their own bytes.
+    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is that of their own
+    bytes.
 
     Args:
         arrays: The arrays of a direction, in the order of the file.
@@ -239,5 +268,11 @@ class CurveParametrization:
 
 
 Parametrization = (
-    AffineParametrization | CheckpointPath | RandomLines | LayerLines | SchemeParametrization | CurveParametrization
+    AffineParametrization
+    | MappedParametrization
+    | CheckpointPath
+    | RandomLines
+    | LayerLines
+    | SchemeParametrization
+    | CurveParametrization
 )

@@ -1,7 +1,7 @@
 """Compare a fast evaluation with the user's own network before anything is computed.
 
-The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are compared
-with those of the evaluator that the plan describes.
+The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are
+compared with those of the evaluator that the plan describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,20 +57,21 @@ class ReferenceLosses:
     kind: torch.dtype
 
     @classmethod
-    def of(cls, problem: Problem, grid: Grid) -> "ReferenceLosses":
+    def of(cls, problem: Problem, grid: Grid, batch: int = 0) -> "ReferenceLosses":
         """Evaluate the network itself.
 
         Args:
             problem: The network, its plane, data and loss.
             grid: The grid.
+            batch: Evaluate a single batch of so many samples, as of a large network; 0 for SAMPLES samples.
 
         Raises:
             BadInput: The network is random, or fails far from its weights.
         """
         net = problem.own()
-        data = {split: some_of(samples, SAMPLES) for split, samples in problem.data.items()}
+        data = {split: some_of(samples, batch or SAMPLES) for split, samples in problem.data.items()}
         kind = coarsest(net)
-        evaluator = in_place(net, problem, data)
+        evaluator = in_place(net, problem, data, batch or BATCH)
         points = far_points(grid)
         near = [(a * (1 + ROUNDING[kind][1]), b) for a, b in points]
         try:
@@ -80,12 +81,13 @@ class ReferenceLosses:
         except Exception as error:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
             raise BadInput(
-                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{first_line(error)}"
+                f"{type(net).__name__} fails far from its weights, at {far}: "
+                f"{error_location(error, [HERE])}{first_line(error)}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(
-                "the loss of the network differs when it is computed twice at the same weights: it is random in evaluation "
-                "mode, or keeps something from one call to the next"
+                "the loss of the network differs when it is computed twice at the same weights: it is random in "
+                "evaluation mode, or keeps something from one call to the next"
             )
         with np.errstate(invalid="ignore"):
             return cls(points, data, first, np.abs(moved - first), kind)
@@ -102,7 +104,8 @@ class ReferenceLosses:
             return ""
         k, s = np.argwhere(~agree)[0]
         a, b = self.points[k]
-        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {self.losses[k, s]:.6g}"
+        own = self.losses[k, s]
+        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {own:.6g}"
 
     def allowed(self, precision: str) -> float:
         """Return the relative difference that rounding can cause in a precision."""
@@ -118,7 +121,12 @@ def same_kind(losses: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def check_ends(
-    problem: Problem, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, *, states_differ: bool
+    problem: Problem,
+    towards: Sequence[nn.Module | Mapping[str, Tensor]],
+    dir_type: str,
+    *,
+    states_differ: bool,
+    batch: int = 0,
 ) -> None:
     """Compare the losses at coordinate 1 of each axis with those of the network that the axis leads to.
 
@@ -127,23 +135,30 @@ def check_ends(
         towards: Networks, or their states, for x and then y.
         dir_type: 'weights' or 'states'.
         states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is noted.
+        batch: Compare a single batch of so many samples, as of a large network; 0 for SAMPLES samples.
 
     Raises:
         BadInput: The losses differ, so the networks differ in something that is no tensor of the direction.
     """
     own = problem.own()
     split, samples = next(iter(problem.data.items()))
-    few = {split: some_of(samples, SAMPLES)}
-    evaluator = in_place(own, problem, few)
+    few = {split: some_of(samples, batch or SAMPLES)}
+    evaluator = in_place(own, problem, few, batch or BATCH)
     for k, (other, point) in enumerate(zip(towards, ((1.0, 0.0), (0.0, 1.0)), strict=False)):
-        other_net = other if isinstance(other, nn.Module) else loaded(own, other)
+        in_own = batch > 0 and not isinstance(other, nn.Module)
+        other_net = other if isinstance(other, nn.Module) else own if in_own else loaded(own, other)
         kind = max((coarsest(own), coarsest(other_net)), key=lambda dtype: ROUNDING[dtype][0])
         rounding, step = ROUNDING[kind]
         here, near = (
             float(losses_of(evaluator, [(a * (1 + e), b * (1 + e))])[0, 0]) for a, b in [point] for e in (0, step)
         )
-        with untouched(other_net) as model:
-            expected = float(mean_loss(model, few[split], problem.loss))
+        if in_own and not isinstance(other, nn.Module):
+            with evaluated_in_place(own) as model:  # which restores its state
+                model.load_state_dict(matched_state(own, other, "the other network", tensors(own)), strict=False)
+                expected = float(mean_loss(model, few[split], problem.loss, batch))
+        else:
+            with untouched(other_net) as model:
+                expected = float(mean_loss(model, few[split], problem.loss, batch or SAMPLES))
         allowed = rounding * abs(expected) + NOISE * abs(near - here)
         if abs(here - expected) <= allowed or same_kind(np.array(here), np.array(expected)):
             continue
@@ -165,18 +180,18 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
-            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint cannot be "
-            "compared: give towards= a network with that state instead"
+            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint "
+            "cannot be compared: give towards= a network with that state instead"
         ) from error
     result.load_state_dict(matched_state(net, state, "the other network", tensors(net)), strict=False)
     return result
 
 
 @torch.no_grad()
-def mean_loss(net: nn.Module, data: AnyData, loss: Loss) -> Tensor:
+def mean_loss(net: nn.Module, data: AnyData, loss: Loss, batch_size: int = SAMPLES) -> Tensor:
     """Return the mean loss of a network itself, in evaluation mode."""
     with evaluated_in_place(net) as model:
-        batches = [fitted(batch, net) for batch in data.batches(SAMPLES)]
+        batches = [fitted(batch, net) for batch in data.batches(batch_size)]
         return torch.stack([loss(model, copy_samples(batch)).mean().double() for batch in batches]).mean()
 
 
@@ -194,11 +209,11 @@ def unlike(first: nn.Module, second: nn.Module) -> str:
     return ""
 
 
-def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData]) -> Evaluator:
+def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData], batch: int = BATCH) -> Evaluator:
     """Return an evaluator that moves a network in place, on its own device and in its own precision."""
     device = next(net.parameters()).device
     return Evaluator(
-        net, problem.plane, data, problem.loss, batch_size=BATCH, device=device, precision=OWN, in_place=True
+        net, problem.plane, data, problem.loss, batch_size=batch, device=device, precision=OWN, in_place=True
     )
 
 

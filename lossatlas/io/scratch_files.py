@@ -1,0 +1,84 @@
+"""Memory-mapped temporary files for the tensors of large networks, whose pages the system may drop and read again.
+
+The files have no names once they are made, so that nothing is left of them when the process ends, in whatever way.
+"""
+
+import mmap
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lossatlas.errors import CannotWrite
+
+PREFIX = "lossatlas_"  # of the files, while they have names
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A temporary file in memory.
+
+    Attributes:
+        bytes: Its content, (size,) uint8; what is written into it goes to the file.
+        handle: The open file, by which other processes of this host can map it too.
+    """
+
+    bytes: np.ndarray
+    handle: int
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            os.close(self.handle)
+
+    @property
+    def place(self) -> str:
+        """The name under which other processes of this host can open it."""
+        return f"/proc/{os.getpid()}/fd/{self.handle}"
+
+
+def temporary_folder() -> Path:
+    """Return TMPDIR, or the system's folder for temporary files."""
+    return Path(tempfile.gettempdir())
+
+
+def new_file(size: int, folder: Path) -> MappedFile:
+    """Make a mapped file of zeros.
+
+    Args:
+        size: Its bytes.
+        folder: A folder on a disk; a file system in memory would save nothing.
+
+    Raises:
+        CannotWrite: The folder cannot be written, or lacks the space.
+    """
+    try:
+        handle, path = tempfile.mkstemp(prefix=PREFIX, dir=folder)
+    except OSError as error:
+        raise CannotWrite(f"cannot write temporary files to {folder}: {error.strerror}") from error
+    os.unlink(path)
+    try:
+        os.posix_fallocate(handle, 0, max(size, 1))  # on a full disk, a write to the mapping would end the process
+    except OSError as error:
+        os.close(handle)
+        raise CannotWrite(
+            f"{folder} has no space for {size / 1e9:.3g} GB of the network's tensors ({error.strerror}): set TMPDIR to a "
+            "folder on another disk"
+        ) from error
+    return mapped(handle, size)
+
+
+def open_file(place: str, size: int) -> MappedFile:
+    """Map the file of another process of this host, see `MappedFile.place`. Raises OSError where it cannot be reached."""
+    handle = os.open(place, os.O_RDWR)
+    if os.fstat(handle).st_size != max(size, 1):
+        os.close(handle)
+        raise OSError(f"{place} has another size")
+    return mapped(handle, size)
+
+
+def mapped(handle: int, size: int) -> MappedFile:
+    """Map an open file."""
+    return MappedFile(np.frombuffer(mmap.mmap(handle, max(size, 1)), np.uint8)[:size], handle)
