@@ -507,7 +507,7 @@ surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_a_script_under_mpirun_shares_the_work(tmp_path):
     """The same bits on any number of ranks: tests/mpi."""
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -793,6 +793,7 @@ def test_both_ends_are_drawn_of_a_line_of_eigenvalues():
     assert ax.get_ylabel() == "eigenvalue of the Hessian"
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", pytest.param("SIGUSR1", marks=pytest.mark.full)])
 def test_a_script_that_is_asked_to_end_saves_and_ends(tmp_path, name):
     """Ctrl-C gives the script what there is, and it goes on; other signals end it, as they would without us."""

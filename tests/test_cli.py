@@ -1,8 +1,8 @@
 """The program `lossatlas`: its names, also in messages in the user's words, drawing by kind, completion in a shell."""
 
+import importlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,16 @@ from conftest import ROOT, python, surface_command
 
 from lossatlas import __version__, programs
 from lossatlas.cli import wrong
-from lossatlas.commands import plot, plot_1D, plot_2D, plot_layers, plot_sharpness, plot_spectrum, plot_surface
+from lossatlas.commands import (
+    completion,
+    plot,
+    plot_1D,
+    plot_2D,
+    plot_layers,
+    plot_sharpness,
+    plot_spectrum,
+    plot_surface,
+)
 from lossatlas.io import read_surface
 
 STARTS = {
@@ -31,6 +40,7 @@ def test_every_command_has_a_module_and_every_script_a_command():
     assert [programs.find(word) for word in ("", ".py", "nothing", "options", "scheduler")] == [*[""] * 4, "ranks"]
 
 
+@pytest.mark.commands
 def test_help_is_a_table_with_one_line_for_each_command_and_imports_nothing_heavy():
     code = (
         "import os, sys\n"
@@ -48,6 +58,7 @@ def test_help_is_a_table_with_one_line_for_each_command_and_imports_nothing_heav
     assert lines[-1] == "[] 0", result.stderr
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("start", STARTS)
 def test_names_that_are_none_are_one_line_with_the_nearest_and_code_2(start):
     def run(*words: str) -> tuple[int, str, str]:
@@ -69,6 +80,7 @@ def test_the_nearest_names_are_those_of_commands_whichever_name_was_meant():
     assert wrong(["zzz"]) == "'zzz' is no command"
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(
     ("words", "typed", "curve"),
     [
@@ -120,6 +132,19 @@ def test_what_a_script_has_not_beside_it_is_named_by_the_module(monkeypatch):
     assert programs.in_own_words("python plot_1D.py, python -m lossatlas view.") == "lossatlas plot-1d, lossatlas view."
 
 
+@pytest.mark.parametrize("command", sorted({command.module for command in programs.COMMANDS.values()}))
+def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
+    main = importlib.import_module(f"lossatlas.commands.{command}").main
+    for option, code in (("--help", 0), ("--nonsense", 2)):
+        with pytest.raises(SystemExit) as end:
+            main([option])
+        assert end.value.code == code
+    printed = capsys.readouterr()
+    assert "usage" in printed.out
+    assert "error: " in printed.err
+    assert "Traceback" not in printed.err
+
+
 # plot -------------------------------------------------------------------------------------------------------------
 
 FILES = ROOT / "docs" / "surfaces"
@@ -165,6 +190,7 @@ def test_plot_refuses_what_it_cannot_draw_in_one_line(perceptron, tmp_path, caps
     assert end.value.code == 2
 
 
+@pytest.mark.commands
 def test_check_is_info_with_check():
     for words in (["check", FILES / "resnet56_cifar10.h5"], ["info", FILES / "resnet56_cifar10.h5", "--check"]):
         result = python("-m", "lossatlas", *words)
@@ -174,49 +200,43 @@ def test_check_is_info_with_check():
 # Completion ---------------------------------------------------------------------------------------------------------
 
 ASK = """
+for program in python python3 lossatlas; do eval "$program() { echo $program was started >&2; }"; done
 source "$1"
-shift
-COMP_WORDS=("$@")
-COMP_CWORD=$(($# - 1))
-COMP_LINE="$*"
-_shtab_lossatlas "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
-printf '%s\\n' "${COMPREPLY[@]}"
+while read -r -a COMP_WORDS; do
+  [[ ${#COMP_WORDS[@]} = 0 ]] && break
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  COMP_LINE="${COMP_WORDS[*]}"
+  COMPREPLY=()
+  _shtab_lossatlas lossatlas "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+  echo ${COMPREPLY[@]}
+done
 """
+COMPLETED = {
+    "sur": "surface",
+    "plot-s": "plot-sharpness plot-spectrum",
+    "surface --model_file": "--model_file --model_file2 --model_file3",
+    "surface --xnorm fil": "filter",
+    "view --proj_file CITA": "CITATION.cff",
+    "completion z": "zsh",
+    "nothing --x": "",
+}
 
 
-@pytest.fixture(scope="module")
-def completion(tmp_path_factory) -> Path:
+@pytest.mark.commands
+def test_bash_completes_names_options_choices_and_files_and_starts_no_python(tmp_path, capsys):
     pytest.importorskip("shtab")
-    file = tmp_path_factory.mktemp("completion") / "lossatlas.bash"
-    file.write_text(python("-m", "lossatlas", "completion", "bash").stdout)
-    return file
+    assert completion.main(["bash"]) == 0
+    file = tmp_path / "lossatlas.bash"
+    file.write_text(capsys.readouterr().out)
+    asked = "".join(f"lossatlas {words}\n" for words in COMPLETED)
+    command = ["bash", "--norc", "-c", ASK, "bash", str(file)]
+    result = subprocess.run(command, cwd=ROOT, input=asked, capture_output=True, text=True, check=False)
+    answers = [" ".join(sorted(line.split())) for line in result.stdout.splitlines()]
+    assert dict(zip(COMPLETED, answers, strict=True)) == COMPLETED
+    assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("words", "answers"),
-    [
-        (["sur"], ["surface"]),
-        (["plot-s"], ["plot-sharpness", "plot-spectrum"]),
-        (["surface", "--model_file"], ["--model_file", "--model_file2", "--model_file3"]),
-        (["surface", "--xnorm", "fil"], ["filter"]),
-        (["view", "--proj_file", "CITA"], ["CITATION.cff"]),
-        (["completion", "z"], ["zsh"]),
-        (["nothing", "--x"], []),
-    ],
-)
-def test_bash_completes_names_options_choices_and_files(completion, words, answers):
-    began = time.monotonic()
-    result = subprocess.run(
-        ["bash", "--norc", "-c", ASK, "bash", str(completion), "lossatlas", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert sorted(filter(None, result.stdout.splitlines())) == answers, result.stderr
-    assert time.monotonic() - began < 5  # no Python is started
-
-
+@pytest.mark.commands
 def test_without_its_library_completion_is_one_line(tmp_path):
     code = "import sys; sys.modules['shtab'] = None; from lossatlas.commands.completion import main; main(['bash'])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -225,6 +245,7 @@ def test_without_its_library_completion_is_one_line(tmp_path):
     )
 
 
+@pytest.mark.commands
 def test_help_of_no_command_and_no_script_imports_anything_heavy():
     code = """
 import contextlib, io, runpy, sys

@@ -191,6 +191,7 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
     assert "random" in capsys.readouterr().err
 
 
+@pytest.mark.commands
 def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
     import os
     import signal

@@ -16,7 +16,7 @@ from torture.place import numbers
 from lossatlas.commands import plot_surface
 from lossatlas.io import read_surface
 
-pytestmark = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+pytestmark = pytest.mark.mpi
 
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4", "--split", "both", "--threads", "1", "--batch_size", "16"]
 

@@ -612,6 +612,7 @@ def test_embedded_directions_are_kept_when_a_file_is_continued(tmp_path, net):
     assert run(net, tmp_path / "d2.h5", *GRID, "--dir_file", str(tmp_path / "d2.h5"), "--force") == 2
 
 
+@pytest.mark.commands
 def test_progress_reaches_a_pipe_and_a_closed_pipe_stops_nothing(tmp_path, net):
     import os
 

@@ -1,6 +1,5 @@
 """From a command's first moment on: signals, exits of somebody else's code, and ranks that never join."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -13,7 +12,8 @@ from conftest import MPIRUN, ROOT
 from torture.place import Place, end_all, ended
 
 from lossatlas.io import read_surface
-from lossatlas.programs import COMMANDS
+
+pytestmark = pytest.mark.commands
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "{rank}
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 @pytest.mark.parametrize(
     ("module", "rank"),
     [
@@ -196,7 +196,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
     (tmp_path / "peaceful.py").write_text(PEACEFUL)
     more = ["--model", f"{tmp_path / 'peaceful.py'}:make", "--x=-1:1:3", "--y=-1:1:3"]
@@ -217,7 +217,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 @pytest.mark.parametrize(
     "end",
     [
@@ -289,7 +289,7 @@ while True: time.sleep(0.01)
     assert result.stdout.splitlines() == ["whole"] * whole
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
     """UCX, in MPICH's wheel, made SIGHUP a switch for its own messages."""
     code = f"""
@@ -310,7 +310,7 @@ while True: time.sleep(0.01)
     assert "stopped by SIGHUP" in result.errors
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_every_rank_says_goodbye_to_its_launcher(place):
     """MPICH's kills the ranks that are a moment later than one that does not, and a whole run has failed at its end."""
     command = [place.python, "scheduler.py", "--mpi"]
@@ -364,19 +364,6 @@ assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signa
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
     )
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("command", sorted({command.module for command in COMMANDS.values()}))
-def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
-    main = importlib.import_module(f"lossatlas.commands.{command}").main
-    for option, code in (("--help", 0), ("--nonsense", 2)):
-        with pytest.raises(SystemExit) as end:
-            main([option])
-        assert end.value.code == code
-    printed = capsys.readouterr()
-    assert "usage" in printed.out
-    assert "error: " in printed.err
-    assert "Traceback" not in printed.err
 
 
 @pytest.mark.parametrize("command", ["plot_surface", "plot_2D", "train"])

@@ -364,6 +364,7 @@ def test_pages_that_cannot_be_made(make, message):
         make()
 
 
+@pytest.mark.commands
 def test_reading_drawing_and_saving_need_no_torch(tmp_path):
     code = f"""
 import sys

@@ -192,7 +192,7 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
     np.testing.assert_allclose(read_surface("e.h5").fields["max_eig"][0], exact[-1], rtol=1e-4)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_ranks_give_the_same_bits_and_changed_code_is_named(home, capsys):
     def line(file):
         more = "--batch_size 20 --threads 1 --x=-1:1:9 --loss_name own.py:smooth --surf_file".split()
@@ -316,6 +316,7 @@ def test_files_in_two_folders_have_helpers_of_their_own(home):
     assert UserFunction.parse("model", "a/it.py:scale")() == 1
 
 
+@pytest.mark.commands
 def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path):
     """Its own file is the same; what it gives for some samples is not."""
     checkpoint = write_checkpoint(tmp_path / "net.safetensors", "mlp")
@@ -335,6 +336,7 @@ def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path):
     assert "loss_of_some_samples" in again.stderr
 
 
+@pytest.mark.commands
 def test_a_function_that_changes_the_current_folder_moves_no_output(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").mkdir()

@@ -11,6 +11,8 @@ from conftest import MPIRUN, ROOT
 
 from lossatlas.io import read_surface
 
+pytestmark = pytest.mark.commands
+
 USE = """
 import sys, torch
 import models, options, surface                       # the user's own
