@@ -1,6 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page (three minutes)
-# make test   the tests to run before every change (ten minutes)
-# make quick  the tests of the numerical core alone: about a minute
+# make test   the tests to run before every change: all markers of pyproject.toml but `full` (ten minutes)
+# make quick  those without a browser, ranks, pictures and other programs: every module, three minutes
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
 #              minutes to install, half a minute to run); part of make test-all
@@ -15,7 +15,7 @@ PYTHON ?= python3
 CELLS ?= 17
 SAMPLES ?= 500
 WORKERS ?= 2
-QUICK = config layers layout parameter_space planes projection landscape topology multilevel hessian_hvp hessian_estimators
+QUICK = not (browser or mpi or pictures or commands or slow or full)
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
@@ -48,10 +48,10 @@ demo: $(VENV)/run
 	@echo "The page, to be opened in a browser: $(CURDIR)/demo/landscapes.html"
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not full"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not full" --durations=20
 
 quick: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not full" $(QUICK:%=tests/test_%.py)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "$(QUICK)"
 
 test-all: $(VENV)/dev
 	$(BIN)/python -m pytest -n $(WORKERS)

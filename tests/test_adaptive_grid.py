@@ -244,7 +244,7 @@ def test_a_smaller_tolerance_reaches_cells_that_could_be_left_out_too(problem, t
 
 
 def test_what_a_file_says_of_predictions_goes_with_them(problem, tmp_path):
-    file, plane = tmp_path / "s.h5", {**PLANE, "x": "-0.5:0.5:17", "y": "-0.5:0.5:17"}
+    file, plane = tmp_path / "s.h5", {**PLANE, "x": "-0.5:0.5:17", "y": "-0.5:0.5:17", "batch_size": 1000}
     some = lossatlas.surface(*problem, adaptive=(0.05, 0.05), file=file, **plane)
     assert some.about["adaptive"]["interpolated"] == some.interpolated.sum() > 50
     whole = lossatlas.surface(*problem, file=file, **plane)

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, page_opener, wait
+from conftest import page_opener, wait
 from PIL import Image
 
 from lossatlas.io import Projection
@@ -13,9 +13,6 @@ from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Page, Shown, write_page
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
-]
 full = pytest.mark.full
 NO_WEBGL = """
 const own = HTMLCanvasElement.prototype.getContext;

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM, ROOT, page_opener, wait
+from conftest import ROOT, page_opener, wait
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
 from test_browser import PATH, surface
@@ -16,7 +16,6 @@ from lossatlas.viewer import GalleryPage, Page, Shown, write_gallery, write_page
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules" / "axe-core")) / "axe.min.js"
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
     pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install, or name its folder in AXE_CORE"),
 ]
 RUN = """async () => { const { violations } = await axe.run(document, { resultTypes: ["violations"] });

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, page_opener
+from conftest import page_opener
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import SCREENS, bowl, boxes_of, settled, state, surface
@@ -13,7 +13,6 @@ from test_browser_pictures import RECORD
 from lossatlas.io import Projection
 from lossatlas.viewer import Shown, write_page
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
 STORY = "# The basin\n\nA few words.\n\n```state\nazimuth=-20&elevation=60&x=0.1&y=0\n```\n"
 RIVER = ("drift from epoch_0.pt to epoch_9.pt", "top eigenvector, at a right angle")
 CORNERS = """(number) => { const { scene, heights } = lossatlas.panels[number]; const v = scene.view(), m = v.matrix;

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, ROOT, page_opener, wait
+from conftest import ROOT, page_opener, wait
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import bowl, middle, pixels, settled, state, surface
@@ -15,7 +15,6 @@ from lossatlas.io import read_projection, read_surface
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Shown, write_page
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
 PHONE = {"size": (390, 700), "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 RECORD = """
 window.written = [];

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, ROOT, page_opener, wait
+from conftest import ROOT, page_opener, wait
 from PIL import Image
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
@@ -30,7 +30,6 @@ from lossatlas.viewer.page_state import (
     WORDS,
 )
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
 SVG = "{http://www.w3.org/2000/svg}"
 OWN = """
 # Look <b>here</b>

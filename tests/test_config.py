@@ -4,8 +4,6 @@ import inspect
 import json
 import runpy
 import shlex
-import subprocess
-import sys
 from importlib import import_module
 from typing import get_args
 
@@ -219,15 +217,6 @@ def test_an_option_without_a_text_or_twice_in_a_command_is_a_mistake():
 def test_the_reference_page_is_made_from_the_definitions():
     made = runpy.run_path(str(ROOT / "docs" / "options_page.py"))["page"]()
     assert (ROOT / "docs" / "options.md").read_text() == made, "run: python docs/options_page.py"
-
-
-def test_help_needs_half_a_second_and_neither_torch_nor_yaml():
-    code = (
-        "import sys\nfrom lossatlas.commands import plot_surface, hessian_spectrum, train\n"
-        "for each in (plot_surface, hessian_spectrum, train):\n    each.parser().format_help()\n"
-        "assert not {'torch', 'yaml', 'matplotlib'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 # Keywords of Python ---------------------------------------------------------------------------------------------------

@@ -176,6 +176,7 @@ def test_files_that_are_none_of_ours_are_refused(tmp_path, content):
     assert main([str(tmp_path / "absent.h5")]) == 3
 
 
+@pytest.mark.commands
 def test_an_unfinished_write_leaves_the_previous_file(tmp_path):
     """The file system refuses to let the file grow (as a full disk would): one line, exit 5, nothing lost."""
     write_surface(tmp_path / "s.h5", make_surface())

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ConvNet, TiedNet, seeded
+from oracles import explicit_hessian, mean_cross_entropy
 from torch import Tensor, nn
 
 from lossatlas.data import LOSSES, Dataset
@@ -88,15 +89,7 @@ def test_against_the_explicit_hessian(case):
     make, data = CASES[case]
     net = seeded(make).double()
     operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=5)
-    names = operator.names
-
-    def mean_loss(flat: Tensor) -> Tensor:
-        own = dict(zip(names, operator.unflatten(flat), strict=True))
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            return F.cross_entropy(torch.func.functional_call(net, own, (data.inputs,)), data.targets)
-
-    flat = torch.cat([net.get_parameter(name).reshape(-1) for name in names])
-    explicit = torch.autograd.functional.hessian(mean_loss, flat)
+    explicit = explicit_hessian(net, mean_cross_entropy(data.inputs, data.targets), operator.names)
     found = torch.stack([operator(row) for row in torch.eye(operator.size, dtype=torch.float64)])
     torch.testing.assert_close(found, explicit, rtol=1e-8, atol=1e-12)
     values = torch.linalg.eigvalsh(explicit)

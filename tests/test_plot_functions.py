@@ -140,6 +140,7 @@ values: np.ndarray = s["train_loss"]
 """
 
 
+@pytest.mark.commands
 def test_mypy_names_a_misspelt_keyword(tmp_path):
     """Of a user's script in strict mode; torch is not looked into, which would take minutes."""
     (tmp_path / "good.py").write_text(SCRIPT)

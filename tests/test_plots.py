@@ -421,14 +421,6 @@ def test_curves(tmp_path, function, log):
         assert_is_a_picture(picture)
 
 
-def test_drawing_needs_no_torch(tmp_path):
-    write_surface(tmp_path / "s.h5", surface_of(bowl))
-    draw = f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}])"
-    code = f"import sys; from lossatlas.commands import plot_2D; {draw}; assert 'torch' not in sys.modules"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-
-
 def test_repeats_are_a_mean_with_its_spread(tmp_path, capsys):
     for idx in (1, 2, 3):
         line = surface_of(lambda x, y, k=idx: bowl(x, y) * k, x="-1:1:12", y=None)

@@ -115,6 +115,7 @@ def module_of(program: tuple[str, list[str]]) -> Any:
     return importlib.import_module(f"lossatlas.commands.{program[0]}")
 
 
+@pytest.mark.commands
 def test_blocks_are_taken_apart_as_a_shell_does():
     text = (
         'A="--x 1 --y b"\nfor k in p q; do python train.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python plot_1D.py  '
@@ -320,6 +321,7 @@ def test_the_quick_blocks_hold_every_command():
     assert every | {"plot_spectrum"} == quick
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("block", QUICK, ids=lambda block: block.name)
 def test_a_block_with_each_command_runs_in_this_process(block, desk, done, monkeypatch):
     monkeypatch.chdir(desk)
@@ -443,6 +445,7 @@ def test_what_the_tutorial_says_holds(tmp_path, monkeypatch):
     assert sum(p.numel() for p in names["net"].parameters()) == 9098
 
 
+@pytest.mark.commands
 def test_the_tutorial_satisfies_a_strict_type_checker(tmp_path):
     """mypy --strict, of the tutorial's own lines; torch's `backward` has no types."""
     pytest.importorskip("mypy")

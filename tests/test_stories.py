@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import MPIRUN, ROOT
 
+pytestmark = pytest.mark.commands
+
 STORIES = {
     "effective_dimension": ("effective_dimension.png", "double_descent.png"),
     "homogeneity": ("homogeneity_spirals.png", "homogeneity_images.png"),

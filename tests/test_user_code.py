@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
+from oracles import explicit_hessian, loss_at, mean_cross_entropy
 
 from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, train
 from lossatlas.errors import BadInput, BadUsage
@@ -140,18 +141,11 @@ def problem(home):
     return net.double().eval(), x.double(), y
 
 
-@torch.no_grad()
 def naive(home, loss, grid):
     """The mean loss over the data along the direction in the file, in float64, by a plain loop."""
     net, x, y = problem(home)
     direction = as_point(read_directions("d.h5").x, net, "weights", "it")
-    at = {name: p.clone() for name, p in net.named_parameters()}
-    values = []
-    for a in grid:
-        for name, p in net.named_parameters():
-            p.copy_(at[name] + a * direction[name].double())
-        values.append(float(loss(net, x, y)))
-    return np.array(values)
+    return np.array([loss_at(net, lambda moved: loss(moved, x, y), [(a, direction)]) for a in grid])
 
 
 LOSSES = {
@@ -192,23 +186,13 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
         == 0
     )
     net, x, y = problem(home)
-    names = [name for name, _ in net.named_parameters()]
-    shapes = [p.shape for p in net.parameters()]
-
-    def loss(flat):
-        pieces = flat.split([s.numel() for s in shapes])
-        own = {n: p.view(s) for n, p, s in zip(names, pieces, shapes, strict=True)}
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            return F.cross_entropy(torch.func.functional_call(net, own, (x,)), y)
-
-    flat = torch.cat([p.detach().flatten() for p in net.parameters()])
-    exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat))
+    exact = torch.linalg.eigvalsh(explicit_hessian(net, mean_cross_entropy(x, y)))
     np.testing.assert_allclose(read_findings("h.h5").arrays["eigenvalues"], exact[[-1, -2]], rtol=1e-4)
     assert plot_hessian_eigen.main([*LINE, "--x=0:0.1:2", "--surf_file", "e.h5"]) == 0
     np.testing.assert_allclose(read_surface("e.h5").fields["max_eig"][0], exact[-1], rtol=1e-4)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_ranks_give_the_same_bits_and_changed_code_is_named(home, capsys):
     def line(file):
         more = "--batch_size 20 --threads 1 --x=-1:1:9 --loss_name own.py:smooth --surf_file".split()
@@ -332,6 +316,7 @@ def test_files_in_two_folders_have_helpers_of_their_own(home):
     assert UserFunction.parse("model", "a/it.py:scale")() == 1
 
 
+@pytest.mark.commands
 def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path):
     """Its own file is the same; what it gives for some samples is not."""
     checkpoint = write_checkpoint(tmp_path / "net.safetensors", "mlp")
@@ -351,6 +336,7 @@ def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path):
     assert "loss_of_some_samples" in again.stderr
 
 
+@pytest.mark.commands
 def test_a_function_that_changes_the_current_folder_moves_no_output(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").mkdir()

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import NODE, ROOT
 
 from lossatlas.commands import view_surface
 from lossatlas.errors import BadUsage
@@ -27,7 +27,6 @@ from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
 from lossatlas.viewer.page_state import WORDS, is_number
 
-NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
 PURE = (
     "address.js",
