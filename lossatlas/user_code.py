@@ -371,3 +371,18 @@ def isolated_imports(folder: Path) -> Iterator[None]:
             sys.modules["__main__"] = main
         sys.path[:] = path
         importlib.invalidate_caches()
+
+
+def function_record(field: str, name: str | UserFunction) -> dict[str, Any]:
+    """Return the fields that identify a network or a loss.
+
+    The code of modules that a user's file imports is not among them: it shows in the loss of some samples alone.
+
+    Args:
+        field: 'model' or 'loss'.
+        name: The name, or the user's function.
+
+    Returns:
+        The name; for a user's function also the digest of its file.
+    """
+    return {field: str(name), f"{field}_code": name.code} if isinstance(name, UserFunction) else {field: name}

@@ -12,13 +12,13 @@ from test_plots import bowl, surface_of
 
 from lossatlas import figures
 from lossatlas.commands import animate_surface, plot_2D
-from lossatlas.figures import choose_colour_scale, rendered_plots
+from lossatlas.figures import choose_colour_scale, rendered_plots, surface_renderer
+from lossatlas.figures.camera import Camera
 from lossatlas.figures.panels import surface_panel
-from lossatlas.figures.surface_plots import Camera
 from lossatlas.io import Projection, write_projection, write_surface
 
 T = np.linspace(0, 1, 5)
-NO_RENDERING = rendered_plots.rendering_problem()
+NO_RENDERING = surface_renderer.rendering_problem()
 renders = pytest.mark.skipif(bool(NO_RENDERING), reason=f"pyvista does not render here: {NO_RENDERING}")
 
 
@@ -158,12 +158,12 @@ def test_a_rendering_is_dark_below_and_bright_above(tmp_path):
 def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, capsys):
     """The library is tried in a process of its own, which may end by a signal."""
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    rendered_plots.rendering_problem.cache_clear()
+    surface_renderer.rendering_problem.cache_clear()
     monkeypatch.setattr(rendered_plots, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     try:
         assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
     finally:
-        rendered_plots.rendering_problem.cache_clear()
+        surface_renderer.rendering_problem.cache_clear()
     said = capsys.readouterr().err
     assert "signal 11" in said
     assert 'pip install ".[render]"' in said
@@ -190,7 +190,7 @@ def test_infinite_cells_are_holes_in_a_rendering_and_no_plateau():
     p = surface_panel(
         surface_of(lambda a, b: np.inf if a > 0.6 else bowl(a, b), "-1:1:11", "-1:1:11"), "train_loss", "one"
     )
-    found = rendered_plots.surface_mesh(p, figures.choose_colour_scale([p.values]))
+    found = surface_renderer.surface_mesh(p, figures.choose_colour_scale([p.values]))
     used = found.points[np.unique(found.regular_faces)]
     assert used[:, 0].max() < 0.65
     assert used[:, 0].min() == -1

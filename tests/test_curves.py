@@ -144,7 +144,8 @@ def test_what_makes_no_sense_is_refused(tmp_path, ends, capsys, more, word):
 def test_no_end_is_replaced_and_what_was_there_is_kept(tmp_path, ends, capsys):
     first = tmp_path / "E_1.safetensors"
     first.write_bytes(ends[0].read_bytes())
-    own = f"--model mlp --dataset fashion_mnist_mini --limit 50 --epochs 1 --model_file {first} --model_file2 {ends[1]}".split()
+    ends_given = ["--model_file", str(first), "--model_file2", str(ends[1])]
+    own = ["--model", "mlp", *"--dataset fashion_mnist_mini --limit 50 --epochs 1".split(), *ends_given]
     assert train_curve.main([*own, "--out", str(tmp_path / "E.safetensors"), "--repeat", "2"]) == 2
     assert "one of the ends" in capsys.readouterr().err
     assert first.read_bytes() == ends[0].read_bytes()

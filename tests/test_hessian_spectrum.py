@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LAST, explicit_hessian, write_checkpoint
+from conftest import LAST, write_checkpoint
+from oracles import explicit_hessian, mean_cross_entropy
 
 import lossatlas
 from lossatlas import figures
@@ -16,6 +17,7 @@ from lossatlas.commands import hessian_spectrum, plot_spectrum
 from lossatlas.data import as_loss
 from lossatlas.datasets.registry import load
 from lossatlas.errors import BadInput
+from lossatlas.figures.spectrum_plots import density_figure
 from lossatlas.hessian import Hessian
 from lossatlas.io import Findings, read_findings, write_findings
 from lossatlas.io.contents import describe, export
@@ -47,7 +49,7 @@ def whole(tmp_path_factory, perceptron) -> Path:
 def exact(perceptron, mini) -> np.ndarray:
     own = build("mlp", (1, 28, 28))
     load_into(own, read_state(perceptron), str(perceptron))
-    return explicit_hessian(own.eval(), mini, ["5.weight", "5.bias"])
+    return explicit_hessian(own.eval(), mean_cross_entropy(mini.inputs, mini.targets), ["5.weight", "5.bias"]).numpy()
 
 
 def test_against_the_explicit_hessian(whole, exact):
@@ -136,7 +138,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     found = read_findings(out)
     assert not found.arrays["converged"].all()
     with figures.style() as plt:
-        labels = [line.get_label() for line in plot_spectrum.density_figure(plt, found).axes[0].get_lines()]
+        labels = [line.get_label() for line in density_figure(plt, found).axes[0].get_lines()]
     assert "not resolved" in labels
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--top", "2")) == 0  # a higher limit
     assert read_findings(out).arrays["converged"].all()
@@ -190,6 +192,7 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
     assert "random" in capsys.readouterr().err
 
 
+@pytest.mark.commands
 def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
     import os
     import signal

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import explicit_hessian, surface_command, write_checkpoint
+from conftest import surface_command, write_checkpoint
+from oracles import explicit_hessian, mean_cross_entropy
 
 from lossatlas.commands import hessian_spectrum, net_plotter, plot_surface
 from lossatlas.datasets.registry import load
@@ -205,7 +206,9 @@ def exact_block(perceptron) -> np.ndarray:
     """The eigenvalues of the last layer's block of the Hessian over 40 samples."""
     own, data = build("mlp", (1, 28, 28)), load("fashion_mnist_mini", limit=40)
     load_into(own, read_state(perceptron), str(perceptron))
-    return np.linalg.eigvalsh(explicit_hessian(own.eval(), data, ["5.weight", "5.bias"]))
+    return np.linalg.eigvalsh(
+        explicit_hessian(own.eval(), mean_cross_entropy(data.inputs, data.targets), ["5.weight", "5.bias"]).numpy()
+    )
 
 
 def test_a_selection_that_leaves_nothing_is_said(tmp_path, perceptron, capsys):

@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lossatlas.choices import LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, leaves, mapped
-from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
@@ -65,6 +65,7 @@ class Losses:
 
 Model = Callable[..., Any]  # a network, or a function from inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
+LossLike = LossName | str | nn.Module | Callable[[Any, Any], Tensor | Losses]  # what `as_loss` takes; it checks names
 
 
 def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
@@ -266,7 +267,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (n, ...).
 
     Raises:
-        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another one.
+        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another
+            one.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
@@ -277,8 +279,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
     last = logits.dim() >= 2 and targets.shape == logits.shape[:-1]
     if second and last and logits.dim() > 2:
         raise BadInput(
-            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a function of "
-            "(output, target), such as F.cross_entropy for the second one, or pad to another length"
+            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a "
+            "function of (output, target), such as F.cross_entropy for the second one, or pad to another length"
         )
     if second or last:
         return logits.movedim(1, -1) if second else logits
@@ -325,7 +327,7 @@ LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse, "next_token
 TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
-def as_loss(function: Any) -> Loss:
+def as_loss(function: LossLike) -> Loss:
     """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
     A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives
@@ -345,14 +347,13 @@ def as_loss(function: Any) -> Loss:
     """
     if isinstance(function, str):
         if function not in LOSSES:
-            near = get_close_matches(function, LOSSES, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            meant = did_you_mean(function, LOSSES)
             raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):
-        return function
+        return cast(Loss, function)
     if isinstance(function, nn.Module):
         return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
@@ -422,8 +423,8 @@ def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *,
         if "'Tensor' object is not callable" not in str(error):
             raise
         raise BadInput(
-            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters model "
-            "and batch where it calls the network itself"
+            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters "
+            "model and batch where it calls the network itself"
         ) from error
     except RuntimeError:  # its own tensors, such as class weights, are float32
         found = function(output.float(), match_dtype(targets, output.float()), **options)

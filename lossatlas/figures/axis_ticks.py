@@ -26,7 +26,7 @@ def set_few_ticks(*axes: "Axis", most: int = 5) -> None:
 
 
 def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
-    """Set at most `most` ticks on an axis of a colour scale's heights: at its levels, or at round numbers if it is linear."""
+    """Set at most `most` ticks on an axis of a colour scale's heights: at its levels, at round numbers if linear."""
     if not scale.log:
         _set_linear_ticks(axis, scale, min(most, MOST_LINEAR_TICKS))
         return

@@ -1,17 +1,19 @@
 """Surfaces seen from above: contours, filled contours and heat maps."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
+from lossatlas.figures.clipped_parts import clipped_in_words, ends_of
 from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.palette import current_look, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, cell_edges, same_extent
 from lossatlas.figures.plane_marks import (
-    clipped_in_words,
     draw_mark_legend,
     keep_networks_inside,
     label_obstacles,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 MOST_SKEWED = 4.0  # a plane whose sides differ by a larger factor is drawn with sides that differ by SKEWED
 SKEWED = 1.7
 PANEL, LONGEST_SIDE = 3.2, 5.0  # inches: the shorter side of a panel, and the longer one at most
+NOTE_LETTERS = 36  # of a line above a panel
 LABEL_SIZE = 0.1, 0.05  # width and height of a contour's label, as shares of the frame
 
 
@@ -134,7 +137,7 @@ def draw_flat(
             notes.append("the axes have different scales")
         if draw_panel is draw_contours and (words := without_contours(p, scale)):
             notes.append(words)
-        notes.append(clipped_in_words(p, scale))
+        notes += textwrap.wrap(clipped_in_words(p, *ends_of(scale), "hatched"), NOTE_LETTERS)
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
@@ -184,7 +187,7 @@ def _draw_colour_bar(
 
 
 def _fit_bar_label(fig: "Figure", bar: "Colorbar") -> None:
-    """Wrap the label of a colour bar that is longer than the bar, and make its letters smaller where that is not enough."""
+    """Wrap the label of a colour bar that is longer than the bar; shrink its letters where that is not enough."""
     label = bar.ax.yaxis.label
     fig.draw_without_rendering()
     room = bar.ax.get_window_extent().height
@@ -298,3 +301,10 @@ def draw_cells(
     """
     heights = np.ma.masked_invalid(scale.height(values))
     return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, norm=scale.norm, rasterized=True)
+
+
+DRAW_FLAT: "dict[Kind, DrawPanel]" = {
+    Kind.CONTOUR: draw_contours,
+    Kind.FILLED: draw_filled_contours,
+    Kind.HEAT: draw_heat_map,
+}

@@ -1,10 +1,11 @@
-"""Marks on planes seen from above: best cell, cells without a value, clipped regions, networks; and the legend that names them."""
+"""Marks on planes seen from above: best cell, cells without a value, clipped regions, networks; and their legend."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossatlas.figures.clipped_parts import cells_outside, ends_of
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import Looks, is_single_column
 from lossatlas.figures.network_marks import curve_points
@@ -69,7 +70,7 @@ def mark_clipped_cells(axis: "Axes", p: Panel, scale: ColourScale) -> None:
     x, y = cell_edges(p.x), cell_edges(p.y)
     cells = [
         ((x[i], y[j]), (x[i + 1], y[j]), (x[i + 1], y[j + 1]), (x[i], y[j + 1]))
-        for j, i in np.argwhere(clipped(p.values, scale))
+        for j, i in np.argwhere(np.logical_or(*cells_outside(p.values, *ends_of(scale))))
     ]
     if cells:
         looks: Looks = {"facecolor": "none", "edgecolor": current_look().muted, "hatch": CLIPPED_HATCH, "linewidth": 0}
@@ -94,24 +95,6 @@ def mark_clipped_regions(axis: "Axes", x: np.ndarray, y: np.ndarray, heights: np
         if inside.any():
             hatched = axis.contourf(x, y, heights, levels=bounds, colors="none", hatches=[CLIPPED_HATCH], zorder=1.5)
             hatched.set(edgecolor=current_look().muted, linewidth=0)
-
-
-def clipped(values: np.ndarray, scale: ColourScale) -> np.ndarray:
-    """Mask of the finite values that lie beyond the range of a scale."""
-    return np.isfinite(values) & ((scale.above & (values > scale.high)) | (scale.below & (values < scale.low)))
-
-
-def clipped_in_words(p: Panel, scale: ColourScale) -> str:
-    """State how many cells lie beyond the range of the scale, which are hatched; "" where there are none."""
-    beyond = clipped(p.values, scale)
-    if not beyond.any():
-        return ""
-    values, sides = p.values[beyond], []
-    if (above := int((values > scale.high).sum())) > 0:
-        sides.append(f"{above} of {p.values.size} cells above {scale.high:.3g},\nup to {values.max():.2g}")
-    if (below := int((values < scale.low).sum())) > 0:
-        sides.append(f"{below} of {p.values.size} cells below {scale.low:.3g},\ndown to {values.min():.2g}")
-    return f"hatched: {'; '.join(sides)}"
 
 
 def mark_networks(axis: "Axes", p: Panel) -> None:

@@ -76,7 +76,7 @@ def draw_trajectory(
 
 
 def halo(width: float) -> "list[AbstractPathEffect]":
-    """Path effects that draw the ground around lines and marks of a width in points, so that they show on any colour."""
+    """Path effects that draw the ground around lines and marks of a width in points; they show on any colour then."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width + 2 * HALO, foreground=current_look().ground)]
@@ -196,13 +196,13 @@ def describe_loss_ratio(path: Projection, under: np.ndarray) -> str:
     worst = known[factors.argmax()]
     some = f"; known of {len(known)} of {len(ratio)}" if len(known) < len(ratio) else ""
     return (
-        f"the surface under the checkpoints and their own losses differ by {_in_words(float(np.median(factors)))} (median), "
-        f"{_in_words(float(factors.max()))} at most ({path.at(int(worst))}){some}"
+        f"the surface under the checkpoints and their own losses differ by {_in_words(float(np.median(factors)))} "
+        f"(median), {_in_words(float(factors.max()))} at most ({path.at(int(worst))}){some}"
     )
 
 
 def _in_words(factor: float) -> str:
-    """A factor of at least 1; a small one as its difference from 1, of which three digits of the factor show nothing."""
+    """A factor of at least 1; a small one as its difference from 1, which three digits of the factor do not show."""
     return f"a factor of {factor:.3g}" if factor >= NEARLY_ONE else f"{100 * (factor - 1):.2g} %"
 
 

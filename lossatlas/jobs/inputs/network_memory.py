@@ -1,4 +1,4 @@
-"""How much memory a job may take beside the network: large networks are moved in place, with everything else on disk."""
+"""Memory that a job may take beside the network: large networks are moved in place, with everything else on disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +39,11 @@ def kept_on_disk(net: "nn.Module", *, low: bool) -> "Iterator[KeptTensors | None
         return
     with restored_from_disk(net) as kept:
         yield kept
+
+
+def memory_record(*, low: bool) -> dict[str, str]:
+    """Return the field by which a file knows that memory was low; none otherwise, as in files of earlier versions."""
+    return {"memory": "low"} if low else {}
 
 
 def small_batch_size(data: AnyData) -> int:
