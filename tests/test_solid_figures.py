@@ -177,7 +177,7 @@ def height_of(sheet):
 
 
 def seen_along_rays(axis, heights, points, share):
-    """Whether the line from each point to the camera stays on one side of the surface; share: of it that is looked at."""
+    """Whether the line from each point to the camera stays on one side of the surface; share: of it that counts."""
     camera, found = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0], []
     for point in points:
         ray = point + np.linspace(1e-3, share, 8000)[:, None] * (camera[:3] / camera[3] - point)
