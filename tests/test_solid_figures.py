@@ -177,7 +177,7 @@ def height_of(sheet):
 
 
 def seen_along_rays(axis, heights, points, share):
-    """Whether the straight line from each point to the camera stays on one side of the surface; share: of it that is looked at."""
+    """Whether the line from each point to the camera stays on one side of the surface; share: of it that counts."""
     camera, found = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0], []
     for point in points:
         ray = point + np.linspace(1e-3, share, 8000)[:, None] * (camera[:3] / camera[3] - point)
@@ -210,7 +210,7 @@ def test_what_is_hidden_of_a_path_is_what_rays_to_the_camera_say():
     ids=["plane", "hill", "valley"],
 )
 def test_points_on_faces_that_are_seen_edge_on_are_not_taken_for_hidden(function, camera):
-    """A pixel of such a face spans much depth: half of the points of the plane, seen at a grazing angle, were called hidden."""
+    """A pixel of such a face spans much depth: half of the points at a grazing angle were called hidden."""
     axis = figure_of([panel(function, side="-1:1:41")], camera=camera).axes[0]
     (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
     sheet = scene.sheets[0]

@@ -77,7 +77,7 @@ def depth_slopes(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         triangles: (m, 3) indices of corners.
 
     Returns:
-        (m, 2) change of the depth from a pixel to the next one to the right, and to the next one above; 0 where a triangle has
+        (m, 2) change of the depth from a pixel to the next one right, and above; 0 where a triangle has
         no area in the picture.
 
     Example:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
 
 SAMPLES = 2  # of a pixel along each axis
-# A point lies on a surface if its depth is that of the face in a pixel nearby, continued to the point, up to a share of the
-# depth of the box and to a part of the pixel's change of depth. That part and the continuation are at most another share.
+# A point lies on a surface if its depth is that of the face in a pixel nearby, continued to the point, up to a share of
+# the depth of the box and to a part of the pixel's change of depth. Both are at most another share.
 NEAR, SLOPE_PIXELS, MOST_SLOPE = 0.004, 0.25, 0.02
 LINE_STEP = 1.0  # pixels between two points of a line whose visibility is looked up
 LOOKUP_SIZE = 700  # pixels of the picture in which `SurfaceScene.seen` looks points up
@@ -275,7 +275,7 @@ def _finer(points: np.ndarray) -> np.ndarray:
 def _seen(
     points: np.ndarray, buffer: DepthBuffer, own: np.ndarray, slopes: np.ndarray, range_of_depth: float
 ) -> np.ndarray:
-    """Tell where points on a surface are seen: a neighbouring pixel shows that surface, and its face goes through the point.
+    """Tell where points on a surface are seen: a neighbouring pixel shows it, and its face goes through the point.
 
     Args:
         points: (n, 3) places in pixels of the buffer, and depth.
