@@ -4,10 +4,10 @@
     net = make()
 
 A function is named as `path/to/file.py:name`, or as `package.module:name` of a module that is installed or in the
-current folder. Short forms such as `hf:FOLDER` name functions of this package, and their first argument. While a user's
-file is imported and its function runs, its folder comes first in the search for modules, and modules of this program with
-the same names are hidden: a `models.py` of the user's does not collide with ours. Imports within a network's `forward`
-come later, and are not isolated.
+current folder. Short forms such as `hf:FOLDER` name functions of this package, and their first argument. While a
+user's file is imported and its function runs, its folder comes first in the search for modules, and modules of this
+program with the same names are hidden: a `models.py` of the user's does not collide with ours. Imports within a
+network's `forward` come later, and are not isolated.
 """
 
 import ast

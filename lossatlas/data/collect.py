@@ -49,8 +49,8 @@ def as_dataset(
     Data that are in memory already stay there. Batches whose shapes differ stay as they are.
 
     Args:
-        data: (inputs, targets) or another structure of tensors with the samples along the first axis; tokens (n, t) alone; a
-            torch `Dataset`; a `DataLoader`; or any iterable of batches.
+        data: (inputs, targets) or another structure of tensors with the samples along the first axis; tokens (n, t)
+            alone; a torch `Dataset`; a `DataLoader`; or any iterable of batches.
         name: A name for messages and files; by default the type of `data`.
         split: The name of the split.
         classes: The number of classes, 0 where targets are not labels.

@@ -4,7 +4,8 @@
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name; for `next_token` tokens alone. `model` is the network, or a function that computes the same.
+network's arguments by name; for `next_token` tokens alone. `model` is the network, or a function that computes the
+same.
 """
 
 import inspect
@@ -101,14 +102,16 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
 
 
 def check_not_shifted(kind: str) -> None:
-    """Raise BadInput for a network whose output at a position is not about the label there; kind: the name of its class."""
+    """Raise BadInput for a network whose outputs are not about the labels at their positions; kind: its class."""
     if any(word in kind for word in ("CausalLM", "LMHead")):
         raise BadInput(
-            f"{kind} predicts the next token, and its labels have to be shifted: give {named('loss_name', 'next_token')}"
+            f"{kind} predicts the next token, and its labels have to be shifted: give "
+            f"{named('loss_name', 'next_token')}"
         )
     if any(word in kind for word in ("Seq2Seq", "ConditionalGeneration")):
         raise BadInput(
-            f"{kind} makes its own inputs of the labels: give a loss(model, batch) of your own, see docs/howto/own-loss.md"
+            f"{kind} makes its own inputs of the labels: give a loss(model, batch) of your own, see "
+            "docs/howto/own-loss.md"
         )
 
 
@@ -173,14 +176,15 @@ def mean_over_positions(logits: Tensor, targets: Tensor) -> Losses:
 def next_token(model: Model, batch: Batch) -> Losses:
     """Compute the cross-entropy of each token given those before it, of a causal language model.
 
-    The weight of a sample is the number of its tokens that count, so that the mean is over all tokens; its exponential is
-    the perplexity. `labels` are shifted here, as transformers does: the label at position k + 1 belongs to the output at k.
+    The weight of a sample is the number of its tokens that count, so that the mean is over all tokens; its exponential
+    is the perplexity. `labels` are shifted here, as transformers does: the label at position k + 1 belongs to the
+    output at k.
 
     Args:
         model: Its output is (n, t, vocabulary).
-        batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0 at
-            padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no padding
-            and follows one that is none. Or the tokens alone, (n, t).
+        batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0
+            at padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no
+            padding and follows one that is none. Or the tokens alone, (n, t).
 
     Returns:
         Losses in nats, with the accuracy of the most probable token.
@@ -203,8 +207,8 @@ def next_token(model: Model, batch: Batch) -> Losses:
         output = output_of(model(tokens))
     if output.dim() != 3 or output.shape[:2] != targets.shape:
         raise BadInput(
-            f"next_token: outputs {tuple(output.shape)} and tokens {tuple(targets.shape)} do not fit: a causal language "
-            "model gives (samples, positions, vocabulary)"
+            f"next_token: outputs {tuple(output.shape)} and tokens {tuple(targets.shape)} do not fit: a causal "
+            "language model gives (samples, positions, vocabulary)"
         )
     return mean_over_positions(output, targets)
 
@@ -213,8 +217,8 @@ def tokens_alone(batch: Batch) -> Any:
     """Return the one tensor of a batch without names. Raises BadInput where there are several."""
     if isinstance(batch, list | tuple) and len(batch) != 1:
         raise BadInput(
-            "next_token: the batch has several tensors without names: give a dict with 'input_ids', or, where the targets "
-            f"are shifted already, {named('loss_name', 'crossentropy')}"
+            "next_token: the batch has several tensors without names: give a dict with 'input_ids', or, where the "
+            f"targets are shifted already, {named('loss_name', 'crossentropy')}"
         )
     return batch[0] if isinstance(batch, list | tuple) else batch
 
@@ -229,7 +233,8 @@ def following_tokens(batch: Mapping[str, Any]) -> Tensor:
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
         given = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else ", ".join(map(str, batch))
         raise BadInput(
-            f"next_token needs tokens as whole numbers (samples, positions), alone or under 'input_ids': the batch has {given}"
+            "next_token needs tokens as whole numbers (samples, positions), alone or under 'input_ids': the batch has "
+            f"{given}"
         )
     targets = torch.full_like(tokens, IGNORED, dtype=torch.int64)
     targets[:, :-1] = tokens[:, 1:]
@@ -238,8 +243,8 @@ def following_tokens(batch: Mapping[str, Any]) -> Tensor:
         return targets
     if mask.shape != tokens.shape:
         raise BadInput(
-            f"next_token: the attention mask {tuple(mask.shape)} does not say which of the tokens {tuple(tokens.shape)} are "
-            "padding: give 'labels', with -100 where a token does not count"
+            f"next_token: the attention mask {tuple(mask.shape)} does not say which of the tokens "
+            f"{tuple(tokens.shape)} are padding: give 'labels', with -100 where a token does not count"
         )
     real = mask != 0
     targets[:, :-1].masked_fill_(~(real[:, 1:] & real[:, :-1]), IGNORED)
