@@ -1,6 +1,7 @@
 """Causal language models in local folders of Hugging Face: tiny random ones, made on the spot, without a network."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -223,13 +224,6 @@ def test_chat_templates_are_used_on_request_alone(home):
         lossatlas.language_model("gpt2", [messages], chat=True, **QUIET)
 
 
-def broken(home, name, change):
-    """A copy of the folder of the GPT-2 that something is wrong with."""
-    shutil.copytree(home / "gpt2", home / name)
-    change(home / name)
-    return home / name
-
-
 def without_a_layer(folder):
     from safetensors.torch import load_file, save_file
 
@@ -276,7 +270,7 @@ def test_what_is_wrong_with_a_folder_is_one_line(folders, tmp_path, change, mess
 
 
 def test_no_folder_and_models_that_see_later_tokens_are_refused(folders, capsys):
-    with pytest.raises(BadInput, match="there is no folder nowhere/gpt2.*nothing is downloaded"):
+    with pytest.raises(BadInput, match=r"there is no folder nowhere/gpt2.*nothing is downloaded"):
         lossatlas.surface("nowhere/gpt2", TEXTS, x="0:1:2", **QUIET)
     with pytest.raises(BadInput, match="the output of BertLMHeadModel at a token depends on later ones"):
         load_model(folders / "bert")
@@ -306,6 +300,17 @@ def test_spectra_and_fine_tuning_take_folders(home, capsys):
     assert plot_surface.main(line) == 0
     before, after = read_surface("to.h5").fields["train_loss"]
     assert after < before
+
+
+def test_the_python_of_the_page_runs(home):
+    (home / "path" / "to").mkdir(parents=True)
+    (home / "path" / "to" / "model").symlink_to(home / "gpt2")
+    text = (ROOT / "docs" / "language-models.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    names = {}
+    exec(compile(re.sub(r":\d+\"", ':3"', code), "language-models.md", "exec"), names)
+    assert names["surface"].loss.shape == (3, 3)
+    assert names["line"].done.all()
 
 
 def test_the_samples_are_data_of_any_function(home):
