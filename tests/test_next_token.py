@@ -138,6 +138,11 @@ def test_the_curvature_is_that_of_the_mean_over_tokens(net):
     np.testing.assert_allclose(found.eigenvalues, exact[[-1, -2]], rtol=1e-4)
 
 
+def test_lists_belong_to_the_samples(net):
+    batch = {"input_ids": IDS, "text": [str(k) for k in range(70)]}
+    assert torch.equal(LOSSES["next_token"](net, batch).per_sample, LOSSES["next_token"](net, IDS).per_sample)
+
+
 def test_tokens_alone_are_data():
     data = as_dataset(IDS)
     assert torch.equal(data.read(slice(2)), IDS[:2])

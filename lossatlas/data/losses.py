@@ -24,7 +24,7 @@ from torch.autograd import forward_ad
 
 from lossatlas.choices import LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
-from lossatlas.data.structures import Structure, leaves, mapped
+from lossatlas.data.structures import Structure, is_column, leaves, mapped
 from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
 
 Batch = Structure
@@ -184,7 +184,7 @@ def next_token(model: Model, batch: Batch) -> Losses:
         model: Its output is (n, t, vocabulary).
         batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0
             at padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no
-            padding and follows one that is none. Or the tokens alone, (n, t).
+            padding and follows one that is none. Lists, such as the texts, are not passed. Or the tokens alone, (n, t).
 
     Returns:
         Losses in nats, with the accuracy of the most probable token.
@@ -200,7 +200,7 @@ def next_token(model: Model, batch: Batch) -> Losses:
     """
     if isinstance(batch, Mapping):
         targets = following_tokens(batch)
-        output = output_of(model(**{name: value for name, value in batch.items() if name != "labels"}))
+        output = output_of(model(**{name: v for name, v in batch.items() if name != "labels" and not is_column(v)}))
     else:
         tokens = tokens_alone(batch)
         targets = following_tokens({"input_ids": tokens})

@@ -153,7 +153,8 @@ class TextSettings:
                 default.
 
         Returns:
-            `input_ids` (n, t), and `attention_mask` (n, t) where samples are padded; and a line that says what was done.
+            `input_ids` (n, t), and `attention_mask` (n, t) where samples are padded; and a line that says what was
+            done.
 
         Raises:
             BadUsage: The length is too small.
@@ -245,9 +246,9 @@ def padded_samples(
     lost = [len(tokens) - length for tokens in encoded if len(tokens) > length]
     parts = [
         counted(len(kept), int(sizes.sum()), longest),
-        f"{len(lost):,} texts cut at {length:,} ({sum(lost):,} tokens lost)" if lost else "",
-        f"{padded:,} padded" if padded else "",
-        f"{len(encoded) - len(kept):,} texts of fewer than 2 tokens left out" if len(kept) < len(encoded) else "",
+        f"cut at {length:,}: {len(lost):,}, which loses {sum(lost):,} tokens" if lost else "",
+        f"padded: {padded:,}" if padded else "",
+        f"left out with fewer than 2 tokens: {len(encoded) - len(kept):,}" if len(kept) < len(encoded) else "",
     ]
     mask = {"attention_mask": (torch.arange(longest) < sizes[:, None]).long()} if padded else {}
     return {"input_ids": ids, **mask}, "; ".join(filter(None, parts))
@@ -283,12 +284,12 @@ def packed_samples(
     rest = len(stream) - ids.numel()
     parts = [
         counted(count, ids.numel(), length),
-        f"{len(encoded):,} texts packed, with the token {end} behind each",
-        f"{rest:,} tokens at the end left out" if rest else "",
+        f"packed texts: {len(encoded):,}, with the token {end} behind each",
+        f"left out at the end: {rest:,} tokens" if rest else "",
     ]
     return {"input_ids": ids}, "; ".join(filter(None, parts))
 
 
 def counted(samples: int, tokens: int, longest: int) -> str:
     """Describe samples in numbers."""
-    return f"{samples:,} samples of at most {longest:,} tokens, {tokens:,} tokens in all"
+    return f"samples: {samples:,} of up to {longest:,} tokens, {tokens:,} tokens in all"

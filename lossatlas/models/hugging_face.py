@@ -56,8 +56,12 @@ def language_model(
             texts.
 
     Example:
-        >>> net, data = language_model("path/to/model", ["One text.", "Another text."])  # doctest: +SKIP
+        >>> import lossatlas
+        >>> net, data = lossatlas.language_model("path/to/model", ["One text.", "Another text."])  # doctest: +SKIP
         >>> line = lossatlas.surface(net, data, loss="next_token", x="-1:1:21")  # doctest: +SKIP
+        >>> lossatlas.language_model("no/folder", ["One text."])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        lossatlas.errors.BadInput: there is no folder no/folder: name one with config.json, weights and tokenizer; ...
     """
     net = load_model(folder, dtype)
     return net, text_data(folder, texts, TextSettings(length, packed, chat), progress=progress)
