@@ -5,6 +5,6 @@ MEMORIES = ("fast", "low")  # how much of it a job may take, see `jobs.inputs.ne
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SCHEMES = ("linear2x", "barycentric")
 CURVES = ("bezier", "polygonal")
-LOSS_NAMES = ("crossentropy", "mse", "next_token")
+LOSS_NAMES = ("crossentropy", "mse", "next_token", "multiple_choice")
 LOOKS = ("paper", "dark", "print")  # of figures, see `figures.palette`
 COLOURS = ("value", "blended")  # what the colours of a field follow, see `figures.colour_scale`
