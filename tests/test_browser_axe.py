@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, page_opener, wait
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import PATH, surface
 from test_browser_pictures import checkpoints, eigenvalues
 
