@@ -5,9 +5,9 @@
     surface.plot()
 
 `surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `Recorder` records a training run in its own loop; `align`
-puts the hidden units of one network into the order of another; `read` reads a file, and `compare` puts several
-landscapes side by side. torch is imported when one of the others is first used: files are read, drawn and compared
-without it.
+puts the hidden units of one network into the order of another; `language_model` reads a folder of Hugging Face; `read`
+reads a file, and `compare` puts several landscapes side by side. torch is imported when one of the others is first
+used: files are read, drawn and compared without it.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lossatlas.api import align, eigenvalues, spectrum, surface
     from lossatlas.comparison import Comparison, compare
     from lossatlas.data import Losses
+    from lossatlas.models.hugging_face import language_model
     from lossatlas.results import Curvature, Landscape, Trajectory, read
     from lossatlas.run_recorder import Recorder
     from lossatlas.trajectories import trajectory
@@ -33,6 +34,7 @@ __all__ = [
     "align",
     "compare",
     "eigenvalues",
+    "language_model",
     "read",
     "spectrum",
     "surface",
@@ -47,6 +49,7 @@ MODULES = {  # of the names that are not in `lossatlas.api`
     "Landscape": "results",
     "Recorder": "run_recorder",
     "Trajectory": "results",
+    "language_model": "models.hugging_face",
     "read": "results",
     "trajectory": "trajectories",
 }

@@ -49,6 +49,7 @@ from lossatlas.jobs.inputs.api_inputs import (
     statistics_differ,
 )
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
+from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk, small_batch_size, takes_little_memory
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
 
 
+@accepts_folder
 @restoring
 def surface(
     net: nn.Module,
@@ -111,13 +113,14 @@ def surface(
     (arXiv 1412.6544).
 
     Args:
-        net: The network, of any dtype and on any device.
-        data: Training samples, see `lossatlas.data.as_dataset`.
+        net: The network, of any dtype and on any device; or the local folder of a causal language model of Hugging
+            Face, see `lossatlas.language_model`.
+        data: Training samples, see `lossatlas.data.as_dataset`; with a folder also a list of texts, or a file of texts.
         x: Coordinates along the first direction, in units of its length: 'min:max:num', or increasing numbers.
         y: The same along the second direction; None for a line.
         test: Further samples, evaluated as a second split.
-        loss: 'crossentropy' or 'mse', an ordinary `loss(output, target)`, or a `loss(model, batch)` of per-sample
-            losses.
+        loss: 'crossentropy', 'mse' or 'next_token', an ordinary `loss(output, target)`, or a `loss(model, batch)` of
+            per-sample losses. With a folder 'next_token' by default.
         norm: Normalization of the directions: 'filter', 'layer', 'weight', 'dfilter', 'dlayer', 'unit' or '' for none.
             By default 'filter' for random directions, and 'unit' for gradients and eigenvectors.
         ignore: 'biasbn' sets the directions of biases and normalization layers to zero, '' does not.
@@ -247,6 +250,7 @@ def surface(
         return Landscape.of(found, inputs.points.directions)
 
 
+@accepts_folder
 @restoring
 def eigenvalues(
     net: nn.Module,
@@ -359,6 +363,7 @@ def eigenvalues(
     return Landscape.of(found, inputs.points.directions)
 
 
+@accepts_folder
 @restoring
 def spectrum(
     net: nn.Module,

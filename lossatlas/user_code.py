@@ -4,9 +4,10 @@
     net = make()
 
 A function is named as `path/to/file.py:name`, or as `package.module:name` of a module that is installed or in the
-current folder. While a user's file is imported and its function runs, its folder comes first in the search for modules,
-and modules of this program with the same names are hidden: a `models.py` of the user's does not collide with ours.
-Imports within a network's `forward` come later, and are not isolated.
+current folder. Short forms such as `hf:FOLDER` name functions of this package, and their first argument. While a
+user's file is imported and its function runs, its folder comes first in the search for modules, and modules of this
+program with the same names are hidden: a `models.py` of the user's does not collide with ours. Imports within a
+network's `forward` come later, and are not isolated.
 """
 
 import ast
@@ -39,6 +40,36 @@ def is_user_function(name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class ShortForm:
+    """A word that names a function of this package, with one argument behind a colon.
+
+    Attributes:
+        field: The field of the configuration in which it is understood.
+        where: The module.
+        name: The function's name.
+        argument: The argument that follows the colon: a file or a folder.
+    """
+
+    field: str
+    where: str
+    name: str
+    argument: str
+
+
+SHORT_FORMS = {
+    "hf": ShortForm("model", "lossatlas.models.hugging_face", "load_model", "folder"),
+    "text": ShortForm("dataset", "lossatlas.datasets.texts", "load_texts", "file"),
+}
+
+
+def short_form(field: str, text: str) -> ShortForm | None:
+    """Return the short form that a text of a field has, such as that of 'hf:FOLDER'."""
+    word, colon, _ = text.partition(":")
+    form = SHORT_FORMS.get(word) if colon else None
+    return form if form is not None and form.field == field else None
+
+
+@dataclass(frozen=True)
 class UserFunction:
     """A function of the user's, with arguments. It is pickled by name, and every rank imports it.
 
@@ -47,6 +78,7 @@ class UserFunction:
         where: The file or the module.
         name: The function's name.
         arguments: Keywords it is called with.
+        short: Its description for records, where it is a function of this package, see `ShortForm`; '' otherwise.
 
     Example:
         >>> UserFunction.parse("loss_name", "math:sqrt").function(4)
@@ -57,6 +89,7 @@ class UserFunction:
     where: str
     name: str
     arguments: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    short: str = ""
 
     @classmethod
     def parse(cls, field: str, text: str, arguments: Sequence[str] = ()) -> "UserFunction":
@@ -64,16 +97,23 @@ class UserFunction:
 
         Args:
             field: The field of the configuration, such as 'model'.
-            text: 'file.py:name' or 'package.module:name'.
+            text: 'file.py:name', 'package.module:name', or a short form.
             arguments: 'key=value' each.
 
         Raises:
             BadUsage: A text has another form.
         """
+        given = dict(parse_argument(field, part) for part in arguments)
+        if form := short_form(field, text):
+            word, _, path = text.partition(":")
+            if not path:
+                raise BadUsage(f"{named(field, text)}: name the {form.argument}, as in {word}:{form.argument.upper()}")
+            more = f"({in_words(given)})" if given else ""
+            return cls(field, form.where, form.name, {form.argument: path, **given}, f"{word}:{Path(path).name}{more}")
         where, _, name = text.rpartition(":")
         if not where or not name.isidentifier():
             raise BadUsage(f"{named(field, text)}: give path/to/file.py:name or package.module:name")
-        return cls(field, where, name, dict(parse_argument(field, part) for part in arguments))
+        return cls(field, where, name, given)
 
     @property
     def path(self) -> Path | None:
@@ -82,12 +122,21 @@ class UserFunction:
 
     def __str__(self) -> str:
         """Describe it for records: by the file's name without its folder, which may move."""
-        given = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
-        return f"{self.path.name if self.path else self.where}:{self.name}({given})"
+        return self.short or f"{self.path.name if self.path else self.where}:{self.name}({in_words(self.arguments)})"
+
+    @property
+    def base_name(self) -> str:
+        """The beginning of the names of files that are made of it: its module and name, or the path of a short form."""
+        if self.short:
+            form = next(form for form in SHORT_FORMS.values() if (form.where, form.name) == (self.where, self.name))
+            return str(self.arguments[form.argument]).rstrip("/")
+        return f"{Path(self.where).stem}_{self.name}"
 
     @property
     def code(self) -> str:
-        """SHA-256 of the file that holds it; '' for a module without a file."""
+        """SHA-256 of the file that holds it; '' for a module without a file, and for a function of this package."""
+        if self.short:
+            return ""
         if self.path is None:
             with isolated_imports(Path.cwd()):
                 found = self.module().__file__
@@ -153,7 +202,10 @@ class UserFunction:
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Isolate imports within, see `isolated_imports`."""
+        """Isolate imports within, see `isolated_imports`; not those of a function of this package."""
+        if self.short:
+            yield
+            return
         with isolated_imports(self.path.resolve().parent if self.path else Path.cwd()):
             yield
 
@@ -171,6 +223,11 @@ class UserFunction:
             raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
         except Exception as error:
             raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
+
+
+def in_words(arguments: Mapping[str, Any]) -> str:
+    """Write arguments as a call does."""
+    return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
 
 
 def parse_argument(field: str, text: str) -> tuple[str, Any]:

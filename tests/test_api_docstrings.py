@@ -10,7 +10,7 @@ from conftest import ROOT
 
 import lossatlas
 
-FUNCTIONS = ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read", "compare")
+FUNCTIONS = ("surface", "eigenvalues", "spectrum", "trajectory", "align", "language_model", "read", "compare")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -57,7 +57,9 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 SHOWN = [block for page in SOURCES for block in blocks_of(page)]
-RUN = [block for block in SHOWN if not re.search(r"make demo|my_(net\.py|story\.md)", block.text)]  # of a reader's own
+RUN = [
+    block for block in SHOWN if not re.search(r"make demo|my_(net\.py|story\.md|model)", block.text)
+]  # of a reader's own
 SHARED = ("middle.h5",)  # made by one block of a page, and read by others
 DRAWN = {  # a picture or file: words of the command that writes it
     "surface.h5_train_loss_3dsurface.png": "--surf_file surface.h5 --plot",
@@ -348,6 +350,7 @@ PYTHON = [  # architecture and options show no program
     for page in PAGES
     if re.search(r"```python\n", page.read_text()) and page.name != "index.md"
 ]
+ALONE = [each for each in PYTHON if each.id != "docs/language-models.md"]  # that one: tests/test_hugging_face.py
 WORK = """
 import matplotlib
 matplotlib.use("agg")
@@ -387,7 +390,7 @@ def script_of(page: Path) -> str:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", PYTHON)
+@pytest.mark.parametrize("page", ALONE)
 def test_the_python_of_a_page_runs(page, tmp_path):
     (tmp_path / "docs").mkdir()
     shutil.copytree(DOCS / "surfaces", tmp_path / "docs" / "surfaces")

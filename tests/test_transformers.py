@@ -109,5 +109,22 @@ def test_surface_and_eigenvalues(net, data, loss, mean):
 
 def test_a_causal_model_without_shifted_labels_is_refused():
     net = GPT2LMHeadModel(transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=WORDS, n_positions=20))
-    with pytest.raises(BadInput, match="its labels have to be shifted"):
+    with pytest.raises(BadInput, match="its labels have to be shifted: give loss='next_token'"):
         lossatlas.surface(net, {"input_ids": ids, "labels": ids}, x="-1:1:3", progress=False)
+
+
+@pytest.mark.parametrize("architecture", ["GPT2", "Llama"])
+def test_next_token_is_the_loss_of_transformers(architecture):
+    """`labels` as transformers takes them, and its mean over the tokens of the batch."""
+    torch.manual_seed(0)
+    if architecture == "GPT2":
+        net = GPT2LMHeadModel(
+            transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=WORDS, n_positions=20)
+        ).eval()
+    else:
+        net = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL, vocab_size=WORDS)).eval()
+    batch = {**TEXTS, "labels": ids.masked_fill(mask == 0, -100)}
+    for given in (TEXTS, batch):
+        found = lossatlas.data.LOSSES["next_token"](net, given)
+        assert float(found.mean().detach()) == pytest.approx(float(net(**batch).loss.detach()), rel=1e-6)
+        assert torch.equal(found.weights, mask[:, 1:].sum(1).to(found.weights))

@@ -1,6 +1,7 @@
 """Configurations of jobs, made of the options of commands, with user functions resolved and files found."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from lossatlas.config import (
 from lossatlas.errors import BadUsage, say
 from lossatlas.io import read_projection
 from lossatlas.option_fields import part, resolved
-from lossatlas.user_code import UserFunction, is_user_function
+from lossatlas.user_code import UserFunction, is_user_function, short_form
 
 T = TypeVar("T")
 
@@ -120,21 +121,33 @@ def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
 
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function. Raises BadUsage."""
-    return UserFunction.parse("loss_name", args.loss_name) if is_user_function(args.loss_name) else args.loss_name
+    """A name, or a user's function; for a model `hf:FOLDER` 'crossentropy' is 'next_token'. Raises BadUsage."""
+    if is_user_function(args.loss_name):
+        return UserFunction.parse("loss_name", args.loss_name)
+    of_tokens = args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None
+    return "next_token" if of_tokens else args.loss_name
+
+
+def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
+    """A name, or a user's function; `text:FILE` has the tokenizer of the model `hf:FOLDER`. Raises BadUsage."""
+    if not is_user_function(args.dataset):
+        if args.dataset_args:
+            raise BadUsage(
+                f"--dataset_args {args.dataset_args[0]}: {args.dataset} is no function of your own, and takes none"
+            )
+        return args.dataset
+    found, model = UserFunction.parse("dataset", args.dataset, args.dataset_args), getattr(args, "model", "")
+    if not found.short or short_form("model", model) is None:
+        return found
+    return replace(found, arguments={"tokenizer": model.partition(":")[2], **found.arguments})
 
 
 def data_choice(args: config.DataOptions) -> DataConfig:
     """Return the data set and the samples of it that the options choose. Raises BadUsage."""
-    dataset: str | UserFunction = args.dataset
-    if is_user_function(args.dataset):
-        dataset = UserFunction.parse("dataset", args.dataset, args.dataset_args)
-    elif args.dataset_args:
-        raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
     return part_of(
         DataConfig,
         args,
-        dataset=dataset,
+        dataset=dataset_choice(args),
         raw=args.raw_data,
         splits=("train", "test") if args.split == "both" else (args.split,),
         files=(args.trainloader, args.testloader),

@@ -25,7 +25,7 @@ from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
 from lossatlas.training.outputs import check_output_folder
-from lossatlas.user_code import UserFunction, is_user_function
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.data import AnyData
@@ -94,7 +94,7 @@ def parser() -> options.Parser[TrainOptions]:
 
 def folder_name(args: TrainOptions) -> str:
     """Name of the folder of a recipe's checkpoints, as the release of Li et al. forms it."""
-    name = file_names.base_name(job_choices.model_choice(args), "")
+    name = Path(file_names.base_name(job_choices.model_choice(args), "")).name
     name += "".join(f"_{file_names.plain(each)}" for each in (*args.model_args, *args.dataset_args))
     name += f"_{args.optimizer}_lr={args.lr}"
     name += f"_lr_decay={args.lr_decay}" if args.lr_decay != 0.1 else ""
@@ -203,7 +203,7 @@ def _prepare(args: TrainOptions, locks: ExitStack) -> "TrainingRun":
     from lossatlas.training.training_run import TrainingRun
 
     model, loss_name = job_choices.model_choice(args), job_choices.loss_choice(args)
-    loss, dataset = loss_of(loss_name), _dataset_choice(args)
+    loss, dataset = loss_of(loss_name), job_choices.dataset_choice(args)
     data, test = load_training_data(
         dataset, datapath=args.datapath, raw=args.raw_data, limit=args.limit, download=args.download
     )
@@ -228,12 +228,6 @@ def _prepare(args: TrainOptions, locks: ExitStack) -> "TrainingRun":
         report_step=lines.on_step,
         report_epoch=lines.on_epoch,
     )
-
-
-def _dataset_choice(args: TrainOptions) -> str | UserFunction:
-    if is_user_function(args.dataset):
-        return UserFunction.parse("dataset", args.dataset, args.dataset_args)
-    return args.dataset
 
 
 def _recipe(args: TrainOptions) -> "TrainingRecipe":

@@ -15,7 +15,8 @@ class ModelOptions:
     model: str = option(
         "resnet56",
         "name of a network in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION that makes your own network, see "
-        "docs/your-own.md",
+        "docs/your-own.md, or hf:FOLDER for a causal language model in a local folder of Hugging Face, see "
+        "docs/language-models.md",
     )
     model_args: tuple[str, ...] = option(
         (), "arguments of the function that makes the network", many="+", metavar="KEY=VALUE"
@@ -69,7 +70,8 @@ class DatasetOptions:
     dataset: str = option(
         "cifar10",
         "mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, imagefolder or npz, or "
-        "FILE.py:FUNCTION that gives your own data",
+        "FILE.py:FUNCTION that gives your own data, or text:FILE.jsonl or text:FILE.txt for the texts of a language "
+        "model",
     )
     dataset_args: tuple[str, ...] = option(
         (), "arguments of the function that gives the data", many="+", metavar="KEY=VALUE"
@@ -83,7 +85,8 @@ class DatasetOptions:
     raw_data: bool = option(False, "do not normalize the inputs")
     loss_name: str = option(
         "crossentropy",
-        "crossentropy or mse, or FILE.py:FUNCTION for your own loss",
+        "crossentropy, mse, or next_token (of causal language models, the default for hf:FOLDER), or FILE.py:FUNCTION "
+        "for your own loss",
         kind=loss_name,
         short="-l",
         metavar="LOSS",

@@ -49,8 +49,8 @@ def as_dataset(
     Data that are in memory already stay there. Batches whose shapes differ stay as they are.
 
     Args:
-        data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch
-            `Dataset`; a `DataLoader`; or any iterable of batches.
+        data: (inputs, targets) or another structure of tensors with the samples along the first axis; tokens (n, t)
+            alone; a torch `Dataset`; a `DataLoader`; or any iterable of batches.
         name: A name for messages and files; by default the type of `data`.
         split: The name of the split.
         classes: The number of classes, 0 where targets are not labels.
@@ -81,6 +81,11 @@ def as_dataset(
     return found.first(limit)
 
 
+def is_token_tensor(data: Any) -> bool:
+    """Return whether an object is a tensor (n, t) of whole numbers, which the loss `next_token` takes alone."""
+    return isinstance(data, Tensor) and data.dim() == 2 and data.dtype in (torch.int64, torch.int32)
+
+
 def fewer_samples(data: Any, limit: int) -> Any:
     """Return a torch data set, or a loader of one, without the samples after `limit`; other data as they are."""
     if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset | TensorDataset) and has_length(data):
@@ -104,6 +109,8 @@ def all_samples(
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
         return from_batches(data, name, split, classes, stream, limit)
+    if is_token_tensor(data):
+        return Dataset(name, split, data.detach(), classes)
     what = f"one tensor alone, of shape {tuple(data.shape)}" if isinstance(data, Tensor) else name
     raise BadInput(
         "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of "

@@ -4,7 +4,8 @@
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name. `model` is the network, or a function that computes the same.
+network's arguments by name; for `next_token` tokens alone. `model` is the network, or a function that computes the
+same.
 """
 
 import inspect
@@ -23,7 +24,7 @@ from torch.autograd import forward_ad
 
 from lossatlas.choices import LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
-from lossatlas.data.structures import Structure, leaves, mapped
+from lossatlas.data.structures import Structure, is_column, leaves, mapped
 from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
 
 Batch = Structure
@@ -85,12 +86,7 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
                 f"a batch has no targets: it holds {', '.join(map(str, batch))}, and none of {', '.join(TARGETS)}; "
                 "give a loss(model, batch) of your own"
             )
-        kind = type(model).__name__
-        if any(word in kind for word in ("CausalLM", "LMHead", "Seq2Seq", "ConditionalGeneration")):
-            raise BadInput(
-                f"{kind} predicts the next token, and its labels have to be shifted: give a loss(model, batch) of "
-                "your own, see docs/your-own.md"
-            )
+        check_not_shifted(type(model).__name__)
         return output_of(model(**{name: value for name, value in batch.items() if name not in found})), batch[found[0]]
     if isinstance(batch, list | tuple) and len(batch) >= 2:
         inputs = batch[:-1]
@@ -103,6 +99,20 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
         f"a batch is {type(batch).__name__}, neither (inputs, targets) nor a dict with "
         f"{' or '.join(TARGETS)}: give a loss(model, batch) of your own"
     )
+
+
+def check_not_shifted(kind: str) -> None:
+    """Raise BadInput for a network whose outputs are not about the labels at their positions; kind: its class."""
+    if any(word in kind for word in ("CausalLM", "LMHead")):
+        raise BadInput(
+            f"{kind} predicts the next token, and its labels have to be shifted: give "
+            f"{named('loss_name', 'next_token')}"
+        )
+    if any(word in kind for word in ("Seq2Seq", "ConditionalGeneration")):
+        raise BadInput(
+            f"{kind} makes its own inputs of the labels: give a loss(model, batch) of your own, see "
+            "docs/howto/own-loss.md"
+        )
 
 
 def output_of(output: Any) -> Tensor:
@@ -145,12 +155,100 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     if targets.dim() == 1 and logits.dim() == 2:
         loss = row_losses(logits, targets)
         return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
+    return mean_over_positions(logits, targets)
+
+
+def mean_over_positions(logits: Tensor, targets: Tensor) -> Losses:
+    """Compute the mean cross-entropy of each sample over its positions, which are its weight, and the accuracy.
+
+    Args:
+        logits: (n, ..., classes).
+        targets: Whole numbers, (n, ...); IGNORED does not count.
+    """
     flat = row_losses(logits.flatten(0, -2), targets.flatten()).view(len(targets), -1)
     valid = (targets != IGNORED).view(len(targets), -1)
     count = valid.sum(1)
     right = ((logits.argmax(-1) == targets).view(len(targets), -1) & valid).sum(1)
     each = count.clamp(min=1)
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
+
+
+def next_token(model: Model, batch: Batch) -> Losses:
+    """Compute the cross-entropy of each token given those before it, of a causal language model.
+
+    The weight of a sample is the number of its tokens that count, so that the mean is over all tokens; its exponential
+    is the perplexity. `labels` are shifted here, as transformers does: the label at position k + 1 belongs to the
+    output at k.
+
+    Args:
+        model: Its output is (n, t, vocabulary).
+        batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0
+            at padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no
+            padding and follows one that is none. Lists, such as the texts, are not passed. Or the tokens alone, (n, t).
+
+    Returns:
+        Losses in nats, with the accuracy of the most probable token.
+
+    Raises:
+        BadInput: The batch holds no tokens, or the shapes do not match.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Embedding(7, 4), torch.nn.Linear(4, 7))
+        >>> losses = next_token(model, torch.tensor([[1, 2, 3, 4], [5, 6, 1, 2]]))
+        >>> losses.per_sample.shape, losses.weights.tolist()
+        (torch.Size([2]), [3.0, 3.0])
+    """
+    if isinstance(batch, Mapping):
+        targets = following_tokens(batch)
+        output = output_of(model(**{name: v for name, v in batch.items() if name != "labels" and not is_column(v)}))
+    else:
+        tokens = tokens_alone(batch)
+        targets = following_tokens({"input_ids": tokens})
+        output = output_of(model(tokens))
+    if output.dim() != 3 or output.shape[:2] != targets.shape:
+        raise BadInput(
+            f"next_token: outputs {tuple(output.shape)} and tokens {tuple(targets.shape)} do not fit: a causal "
+            "language model gives (samples, positions, vocabulary)"
+        )
+    return mean_over_positions(output, targets)
+
+
+def tokens_alone(batch: Batch) -> Any:
+    """Return the one tensor of a batch without names. Raises BadInput where there are several."""
+    if isinstance(batch, list | tuple) and len(batch) != 1:
+        raise BadInput(
+            "next_token: the batch has several tensors without names: give a dict with 'input_ids', or, where the "
+            f"targets are shifted already, {named('loss_name', 'crossentropy')}"
+        )
+    return batch[0] if isinstance(batch, list | tuple) else batch
+
+
+def following_tokens(batch: Mapping[str, Any]) -> Tensor:
+    """Return the token that the output at each position predicts, (n, t), or IGNORED; see `next_token`.
+
+    Raises:
+        BadInput: The batch holds no whole numbers (n, t), or a mask of another shape.
+    """
+    tokens = batch.get("labels", batch.get("input_ids"))
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
+        given = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else ", ".join(map(str, batch))
+        raise BadInput(
+            "next_token needs tokens as whole numbers (samples, positions), alone or under 'input_ids': the batch has "
+            f"{given}"
+        )
+    targets = torch.full_like(tokens, IGNORED, dtype=torch.int64)
+    targets[:, :-1] = tokens[:, 1:]
+    mask = batch.get("attention_mask")
+    if "labels" in batch or mask is None:
+        return targets
+    if mask.shape != tokens.shape:
+        raise BadInput(
+            f"next_token: the attention mask {tuple(mask.shape)} does not say which of the tokens "
+            f"{tuple(tokens.shape)} are padding: give 'labels', with -100 where a token does not count"
+        )
+    real = mask != 0
+    targets[:, :-1].masked_fill_(~(real[:, 1:] & real[:, :-1]), IGNORED)
+    return targets
 
 
 def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -230,7 +328,7 @@ def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {"accuracy": logits.argmax(1) == targets}
 
 
-LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
+LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse, "next_token": next_token}
 TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 

@@ -13,7 +13,7 @@ LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the n
 
 def base_name(model: ModelChoice, file: str) -> str:
     """Return the beginning of the names of output files: the checkpoint, or the function that gives the network."""
-    return file.rstrip("/") or (f"{Path(model.where).stem}_{model.name}" if isinstance(model, UserFunction) else model)
+    return file.rstrip("/") or (model.base_name if isinstance(model, UserFunction) else model)
 
 
 def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
