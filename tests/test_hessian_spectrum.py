@@ -345,9 +345,7 @@ def test_a_spectrum_begun_by_the_other_front_end_is_continued_to_the_same_bits(
     assert [name for name, array in wanted.arrays.items() if array.tobytes() != found.arrays[name].tobytes()] == []
 
 
-def test_a_spectrum_of_other_things_is_refused_by_both_front_ends(
-    tmp_path, perceptron, by_one_command, capsys
-):
+def test_a_spectrum_of_other_things_is_refused_by_both_front_ends(tmp_path, perceptron, by_one_command, capsys):
     for name in ("s.h5", "t.h5"):
         shutil.copy(by_one_command, tmp_path / name)
     other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=1)
