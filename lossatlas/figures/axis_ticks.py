@@ -90,8 +90,8 @@ class TicksWithRoom(FixedLocator):
     """
 
     def __init__(self, places: np.ndarray, labels: Sequence[str], first: Sequence[int] = ()) -> None:
-        super().__init__(places)
-        self.places, self.labels, self.first = np.asarray(places, float), list(labels), list(first)
+        super().__init__(places.tolist())
+        self.places, self.labels, self.first = places, list(labels), list(first)
 
     def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
         """Return the places of the ticks that are drawn."""
