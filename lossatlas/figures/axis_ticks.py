@@ -93,8 +93,8 @@ class TicksWithRoom(FixedLocator):
         super().__init__(places.tolist())
         self.places, self.labels, self.first = places, list(labels), list(first)
 
-    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
-        """Return the places of the ticks that are drawn."""
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the places of the ticks that are drawn, an array."""
         places = self.places
         if len(places) < 2 or self.axis is None:
             return places
