@@ -28,6 +28,10 @@ NAMES = small_batch large_batch
 LABELS = --labels "small batches (128)" "large batches (2048)"
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
+# Packages are installed without bytecode, which Python writes when it first imports them: where that is forbidden, every
+# process of every test compiles torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick test-all test-integrations check lint lint-page mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, page_opener, wait
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import PATH, surface
 from test_browser_pictures import checkpoints, eigenvalues
 
@@ -16,7 +16,7 @@ from lossatlas.viewer import GalleryPage, Page, Shown, write_gallery, write_page
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules" / "axe-core")) / "axe.min.js"
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install, or name its folder in AXE_CORE"),
+    pytest.mark.skipif(not AXE.exists(), reason="no axe-core (npm install --no-save axe-core; or AXE_CORE=FOLDER)"),
 ]
 RUN = """async () => { const { violations } = await axe.run(document, { resultTypes: ["violations"] });
 return violations.map(({ id, impact, nodes }) => [id, impact, nodes.map((node) => node.html.slice(0, 200))]); }"""

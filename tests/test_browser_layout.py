@@ -98,10 +98,29 @@ def test_name_note_legend_map_and_title_do_not_overlap(opened, name, size, tab, 
         assert apart(a, b), (a, b)
 
 
-@pytest.mark.parametrize("fragment", ["", "#azimuth=30", "#azimuth=-90&elevation=16", "#elevation=80"])
+TURN = """(fragment) => new Promise((turned) => {
+  addEventListener("hashchange", turned, { once: true });
+  location.hash = fragment;
+})"""
+
+
 @pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
-def test_nothing_stands_on_the_surface(opened, name, size, tab, numbers, fragment):
-    page = view(opened, name, size, tab, numbers, fragment)
+def test_nothing_stands_on_the_surface_from_any_side(opened, name, size, tab, numbers):
+    page = view(opened, name, size, tab, numbers, "")
+    for fragment in ("", "#azimuth=30", "#azimuth=-90&elevation=16", "#elevation=80"):
+        if fragment:
+            page.evaluate(TURN, fragment)
+            if tab:
+                page.click(tab)
+            settled(page)
+            assert shown_panels(page) == numbers
+            wanted = dict(part.split("=") for part in fragment[1:].split("&"))
+            assert {side: state(page, side) for side in wanted} == {side: float(v) for side, v in wanted.items()}
+        assert_free(page, size, numbers)
+
+
+def assert_free(page, size, numbers):
+    """No words or controls stand on the surfaces, which have most of their scene."""
     parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint")
     for number in numbers:
         corners, scene = page.evaluate(CORNERS, number)

@@ -13,6 +13,7 @@ from lossatlas.commands import hessian_spectrum, net_plotter, plot_surface
 from lossatlas.datasets.registry import load
 from lossatlas.figures.network_marks import network_marks
 from lossatlas.io import read_directions, read_surface, write_directions
+from lossatlas.landscape import Grid, Surface
 from lossatlas.models import build, load_into, read_state
 
 
@@ -294,6 +295,14 @@ def test_networks_are_marked_where_they_lie(tmp_path):
     assert abs(third.x) > 0.1
     average = network_marks(turned)[3]
     assert (average.x, average.y) == pytest.approx(((1 + third.x) / 3, third.y / 3))
+
+
+def test_a_network_whose_place_an_earlier_version_does_not_record_is_not_marked():
+    grid = Grid.parse("0:1:3", "0:1:3")
+    command = "plot_surface.py --model_file a.pt --model_file2 b.pt --model_file3 c.pt"
+    for more, names in (("", ["a", "b", "c", "average of the three"]), (" --orthogonalize", ["a", "b"])):
+        surface = Surface.of_values(grid, ["train_loss"], about={"command": command + more})
+        assert [each.name for each in network_marks(surface)] == names
 
 
 TRANSPOSED = """

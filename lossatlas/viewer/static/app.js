@@ -91,7 +91,11 @@ export class App {
   tools() {
     const { surfaces } = this.model;
     const [view, cut] = [viewTools(this), cutTools(this)];
-    const groups = [view, descentTools(this), optimizerTools(this), cut.root];
+    const racing = [descentTools(this), optimizerTools(this)];
+    const groups = [view, ...racing, cut.root];
+    this.controls.onUpdate(() => {
+      for (const group of racing) group.hidden = Boolean(this.model.noRace);
+    });
     this.parts.push(cut);
     if (surfaces.some((s) => s.trajectory)) {
       const training = trainingTools(this);
