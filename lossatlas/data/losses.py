@@ -4,7 +4,8 @@
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name; for `next_token` tokens alone, and for `multiple_choice` questions. `model` is the network, or a function that computes the same.
+network's arguments by name; for `next_token` tokens alone, and for `multiple_choice` questions. `model` is the network, or a
+function that computes the same.
 """
 
 import inspect
