@@ -213,6 +213,20 @@ def test_scores_are_fields_beside_the_loss(net):
     assert line.fields["train_last_is_most_probable"][1] == pytest.approx(float(right.double().mean()))
 
 
+def test_each_sample_counts_once_in_the_mean_of_a_score(net):
+    """Although samples have 1 to 5 tokens to predict."""
+    mask = (torch.arange(6) < torch.arange(40)[:, None] % 5 + 2).long()
+
+    def first_is_even(model, tokenizer, samples):
+        return samples["input_ids"][:, 0] % 2 == 0
+
+    data, loss = {"input_ids": IDS, "attention_mask": mask}, lossatlas.with_scores(first_is_even)
+    line = lossatlas.surface(net, data, loss=loss, x="0:1:2", batch_size=7, progress=False)
+    assert line.fields["train_first_is_even"][0] == pytest.approx(float((IDS[:, 0] % 2 == 0).double().mean()))
+    each = LOSSES["next_token"](net, data).per_sample.detach()
+    assert line.loss[0] == pytest.approx(float(each.mean()), rel=1e-5)
+
+
 def test_scores_by_name_may_be_lists_and_draw_the_same_each_time(net):
     def drawn(model, tokenizer, samples):
         return {"luck": torch.rand(len(samples)), "number": [1.0] * len(samples)}

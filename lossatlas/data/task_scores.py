@@ -28,7 +28,8 @@ def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_toke
 
     Returns:
         The loss, for `lossatlas.surface(..., loss=...)`. The surface has a field for each score, such as `train_NAME`;
-        a score without a name has that of the function.
+        a score without a name has that of the function. Each sample counts once, also in the mean loss, so that the
+        mean of a score is that over the samples.
 
     Example:
         >>> import torch
@@ -52,7 +53,7 @@ class ScoredLoss(UserLoss):
                 values = score(model, tokenizer, batch)
             by_name = values if isinstance(values, Mapping) else {name_of(score): values}
             scores = {name: as_values(value, found.per_sample) for name, value in by_name.items()}
-            return replace(found, metrics={**found.metrics, **scores})
+            return replace(found, weights=None, metrics={**found.metrics, **scores})
 
         super().__init__(scored)
         self.single_threaded = True
