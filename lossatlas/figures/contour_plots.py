@@ -251,14 +251,15 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
 
 def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourScale) -> None:
     """Label every second contour; no label is cut off by the frame or lies on another one."""
-    from matplotlib.colors import to_hex, to_rgb
+    from matplotlib.colors import to_rgb
 
     wide, high = (1.7 * each for each in LABEL_SIZE) if is_single_column() else LABEL_SIZE
     size = letters(6 if is_single_column() else 7)
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken = label_obstacles(axis, p, (wide, high))
     for text in texts:
-        text.set_color(to_hex(inked(to_rgb(text.get_color()), TEXT_CONTRAST)))
+        red, green, blue = inked(to_rgb(text.get_color()), TEXT_CONTRAST)
+        text.set_color((red, green, blue))
         text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
