@@ -121,7 +121,7 @@ def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
 
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function. A model `hf:FOLDER` has losses of its own for 'crossentropy'. Raises BadUsage."""
+    """A name, or a user's function. A model `hf:FOLDER` has losses of its own for crossentropy. Raises BadUsage."""
     if is_user_function(args.loss_name):
         return UserFunction.parse("loss_name", args.loss_name)
     if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
@@ -130,7 +130,7 @@ def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 
 def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function; texts and questions have the tokenizer of `hf:FOLDER`. Raises BadUsage."""
+    """A name, or a user's function; `text:` and `choices:` have the tokenizer of `hf:FOLDER`. Raises BadUsage."""
     if not is_user_function(args.dataset):
         if args.dataset_args:
             raise BadUsage(

@@ -1,6 +1,7 @@
 """Questions with choices as samples of a causal language model: contexts, and continuations of which one is right.
 
-    --dataset choices:FILE.jsonl    {"context": "Two and two are", "choices": ["four", "five"], "answer": 0} a line
+    --dataset choices:FILE.jsonl      {"context": "Two and two are", "choices": ["four", "five"], "answer": 0} on each
+    line
 
 Contexts and choices become tokens as in lm-evaluation-harness: they are tokenized together, spaces at the end of a
 context belong to the choice, and tokens beyond the length are left out at the beginning.
@@ -72,8 +73,8 @@ def question_data(
         folder: The local folder of the model, with its tokenizer.
         questions: Each a dict of `context`, `choices` (texts) and `answer` (the number of the right choice, from 0, or
             its text); or a .jsonl file of such objects. One choice alone is a text that the model should continue so.
-        length: Largest number of tokens that the model sees; 0 for 2,048, or for the positions of the model where these
-            are fewer. Longer contexts are cut at the beginning.
+        length: Largest number of tokens that the model sees; 0 for 2,048, or for the positions of the model where
+            these are fewer. Longer contexts are cut at the beginning.
         delimiter: The text between a context and a choice.
         progress: Print a line that says how many questions there are, and how many were cut.
 

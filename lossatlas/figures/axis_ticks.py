@@ -71,7 +71,7 @@ def _set_ticks_with_room(axis: "Axis", places: np.ndarray, labels: Sequence[str]
         axis: The axis.
         places: Places of the ticks, ascending.
         labels: Their labels.
-        first: Their numbers, the most important first; empty where they are evenly spaced, of which every second goes, or more.
+        first: Their numbers, the most important first; empty where they are evenly spaced, of which every second goes.
     """
     from matplotlib.ticker import FuncFormatter
 

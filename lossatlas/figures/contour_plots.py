@@ -258,7 +258,8 @@ def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourSc
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken = label_obstacles(axis, p, (wide, high))
     for text in texts:
-        text.set_color(inked(to_rgb(text.get_color()), TEXT_CONTRAST))
+        red, green, blue = inked(to_rgb(text.get_color()), TEXT_CONTRAST)
+        text.set_color((red, green, blue))
         text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()

@@ -159,7 +159,7 @@ def fit_width(figure: "Figure", width: float) -> "Bbox":
 
 
 def _close_gaps(figure: "Figure") -> None:
-    """Lower a figure whose axes keep their shape by the height that they leave empty, as between them and the legend."""
+    """Lower a figure whose axes keep their shape by the height that they leave empty, as above the legend."""
     engine = figure.get_layout_engine()
     if not getattr(engine, "_compress", False):
         return
