@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lossatlas.commands import plot_surface
-from lossatlas.commands.options import grid_task
+from lossatlas.commands.job_choices import grid_task
 from lossatlas.data.transformers_library import transformers_library
 from lossatlas.datasets.texts import (
     TextSettings,
