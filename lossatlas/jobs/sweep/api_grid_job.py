@@ -219,13 +219,12 @@ class SurfaceInputs:
 
 
 def embedded(directions: Directions | None) -> Directions | None:
-    """Return the directions that a surface file holds: vectors of a large network would be written at every
-    snapshot.""" if directions is None or not any(isinstance(axis, ArraysInFile) for axis in (directions.x,
-        directions.y)): return directions
-    note(
-        f"the surface file does not hold its directions, {in_words(directions.stored_bytes)} of vectors: figures do not
-        " "need them"
-    )
+    """Return the directions that a surface file holds, without vectors that would be large in every snapshot."""
+    axes = () if directions is None else (directions.x, directions.y)
+    if directions is None or not any(isinstance(axis, ArraysInFile) for axis in axes):
+        return directions
+    size = in_words(directions.stored_bytes)
+    note(f"the surface file does not hold its directions, {size} of vectors: figures do not need them")
     return None
 
 
