@@ -174,7 +174,7 @@ def test_a_command_computes_what_python_does(home):
     assert ends.fields["train_loss"][1] == pytest.approx(there.fields["train_loss"][0], rel=1e-6)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_ranks_give_the_same_bits(home):
     words = "--model hf:llama --dataset text:texts.jsonl --x=-1:1:5 --xnorm filter --batch_size 2 --threads 1".split()
     command = [MPIRUN, "-n", "2", sys.executable, str(ROOT / "plot_surface.py"), "--mpi", *words, "--surf_file", "2.h5"]
