@@ -18,8 +18,7 @@ from lossatlas.datasets.texts import (
 )
 from lossatlas.errors import BadInput, BadUsage, Note
 from lossatlas.jobs.inputs.file_names import base_name
-from lossatlas.jobs.inputs.named_inputs import function_record
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 
 def written(folder, name, content):
