@@ -1,6 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page (three minutes)
-# make test   the tests to run before every change (ten minutes)
-# make quick  the tests of the numerical core alone: about a minute
+# make test   the tests to run before every change: all markers of pyproject.toml but `full` (ten minutes)
+# make quick  those without a browser, ranks, pictures and other programs: every module, three minutes
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
 #              minutes to install, half a minute to run); part of make test-all
@@ -15,17 +15,24 @@ PYTHON ?= python3
 CELLS ?= 17
 SAMPLES ?= 500
 WORKERS ?= 2
-QUICK = config layers layout parameter_space planes projection landscape topology multilevel hessian_hvp hessian_estimators
+QUICK = not (browser or mpi or pictures or commands or slow or full)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+INSTALL = $(BIN)/python $(PIP_INSTALL)
+BIOME = npx --yes @biomejs/biome@2.6.8
 PLANE = --mpi --model resnet20 --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-0.5:0.5:$(CELLS) --y=-0.5:0.5:$(CELLS) \
 	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --tolerance 0.05,0.01
 NAMES = small_batch large_batch
 LABELS = --labels "small batches (128)" "large batches (2048)"
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test quick test-all test-integrations check lint mutants bench gallery docs clean
+# Packages are installed without bytecode, which Python writes when it first imports them: where that is forbidden, every
+# process of every test compiles torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test quick test-all test-integrations check lint lint-page mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -45,10 +52,10 @@ demo: $(VENV)/run
 	@echo "The page, to be opened in a browser: $(CURDIR)/demo/landscapes.html"
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not full"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not full" --durations=20
 
 quick: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not full" $(QUICK:%=tests/test_%.py)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "$(QUICK)"
 
 test-all: $(VENV)/dev
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -64,7 +71,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@if command -v npm > /dev/null && npm install --no-audit --no-fund --no-package-lock --silent; then npm run --silent lint; \
+	@$(MAKE) --no-print-directory lint-page
+
+lint-page:
+	@if $(BIOME) --version > /dev/null 2>&1; then cd lossatlas/viewer && $(BIOME) ci --error-on-warnings static; \
 	else echo "no npm, or nothing to be had from it: the page's scripts are not checked"; fi
 
 check: lint test
@@ -85,24 +95,28 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# mpich brings mpirun: a cluster has its own, and an environment for it holds requirements.txt alone.
 # --no-compile: modules are compiled when they are first imported, which is faster than all of them.
-$(VENV)/run: requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
-	$(INSTALL) --no-compile -r requirements.txt -r requirements-mpi.txt
+$(VENV)/run: requirements.txt $(CONSTRAINTS) | $(BIN)/python
+	$(INSTALL) --no-compile -r requirements.txt mpich
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-docs.txt $(VENV)/run | $(BIN)/python
-	$(INSTALL) -r requirements-dev.txt
+# Dependency groups need pip 25.1; that of a new environment may be older.
+$(VENV)/dev: pyproject.toml $(VENV)/run | $(BIN)/python
+	$(INSTALL) "pip>=25.1"
+	$(INSTALL) --group dev
 	@touch $@
 
-$(VENV)/integrations/ready: requirements-integrations.txt requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
+$(VENV)/integrations/ready: pyproject.toml requirements.txt $(CONSTRAINTS) | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/integrations
-	$(VENV)/integrations/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -r requirements.txt -r requirements-mpi.txt -r requirements-integrations.txt
+	$(VENV)/integrations/bin/python $(PIP_INSTALL) "pip>=25.1"
+	$(VENV)/integrations/bin/python $(PIP_INSTALL) -r requirements.txt mpich --group integrations
 	@touch $@
 
-$(VENV)/docs: requirements-docs.txt $(VENV)/run | $(BIN)/python
-	$(INSTALL) -r requirements-docs.txt
+$(VENV)/docs: pyproject.toml $(VENV)/run | $(BIN)/python
+	$(INSTALL) "pip>=25.1"
+	$(INSTALL) --group docs
 	@touch $@
 
 clean:
-	rm -rf $(VENV) node_modules demo docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -2,8 +2,8 @@
 
     python benchmarks/adaptive.py           # seconds
 
-Replays the surfaces that ship with the documentation, whose every cell is computed: the cells that `LeavingOut` asks for get
-their values from the file, and what it predicts is compared with those of the file.
+Replays the surfaces that ship with the documentation, whose every cell is computed: the cells that `LeavingOut` asks
+for get their values from the file, and what it predicts is compared with those of the file.
 """
 
 import sys
@@ -57,9 +57,9 @@ def main() -> None:
             result(
                 f"--adaptive {tolerance.relative:g},{tolerance.absolute:g}, {what}, {loss.shape[0]}×{loss.shape[1]}",
                 bar if reached is not None else "(none)",
-                f"{found.done.sum()} of {loss.size} cells, {gain:.2f}× fewer; {100 * missed:.1f} % of {left_out.sum()} predicted "
-                f"ones off by more than the tolerance, at most {off.max() if off.size else 0:.1f} of it; of those computed to "
-                f"check {about['missed']} of {about['checked']}",
+                f"{found.done.sum()} of {loss.size} cells, {gain:.2f}× fewer; {100 * missed:.1f} % of {left_out.sum()} "
+                f"predicted ones off by more than the tolerance, at most {off.max() if off.size else 0:.1f} of it; of "
+                f"those computed to check {about['missed']} of {about['checked']}",
                 reached,
             )
 

@@ -1,4 +1,4 @@
-"""Baselines: a ResNet-56 in plain torch, bare loops over it, and the original release's way. Imports nothing of the project.
+"""Baselines: a ResNet-56 in plain torch, bare loops over it, and the original release's way; nothing of the project.
 
 The parameter names are those of the published checkpoints, so that trained weights load: random ones produce
 activations whose arithmetic costs differently.
@@ -240,6 +240,6 @@ def ratio(slow: np.ndarray, fast: np.ndarray) -> float:
 
 
 def result(figure: str, bar: str, measured: str, reached: bool | None) -> None:
-    """One row of benchmarks/RESULTS.md; reached is None where nothing could be measured, bar is '' where there is none."""
+    """A row of benchmarks/RESULTS.md. reached: None where nothing could be measured. bar: '' where there is none."""
     mark = "" if not bar else "not measured" if reached is None else "reached" if reached else "not reached"
     print(f"RESULT | {figure} | {bar} | {measured} | {mark} |", flush=True)

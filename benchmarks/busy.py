@@ -50,7 +50,8 @@ def compare(name: str, ways: dict[str, Callable[[], object]], chosen: str) -> No
                 process.kill()
         speeds = {way: SAMPLES / np.median(times) for way, times in seconds.items()}
         print(
-            f"  {name}, {place}: one batch by all threads {speeds['together']:.0f} images/s, {chosen} {speeds['side']:.0f}"
+            f"  {name}, {place}: one batch by all threads {speeds['together']:.0f} images/s, {chosen} "
+            f"{speeds['side']:.0f}"
         )
         value = ratio(seconds["together"], seconds["side"])
         what = f"{name}, {SAMPLES} images, {len(cores())} cores, {place}"

@@ -1,4 +1,4 @@
-"""A decoder-only language model with random weights: RMSNorm, rotary positions, grouped queries, SwiGLU, tied embedding."""
+"""A language model with random weights: RMSNorm, rotary positions, grouped queries, SwiGLU, tied embedding."""
 
 from dataclasses import dataclass
 
@@ -40,6 +40,7 @@ class Block(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.heads, self.groups = size.heads, max(1, size.heads // 4)
+        self.share = -(-self.heads // self.groups)
         self.norms = nn.ModuleList(nn.RMSNorm(size.width) for _ in range(2))
         self.query = nn.Linear(size.width, 64 * self.heads, bias=False)
         self.key_value = nn.Linear(size.width, 128 * self.groups, bias=False)
@@ -55,7 +56,12 @@ class Block(nn.Module):
         k, v = self.key_value(own).view(n, t, 2, self.groups, 64).unbind(2)
         k = rotated(k.transpose(1, 2), turn)
         mixed = F.scaled_dot_product_attention(
-            q, *(each.repeat_interleave(-(-self.heads // self.groups), 1)[:, : self.heads] for each in (k, v.transpose(1, 2))), is_causal=True
+            q,
+            *(
+                each.repeat_interleave(-(-self.heads // self.groups), 1)[:, : self.heads]
+                for each in (k, v.transpose(1, 2))
+            ),
+            is_causal=True,
         )
         x = x + self.out(mixed.transpose(1, 2).reshape(n, t, -1))
         own = self.norms[1](x)
@@ -81,7 +87,9 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits."""
         x = self.embedding(tokens)
-        turn = torch.arange(tokens.shape[1], device=x.device)[:, None] * 10_000 ** (-torch.arange(32, device=x.device) / 32)
+        turn = torch.arange(tokens.shape[1], device=x.device)[:, None] * 10_000 ** (
+            -torch.arange(32, device=x.device) / 32
+        )
         for block in self.blocks:
             x = block(x, turn)
         return F.linear(self.norm(x), self.embedding.weight)

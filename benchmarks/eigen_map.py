@@ -144,7 +144,8 @@ def main() -> None:
         dense = map_of(folder / "mlp", "last", [*between, "--parameters", *LAST])
         error = difference(dense, explicit("mlp", folder / "1.t7", folder / "mlp" / "d.h5", dense, 64))
         result(
-            "two perceptrons, 33 points, last layer: eigenvalues against explicit Hessians, largest relative difference",
+            "two perceptrons, 33 points, last layer: eigenvalues against explicit Hessians, largest relative "
+            "difference",
             "≤ 1e-2",
             f"{error:.1e}",
             error <= 1e-2,

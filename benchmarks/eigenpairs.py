@@ -86,8 +86,8 @@ def ends(net: torch.nn.Module) -> None:
             )
             theirs = time.perf_counter() - start
         print(
-            f"  at {a}: ours {found.products} products, {ours:.1f} s, errors {np.abs(found.values / exact.values - 1)}; "
-            f"two solves {products} products, {theirs:.1f} s, errors "
+            f"  at {a}: ours {found.products} products, {ours:.1f} s, errors "
+            f"{np.abs(found.values / exact.values - 1)}; two solves {products} products, {theirs:.1f} s, errors "
             f"{np.abs(np.array([largest, smallest]) / exact.values - 1)}"
         )
         fewer.append(products / found.products)
@@ -104,8 +104,9 @@ def trace(net: torch.nn.Module) -> None:
     plain = hutchinson(operator, tolerance=0.02, max_products=60)
     wanted = plain.products * (plain.error / (0.02 * after.value)) ** 2
     print(
-        f"  after {pairs.products} products for 11 eigenpairs: {after.value:.5g} +- {after.error:.2g} with {after.products}; "
-        f"plain: {plain.value:.5g} +- {plain.error:.2g} after {plain.products}, so 2 % takes {wanted:.0f}"
+        f"  after {pairs.products} products for 11 eigenpairs: {after.value:.5g} +- {after.error:.2g} with "
+        f"{after.products}; plain: {plain.value:.5g} +- {plain.error:.2g} after {plain.products}, so 2 % takes "
+        f"{wanted:.0f}"
     )
     what = "trace to 2 %, ResNet-20, 256 images: products of plain Hutchinson (extrapolated from 60) against"
     result(f"{what} those after the eigenvalues", "fewer", f"{wanted:.0f} : {after.products}", wanted > after.products)

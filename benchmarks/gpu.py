@@ -1,9 +1,9 @@
-"""What a point costs on a CUDA device: against bare loops in each precision and layout, and against the device's own limit.
+"""Cost of a point on a CUDA device, against bare loops in each precision and layout, and against the device's limit.
 
     python benchmarks/gpu.py [--images 10000]
 
-ResNet-56 with the bundled trained weights, random images of 3 x 32 x 32 (what is in them does not change the time). From
-the time of a point it is said how long 51 x 51 points on 50,000 images would take; that is an extrapolation.
+ResNet-56 with the bundled trained weights, random images of 3 x 32 x 32 (what is in them does not change the time).
+From the time of a point it is said how long 51 x 51 points on 50,000 images would take; that is an extrapolation.
 """
 
 import argparse

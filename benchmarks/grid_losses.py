@@ -3,9 +3,9 @@
     python benchmarks/grid_losses.py --out grid_losses        # half an hour on two cores, continues if interrupted
     python benchmarks/grid_losses.py --out grid_losses_51 --cells 51 --samples 512          # an hour
 
-The bundled ResNet-56 with and without shortcuts, on the demo's plane from -1 to 1, for the first images of Fashion-MNIST,
-in float32. One process for each network. Writes NETWORK.npz: `loss` (cells, samples) in float32, `right` of the same shape,
-whether the largest output was that of the class.
+The bundled ResNet-56 with and without shortcuts, on the demo's plane from -1 to 1, for the first images of
+Fashion-MNIST, in float32. One process for each network. Writes NETWORK.npz: `loss` (cells, samples) in float32, `right`
+of the same shape, whether the largest output was that of the class.
 """
 
 import argparse

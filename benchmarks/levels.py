@@ -1,12 +1,13 @@
 """Samples that multilevel sampling saves (`--tolerance`), and the coverage of the standard errors that it states.
 
     python benchmarks/levels.py --losses FOLDER          # of grid_losses.py; a quarter of an hour
-    python benchmarks/levels.py --synthetic              # losses that jump, and smooth ones, of random margins; ten minutes
+    python benchmarks/levels.py --synthetic       # losses that jump, and smooth ones, of random margins; ten minutes
 
-Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56. Each shuffle draws a population of 60,000 from them,
-with replacement, and its order; `lossatlas.landscape.sample_count.estimate_cell` itself then estimates cell after cell. Counted
-are the samples, relative to those of cells that are estimated independently; how often the mean of the population lies within two
-stated errors, by band of loss and by level; and the error of the difference of two neighbours.
+Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56. Each shuffle draws a population of 60,000
+from them, with replacement, and its order; `lossatlas.landscape.sample_count.estimate_cell` itself then estimates cell
+after cell. Counted are the samples, relative to those of cells that are estimated independently; how often the mean of
+the population lies within two stated errors, by band of loss and by level; and the error of the difference of two
+neighbours.
 
 --synthetic: the losses of 6,000 samples are functions of their margins, each a smooth random function of the plane.
 """
@@ -59,7 +60,7 @@ def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) 
 
 
 def neighbours(grid: Grid, replays: list[Replay]) -> float:
-    """The root mean square error of the difference of two neighbours along x, in units of the root mean square error."""
+    """Root mean square error of the difference of two neighbours along x, in units of the root mean square error."""
     errors = np.stack([(each.found - each.truth).reshape(grid.shape) for each in replays])
     steps = np.diff(errors, axis=2)
     return float(np.sqrt((steps**2).mean() / (errors**2).mean()))
@@ -80,8 +81,8 @@ def samples(folder: Path, name: str, tolerances: tuple[Tolerance, ...], shuffles
         before, now = (float(np.mean([each.used.mean() for each in part])) for part in (alone, helped))
         size = f"{grid.shape[0]}×{grid.shape[1]}"
         result(
-            f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: samples a cell, each alone against with neighbours, "
-            f"{name}, {size}, {POPULATION} samples",
+            f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: samples a cell, each alone against with "
+            f"neighbours, {name}, {size}, {POPULATION} samples",
             f"≥ {bar:g}×" if size == "51×51" else "(21×21: none)",
             f"{before:.0f} against {now:.0f}: {before / now:.1f}×",
             before / now >= bar if size == "51×51" else None,
@@ -95,7 +96,8 @@ def samples(folder: Path, name: str, tolerances: tuple[Tolerance, ...], shuffles
 def coverage(folder: Path, name: str, tolerance: Tolerance, shuffles: int, pool: object) -> None:
     grid = grid_of(np.load(folder / f"{name}.npz")["loss"])
     level = Hierarchy(grid).level
-    found = pool.map(job, [(folder, name, tolerance, seed, False) for seed in range(shuffles)])  # type: ignore[attr-defined]
+    jobs = [(folder, name, tolerance, seed, False) for seed in range(shuffles)]
+    found = pool.map(job, jobs)  # type: ignore[attr-defined]
     shared(name, f"{shuffles} shuffles of {grid.shape[0]}×{grid.shape[1]} cells", tolerance, level, found)
 
 
@@ -113,7 +115,8 @@ def shared(name: str, what: str, tolerance: Tolerance, level: np.ndarray, found:
         f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: coverage of ± 2 stated errors, {name}, {what}",
         "≥ 94 %, each of five bands of loss and each level ≥ 92 %",
         f"{100 * whole:.1f} %; bands {', '.join(f'{100 * each:.1f}' for each in bands)} %; "
-        f"levels {', '.join(f'{100 * each:.1f}' for each in levels)} %; {np.mean([e.used.mean() for e in found]):.0f} samples",
+        f"levels {', '.join(f'{100 * each:.1f}' for each in levels)} %; {np.mean([e.used.mean() for e in found]):.0f} "
+        "samples",
         whole >= 0.94 and min(*bands, *levels) >= 0.92,
     )
 

@@ -98,8 +98,9 @@ def main() -> None:
                 used = seen["peak"] - seen["idle"]
                 worst = max(worst, used / allowed)
                 print(
-                    f"  {model}, rank {number} of {ranks}: {used:.0f} above {seen['idle']:.0f} MB; data {megabytes:.0f} MB, "
-                    f"6 x parameters {6 * parameters:.0f}, activations {activations:.0f}: {used / allowed:.2f}"
+                    f"  {model}, rank {number} of {ranks}: {used:.0f} above {seen['idle']:.0f} MB; data "
+                    f"{megabytes:.0f} MB, 6 x parameters {6 * parameters:.0f}, activations {activations:.0f}: "
+                    f"{used / allowed:.2f}"
                 )
     result(
         f"peak memory of a rank against data + 6 × parameters + activations ({dataset}, worst of 6 ranks)",

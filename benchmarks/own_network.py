@@ -2,8 +2,9 @@
 
     python benchmarks/own_network.py
 
-A small vision transformer on 512 bundled images, a convolutional network with BatchNorm on the same, and a perceptron on
-1,000 points: seconds for each point of a line, both in one run, in turn, and how far the losses are from a loop in float64.
+A small vision transformer on 512 bundled images, a convolutional network with BatchNorm on the same, and a perceptron
+on 1,000 points: seconds for each point of a line, both in one run, in turn, and how far the losses are from a loop in
+float64.
 """
 
 import copy

@@ -2,7 +2,8 @@
 
     python benchmarks/page.py
 
-In headless Chromium with WebGL by software, which a graphics card does ten to a hundred times faster; Node for the race.
+In headless Chromium with WebGL by software, which a graphics card does ten to a hundred times faster; Node for the
+race.
 """
 
 import json
@@ -88,8 +89,8 @@ def main() -> None:
             for _ in range(60):
                 page.wait_for_timeout(50)
                 frames.append(page.evaluate("lossatlas.frameTime"))
-            figure = f"page: {side}x{side}, from opening to the first picture; a frame while it plays (median, software WebGL)"
-            result(figure, "", f"{opened:.1f} s; {np.median(frames):.0f} ms", None)
+            figure = "from opening to the first picture; a frame while it plays (median, software WebGL)"
+            result(f"page: {side}x{side}, {figure}", "", f"{opened:.1f} s; {np.median(frames):.0f} ms", None)
             page.close()
         browser.close()
 

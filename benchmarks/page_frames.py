@@ -2,7 +2,8 @@
 
     python benchmarks/page_frames.py OLD.html NEW.html
 
-Each page turns by a few degrees a frame; frames of both are drawn in turns, so that other work on the machine slows both alike.
+Each page turns by a few degrees a frame; frames of both are drawn in turns, so that other work on the machine slows
+both alike.
 """
 
 import shutil
@@ -22,7 +23,9 @@ FRAME = """() => {
   }
   return performance.now() - began;
 }"""
-SIZE = "for (const { scene } of lossatlas.panels) Object.assign(scene.root.style, {width: '640px', height: '480px', flex: 'none'})"
+SIZE = """for (const { scene } of lossatlas.panels) {
+  Object.assign(scene.root.style, {width: '640px', height: '480px', flex: 'none'});
+}"""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a point of a surface costs: against bare loops, the original's way, and loss-landscapes; and where the time goes.
+"""Cost of a point of a surface, against bare loops, the original's way and loss-landscapes; and where the time goes.
 
     python benchmarks/point.py
 
@@ -61,7 +61,8 @@ def main() -> None:
         evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=True, **options)
         tune(evaluator, 10_000)
         print(
-            f"{options or 'default'}: batch size {evaluator.batch_size}, {evaluator.parallel_batches} batches side by side"
+            f"{options or 'default'}: batch size {evaluator.batch_size}, {evaluator.parallel_batches} batches side by "
+            "side"
         )
         return evaluator
 

@@ -31,7 +31,7 @@ SLEEP = 0.05
 
 
 def sleeping(slow: bool, out: Path) -> None:
-    """One rank: the real scheduler and loop over cells, cells that sleep 50 ms, twice as long on every fourth rank if slow."""
+    """One rank: the real scheduler and loop over cells that sleep 50 ms, twice as long on every fourth rank if slow."""
     world = connect(mpi=True)
     nap = SLEEP * (2 if slow and world.rank % 4 == 3 else 1)
 

@@ -2,10 +2,10 @@
 
     python benchmarks/streamed.py
 
-6,000 JPEG images of 64 x 64 pixels, decoded as they are read, and a small convolutional network; a line of 17 points. Each
-way runs in a process of its own, one after the other: in memory; read with room for all of them; with room for none, so that
-each pass over the data decodes all of it; and with a tolerance, which decodes what it draws. This script starts itself with
-`--way`.
+6,000 JPEG images of 64 x 64 pixels, decoded as they are read, and a small convolutional network; a line of 17 points.
+Each way runs in a process of its own, one after the other: in memory; read with room for all of them; with room for
+none, so that each pass over the data decodes all of it; and with a tolerance, which decodes what it draws. This script
+starts itself with `--way`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Counts of the code's structure: how large it is, what is long, what exists twice, and what a small job passes through.
+"""Counts of the code's structure: its size, what is long, what exists twice, and what a small job passes through.
 
     python benchmarks/structure.py [--against CHECKOUT]
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = {".venv", "node_modules", "tests", "benchmarks", "docs", "examples", ".git", "build"}
+LEFT_OUT = {".venv", "tests", "benchmarks", "docs", "examples", ".git", "build"}
 LONG = 40  # lines of a function's body, without its docstring
 SAME = 6  # lines of code that are equal in two places
 
@@ -34,9 +34,9 @@ try:
 except ImportError:
     from plot_surface import main
 threading.setprofile(called); sys.setprofile(called)
-main((f"--model resnet20 --model_file {root}/trained_nets/resnet20_small_batch.safetensors --dataset fashion_mnist_mini "
-      f"--limit 40 --threads 1 --xnorm filter --ynorm filter --x=-1:1:3 --y=-1:1:3 --dir_file {folder}/d.h5 "
-      f"--surf_file {folder}/s.h5").split())
+main((f"--model resnet20 --model_file {root}/trained_nets/resnet20_small_batch.safetensors "
+      f"--dataset fashion_mnist_mini --limit 40 --threads 1 --xnorm filter --ynorm filter --x=-1:1:3 --y=-1:1:3 "
+      f"--dir_file {folder}/d.h5 --surf_file {folder}/s.h5").split())
 sys.setprofile(None); threading.setprofile(None)
 print(len(files), file=sys.stderr)
 """
@@ -64,7 +64,7 @@ def twice(names: Iterator[str]) -> list[str]:
 
 
 def same_places(files: list[Path]) -> int:
-    """Return the number of pairs of places with at least `SAME` equal lines of code; imports and comments do not count."""
+    """Return the number of pairs of places with at least `SAME` equal lines of code, besides imports and comments."""
     lines: dict[Path, list[str]] = {}
     for file in files:
         stripped = (line.strip() for line in file.read_text().splitlines())

@@ -2,9 +2,9 @@
 
     python benchmarks/trajectory.py
 
-A perceptron of two million parameters, 10 and 60 checkpoints on a random walk, each in a process of its own. What is counted is
-the peak above a process that has imported the same modules; the time is that of the whole command. This script starts itself
-with `--run`.
+A perceptron of two million parameters, 10 and 60 checkpoints on a random walk, each in a process of its own. What is
+counted is the peak above a process that has imported the same modules; the time is that of the whole command. This
+script starts itself with `--run`.
 """
 
 import json
@@ -24,7 +24,8 @@ SIZE = 2_000_000
 NET = """
 from torch import nn
 def make():
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 1400), nn.ReLU(), nn.Linear(1400, 630), nn.ReLU(), nn.Linear(630, 10))
+    hidden = [nn.Linear(784, 1400), nn.ReLU(), nn.Linear(1400, 630), nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(630, 10))
 """
 
 

@@ -3,10 +3,11 @@
     python benchmarks/whole_surface.py [--only surface|demo] [--cells 51]        # twenty minutes on two cores
 
 The surface: ResNet-56 with shortcuts on the demo's plane, all 60,000 training images of Fashion-MNIST, two ranks,
-`--tolerance 0.02,0.05`, one command from its start to its end. The demo: its two surfaces by its own commands. All samples
-at every cell would take hours: four cells are computed with fewer and with more images, and the difference is extrapolated
-to the cells and images of the whole, so that what is done once does not count. Beside the times stands what the samples that
-were drawn would take if the network were one large matrix product: on the same cores they hardly take less.
+`--tolerance 0.02,0.05`, one command from its start to its end. The demo: its two surfaces by its own commands. All
+samples at every cell would take hours: four cells are computed with fewer and with more images, and the difference is
+extrapolated to the cells and images of the whole, so that what is done once does not count. Beside the times stands
+what the samples that were drawn would take if the network were one large matrix product: on the same cores they hardly
+take less.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Sphinx makes the documentation: `make docs`.
 
-The tutorial is executed, the interactive page is written, and formulas become MathML, which browsers show by themselves. The
-pages load nothing from elsewhere.
+The tutorial is executed, the interactive page is written, and formulas become MathML, which browsers show by
+themselves. The pages load nothing from elsewhere.
 """
 
 import os

@@ -1,6 +1,7 @@
 """Draw every kind of figure from the surfaces in docs/surfaces, into docs/pictures and docs/gallery.md: make gallery.
 
-It also writes docs/_build/live, a folder of interactive pages that any static host can serve; the documentation has a copy.
+It also writes docs/_build/live, a folder of interactive pages that any static host can serve; the documentation has a
+copy.
 
 The surfaces are real ones, computed by docs/compute.sh. Rendered pictures need pyvista, the page's picture a Chromium.
 """
@@ -27,7 +28,8 @@ DOCS = ROOT / "docs"
 FILES = "docs/surfaces"
 PAIR = f"{FILES}/resnet56_cifar10.h5 {FILES}/resnet56_noshort_cifar10.h5"
 COVER = (
-    f'--surf_file {FILES}/resnet56_noshort_cifar10.h5 {FILES}/resnet56_cifar10.h5 --labels "ResNet-56 without shortcuts" '
+    f'--surf_file {FILES}/resnet56_noshort_cifar10.h5 {FILES}/resnet56_cifar10.h5 --labels "ResNet-56 without '
+    'shortcuts" '
     "ResNet-56 --render --elev 44 --azim -112"
 )
 FASHION = f"{FILES}/resnet56_fashion.h5 {FILES}/resnet56_noshort_fashion.h5"
@@ -37,9 +39,9 @@ COLUMNS = 3
 FILMS = ("gif", "mp4")
 BEGINNING = """# Gallery
 
-Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a minute;
-[compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and PNG, or in the
-formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
+Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a
+minute; [compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and
+PNG, or in the formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
 
 ```{raw} html
 <iframe class="live" src="live/index.html" loading="lazy" title="Interactive pages"></iframe>
@@ -66,7 +68,8 @@ LIVE = (  # name of the page, title, text, surfaces by label, trajectory
     (
         "between",
         "Between two networks",
-        "Two perceptrons, at (0, 0) and (1, 0): a wall stands on the straight line between them; a valley leads around it.",
+        "Two perceptrons, at (0, 0) and (1, 0): a wall stands on the straight line between them; a valley leads around "
+        "it.",
         {"two perceptrons": "curve_plane"},
         "",
     ),
@@ -89,7 +92,7 @@ LIVE = (  # name of the page, title, text, surfaces by label, trajectory
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture, what it shows, and the command. ending: of the file that the command writes, after the name it is given."""
+    """A picture, what it shows, and its command. ending: of the file that the command writes, after the given name."""
 
     picture: str
     title: str
@@ -133,10 +136,10 @@ def three_directions() -> str:
         for name in ("train_loss", "train_acc")
     )
     return (
-        "All three have length 1, so the axis is the distance in the space of the weights. Along the random direction the "
-        f"loss rises from {loss[x == 0][0]:.3f} to at most {loss.max():.2f} at a distance of {abs(x).max():g}, and the "
-        f"accuracy is at least {accuracy.min():.1f} %. At a distance of {step:g}, the smallest that was computed, the loss "
-        "along the gradient and along the top eigenvector of the Hessian is "
+        "All three have length 1, so the axis is the distance in the space of the weights. Along the random direction "
+        f"the loss rises from {loss[x == 0][0]:.3f} to at most {loss.max():.2f} at a distance of {abs(x).max():g}, and "
+        f"the accuracy is at least {accuracy.min():.1f} %. At a distance of {step:g}, the smallest that was computed, "
+        "the loss along the gradient and along the top eigenvector of the Hessian is "
         f"{near.min():.1f} to {near.max():.1f}, and the accuracy at most {right.max():.1f} %."
     )
 
@@ -145,11 +148,11 @@ ENTRIES = [
     Entry(
         "cover_light.png",
         "Two surfaces, rendered",
-        "ResNet-56 without and with shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale: the height is "
-        "ln(loss + 0.1), the colours are 40 % height and 60 % rank among the cells of both. Needs pyvista "
+        "ResNet-56 without and with shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale: the "
+        "height is ln(loss + 0.1), the colours are 40 % height and 60 % rank among the cells of both. Needs pyvista "
         '(`pip install ".[render]"`); with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1), that of the '
-        "original release's `h52vtp.py --log --zmax 10`. The directions are drawn anew: hills and valleys are not at the places of "
-        "the paper's Figure 1.",
+        "original release's `h52vtp.py --log --zmax 10`. The directions are drawn anew: hills and valleys are not at "
+        "the places of the paper's Figure 1.",
         f"plot_2D.py {COVER} --dpi 250",
         "_train_loss_3drender.png",
         900,
@@ -174,9 +177,9 @@ ENTRIES = [
     Entry(
         "famous_contour.png",
         "Contours",
-        "On one scale. A white cross is the lowest cell (of an accuracy the highest). Between the cells lines follow an "
-        "interpolant, where leaving out every second row and column shows that it predicts them; otherwise they are straight "
-        "from cell to cell.",
+        "On one scale. A white cross is the lowest cell (of an accuracy the highest). Between the cells lines follow "
+        "an interpolant, where leaving out every second row and column shows that it predicts them; otherwise they are "
+        "straight from cell to cell.",
         f"plot_2D.py --surf_file {PAIR} {NAMES}",
         "_train_loss_2dcontour.png",
         900,
@@ -184,8 +187,8 @@ ENTRIES = [
     Entry(
         "minima.png",
         "Minima and their persistence",
-        "Beside the map the depth of each minimum: how far the lowest pass into a deeper one lies above its bottom. The axis is "
-        "logarithmic, and the dashed line is the depth of `--depth`.",
+        "Beside the map the depth of each minimum: how far the lowest pass into a deeper one lies above its bottom. "
+        "The axis is logarithmic, and the dashed line is the depth of `--depth`.",
         f"-m lossatlas minima --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
         "_train_loss_minima.png",
         800,
@@ -193,8 +196,8 @@ ENTRIES = [
     Entry(
         "overlay.png",
         "Two surfaces, one over the other",
-        "The quarter next to the camera is left out of the upper one, which would hide the other. Contours on the floor tell them "
-        "apart in grey too.",
+        "The quarter next to the camera is left out of the upper one, which would hide the other. Contours on the "
+        "floor tell them apart in grey too.",
         f"plot_2D.py --surf_file {FASHION} {NAMES} --layout overlay",
         "_train_loss_3dsurface.png",
     ),
@@ -225,8 +228,8 @@ ENTRIES = [
     Entry(
         "swing.mp4",
         "A film of turning surfaces",
-        "Six seconds that begin again where they end: an MP4 or a WebM where ffmpeg is installed. Without `--swing` the surfaces "
-        "turn once around; without `--render` they have axes, and pyvista is not needed.",
+        "Six seconds that begin again where they end: an MP4 or a WebM where ffmpeg is installed. Without `--swing` "
+        "the surfaces turn once around; without `--render` they have axes, and pyvista is not needed.",
         f"-m lossatlas animate {COVER} --look dark --swing 50 --frames 90 --fps 15 --dpi 120",
         ".mp4",
         900,
@@ -274,8 +277,8 @@ ENTRIES = [
     Entry(
         "between.png",
         "Around a barrier",
-        "Two perceptrons of different seeds: on the straight line, after their hidden units are put into the same order "
-        "(--align), and along a Bezier curve that was trained (lossatlas train-curve).",
+        "Two perceptrons of different seeds: on the straight line, after their hidden units are put into the same "
+        "order (--align), and along a Bezier curve that was trained (lossatlas train-curve).",
         f"plot_1D.py --surf_file {FILES}/naive.h5 {FILES}/aligned.h5 {FILES}/bezier.h5 --labels straight aligned curve",
         "_1d_compare.png",
         520,
@@ -291,8 +294,8 @@ ENTRIES = [
     Entry(
         "recalibrated.png",
         "BatchNorm and a barrier",
-        "The same two networks as above, with the statistics of BatchNorm interpolated, and estimated again at every point "
-        "(--bn recalibrate).",
+        "The same two networks as above, with the statistics of BatchNorm interpolated, and estimated again at every "
+        "point (--bn recalibrate).",
         f"plot_1D.py --surf_file {FILES}/kept.h5 {FILES}/recalibrated.h5 --labels interpolated recalibrated",
         "_1d_compare.png",
         520,
@@ -300,18 +303,21 @@ ENTRIES = [
     Entry(
         "three.png",
         "Through three networks, with and without recalibration",
-        "ResNet-20, trained with small batches (0, 0), with large ones (1, 0), and from another seed (0, 1), and their average. "
-        "Left the statistics of BatchNorm are interpolated too, right they are estimated again at every point.",
-        f"plot_2D.py --surf_file {FILES}/three_kept.h5 {FILES}/three_recalibrated.h5 --labels interpolated recalibrated --vmax 10",
+        "ResNet-20, trained with small batches (0, 0), with large ones (1, 0), and from another seed (0, 1), and their "
+        "average. Left the statistics of BatchNorm are interpolated too, right they are estimated again at every "
+        "point.",
+        f"plot_2D.py --surf_file {FILES}/three_kept.h5 {FILES}/three_recalibrated.h5 --labels interpolated "
+        "recalibrated --vmax 10",
         "_train_loss_2dcontour.png",
         900,
     ),
     Entry(
         "julia.png",
         "The picture of the Julia notebook",
-        "Its VGG with 13 weight layers, trained on Fashion-MNIST, one batch, and its barycentric scheme (--scheme barycentric), "
-        "which is no plane: every point is scaled back to the size of the network. examples/julia/run.sh computes it. "
-        "Cells above five decades are left out, with a hatched floor below them, and the figure states their share.",
+        "Its VGG with 13 weight layers, trained on Fashion-MNIST, one batch, and its barycentric scheme (--scheme "
+        "barycentric), which is no plane: every point is scaled back to the size of the network. examples/julia/run.sh "
+        "computes it. Cells above five decades are left out, with a hatched floor below them, and the figure states "
+        "their share.",
         f"plot_2D.py --surf_file {FILES}/julia.h5 --log --infinite largest --elev 40 --azim 130",
         "_train_loss_3dsurface.png",
     ),
@@ -326,8 +332,8 @@ ENTRIES = [
     Entry(
         "sharpness.png",
         "How far the loss rises within a distance",
-        "ResNet-20 trained with small and with large batches. Solid: at worst, as far as ascent has found; dashed: on average over "
-        "random directions.",
+        "ResNet-20 trained with small and with large batches. Solid: at worst, as far as ascent has found; dashed: on "
+        "average over random directions.",
         f"-m lossatlas plot-sharpness --sharpness_file {FILES}/sharpness_small.h5 {FILES}/sharpness_large.h5 "
         '--labels "small batch" "large batch"',
         "_rises.png",
@@ -336,8 +342,8 @@ ENTRIES = [
     Entry(
         "repeats.png",
         "How much depends on the direction that was drawn",
-        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all directions. The "
-        "axis of the loss is logarithmic where the mean spans more than a factor of 20. "
+        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all "
+        "directions. The axis of the loss is logarithmic where the mean spans more than a factor of 20. "
         "Several files compare networks.",
         f"plot_1D.py --surf_file {FILES}/repeats.h5",
         "_1d_loss_err_repeat.png",
@@ -355,8 +361,8 @@ ENTRIES = [
     Entry(
         "trajectory.png",
         "A training run on its surface",
-        "In the plane of the two principal components of the checkpoints; each checkpoint has the colour of its own loss, and the "
-        "star is the last one.",
+        "In the plane of the two principal components of the checkpoints; each checkpoint has the colour of its own "
+        "loss, and the star is the last one.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_2dcontour.png",
     ),
@@ -370,8 +376,8 @@ ENTRIES = [
     Entry(
         "along_path.png",
         "Why the contours and the path disagree",
-        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. Checkpoints lie off the plane and "
-        "have their own statistics, so their losses differ.",
+        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. Checkpoints lie off the "
+        "plane and have their own statistics, so their losses differ.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_along_path.png",
         520,
@@ -380,7 +386,8 @@ ENTRIES = [
         "walk.gif",
         "A training run as a film",
         "",
-        f"-m lossatlas animate --surf_file {FILES}/path.h5 --kind path --proj_file {FILES}/path_projection.h5 --frames 60",
+        f"-m lossatlas animate --surf_file {FILES}/path.h5 --kind path --proj_file {FILES}/path_projection.h5 --frames "
+        "60",
         ".gif",
         760,
     ),
@@ -419,8 +426,8 @@ ENTRIES = [
     Entry(
         "eigen_ratio.png",
         "How far a plane is from convex",
-        "|smallest / largest| eigenvalue of the Hessian, from 0 to the largest value; an outlier is hatched and its value stated. "
-        "Cells where one of the eigenvalues is not resolved are marked.",
+        "|smallest / largest| eigenvalue of the Hessian, from 0 to the largest value; an outlier is hatched and its "
+        "value stated. Cells where one of the eigenvalues is not resolved are marked.",
         f"plot_2D.py --surf_file {FILES}/eigen_map.h5",
         "_min_eig_max_eig_abs_ratio_heat_sns.png",
         480,

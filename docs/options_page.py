@@ -13,8 +13,8 @@ from lossatlas.option_fields import Option, definitions, written  # noqa: E402
 
 HEAD = """# Command reference
 
-All options of all commands. Each command has a short name, as in `lossatlas surface`. In a clone, the script in brackets is the
-same command. An option is written with two dashes on the command line (`--limit 500`).
+All options of all commands. Each command has a short name, as in `lossatlas surface`. In a clone, the script in
+brackets is the same command. An option is written with two dashes on the command line (`--limit 500`).
 
 The options used most often:
 
@@ -51,9 +51,10 @@ figures: {plot: true, vmax: 10}     # options may stand below their heading
 only: [lora_, layer3]
 ```
 
-Values in files are checked as on the command line. `--config` can be given several times: a later file overrides an earlier one,
-and the command line overrides all files; `--no_NAME` turns off a flag that a file turns on. `--print_config` prints all options of
-a command as such a file, and stops. The files that commands write contain all options under `config` (`python h5_util.py FILE`).
+Values in files are checked as on the command line. `--config` can be given several times: a later file overrides an
+earlier one, and the command line overrides all files; `--no_NAME` turns off a flag that a file turns on.
+`--print_config` prints all options of a command as such a file, and stops. The files that commands write contain all
+options under `config` (`python h5_util.py FILE`).
 """
 
 

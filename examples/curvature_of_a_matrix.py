@@ -35,15 +35,16 @@ def main(size: int = 300) -> None:
     ends = lanczos(operator, top=2, bottom=1, tolerance=1e-4)
     power = power_iteration(operator, ends.products)
     print(
-        f"largest:  Lanczos {ends.values[0]:.5f} (residual {ends.residuals[0]:.0e}, {ends.products} products for both ends), "
-        f"power iteration {power:.5f} (as many products), exact {values.max():.5f}"
+        f"largest:  Lanczos {ends.values[0]:.5f} (residual {ends.residuals[0]:.0e}, {ends.products} products for both "
+        f"ends), power iteration {power:.5f} (as many products), exact {values.max():.5f}"
     )
     print(f"second:   Lanczos {ends.values[1]:.5f}, exact {np.sort(values)[-2]:.5f}")
     print(f"smallest: Lanczos {ends.values[2]:.5f}, exact {values.min():.5f}")
     for name, estimator in (("Hutchinson", hutchinson), ("Hutch++", hutch_plus_plus)):
         trace = estimator(operator, tolerance=0.02, max_products=5000)
         print(
-            f"trace:    {name} {trace.value:.2f} +- {trace.error:.2f} ({trace.products} products), exact {values.sum():.2f}"
+            f"trace:    {name} {trace.value:.2f} +- {trace.error:.2f} ({trace.products} products), exact "
+            f"{values.sum():.2f}"
         )
     entries, errors = diagonal(operator, probes=200)
     inside = np.mean(np.abs(entries.numpy() - np.diag(matrix)) <= 2 * errors.numpy())

@@ -14,9 +14,10 @@ FILE = Path(__file__).resolve().parent.parent / "lossatlas" / "datasets" / "fash
 
 
 def images(split: str = "train", *, pool: int = 2, limit: int = 2000, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Images (n, 1, 28 / pool, 28 / pool) and labels (n,): the mean of `pool` x `pool` pixels, normalized by the training images.
+    """Images (n, 1, 28 / pool, 28 / pool) and labels (n,), normalized by the mean and deviation of the training images.
 
-    noise: the share of the labels that are replaced by random ones, always the same.
+    pool: a pixel is the mean of `pool` x `pool` pixels. noise: the share of the labels that are replaced by random
+    ones, always the same.
     """
     with np.load(FILE) as file:
         raw, train = (torch.from_numpy(file[f"{name}_images"]).float()[:, None] for name in (split, "train"))

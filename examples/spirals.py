@@ -1,7 +1,8 @@
 """Two spirals, and a perceptron that tells them apart: a network, data and a loss that the commands have never seen.
 
     python plot_surface.py --model examples/spirals.py:make_net --model_file examples/spirals.pt \\
-        --dataset examples/spirals.py:data --loss_name examples/spirals.py:smooth --x=-1:1:21 --surf_file spirals.h5 --plot
+        --dataset examples/spirals.py:data --loss_name examples/spirals.py:smooth --x=-1:1:21 \\
+        --surf_file spirals.h5 --plot
     python examples/spirals.py          trains it again, and writes spirals.pt
 """
 

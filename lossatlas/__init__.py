@@ -4,10 +4,10 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21", norm="filter", ignore="biasbn")
     surface.plot()
 
-`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `Recorder` records a training run in its own loop; `align` puts
-the hidden units of one network into the order of another; `language_model` reads a folder of Hugging Face; `read` reads a
-file, and `compare` puts several landscapes side by side. torch is imported when one of the others is first used: files
-are read, drawn and compared without it.
+`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `Recorder` records a training run in its own loop; `align`
+puts the hidden units of one network into the order of another; `language_model` reads a folder of Hugging Face; `read`
+reads a file, and `compare` puts several landscapes side by side. torch is imported when one of the others is first
+used: files are read, drawn and compared without it.
 """
 
 from importlib import import_module

@@ -3,22 +3,23 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21")
     surface.plot()
 
-The network is evaluated in evaluation mode. Afterwards its tensors, modes and hooks are what they were before, bit by bit.
-Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see `lossatlas.data.as_dataset`; losses are
-described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
+The network is evaluated in evaluation mode. Afterwards its tensors, modes and hooks are what they were before, bit by
+bit. Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see `lossatlas.data.as_dataset`; losses
+are described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
 """
 
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import as_dataset
+from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
+from lossatlas.data import DataLike, LossLike, as_dataset
 from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import resolve_precision
@@ -72,18 +73,18 @@ if TYPE_CHECKING:
 @restoring
 def surface(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
     x: Axis = "-1:1:51",
     y: Axis | None = None,
-    test: Any = None,
-    loss: Any = "crossentropy",
-    norm: str | None = None,
-    ignore: str = "biasbn",
+    test: DataLike | None = None,
+    loss: LossLike = "crossentropy",
+    norm: Norm | str | None = None,
+    ignore: Ignore | str = "biasbn",
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
-    dir_type: str | None = None,
+    dir_type: DirType | str | None = None,
     orthogonalize: bool = False,
     curvature: bool = False,
     repeat: int | None = None,
@@ -93,11 +94,11 @@ def surface(
     limit: int | None = None,
     tolerance: float | tuple[float, float] | None = None,
     adaptive: float | tuple[float, float] | None = None,
-    precision: str | None = None,
-    bn: str = "keep",
+    precision: Precision | str | None = None,
+    bn: BatchNormMode | str = "keep",
     bn_samples: int = 1000,
     batch_size: int = 0,
-    memory: str | None = None,
+    memory: Memory | str | None = None,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
     force: bool = False,
@@ -112,8 +113,8 @@ def surface(
     (arXiv 1412.6544).
 
     Args:
-        net: The network, of any dtype and on any device; or the local folder of a causal language model of Hugging Face, see
-            `lossatlas.language_model`.
+        net: The network, of any dtype and on any device; or the local folder of a causal language model of Hugging
+            Face, see `lossatlas.language_model`.
         data: Training samples, see `lossatlas.data.as_dataset`; with a folder also a list of texts, or a file of texts.
         x: Coordinates along the first direction, in units of its length: 'min:max:num', or increasing numbers.
         y: The same along the second direction; None for a line.
@@ -124,35 +125,35 @@ def surface(
             By default 'filter' for random directions, and 'unit' for gradients and eigenvectors.
         ignore: 'biasbn' sets the directions of biases and normalization layers to zero, '' does not.
         seed: Seed of random directions, which depend on nothing else; `plot_surface.py` makes the same ones.
-        directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th largest
-            eigenvalue of the Hessian, 'FILE.h5:K' for the K-th vector of a spectrum or direction file, or tensors by parameter
-            name. Vectors and tensors are used unchanged unless `norm` is given.
+        directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th
+            largest eigenvalue of the Hessian, 'FILE.h5:K' for the K-th vector of a spectrum or direction file, or
+            tensors by parameter name. Vectors and tensors are used unchanged unless `norm` is given.
         towards: One or two networks at coordinate 1 of the axes, instead of `directions`: modules, state dicts, or
-            checkpoints of any program (a file, a folder, or 'FILE:WORD' for one of several sets of weights in it, such as
-            'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
+            checkpoints of any program (a file, a folder, or 'FILE:WORD' for one of several sets of weights in it, such
+            as 'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
         dir_type: 'weights' moves the parameters, 'states' the buffers too. By default 'weights', and 'states' towards
             networks with other BatchNorm statistics.
         orthogonalize: Make the second direction orthogonal to the first.
-        curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They are
-            always computed for gradients and eigenvectors.
-        repeat: Compute this many lines, at least 2, along random directions, the first of which is the usual one; `plot`
-            draws their mean with its confidence interval.
+        curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They
+            are always computed for gradients and eigenvectors.
+        repeat: Compute this many lines, at least 2, along random directions, the first of which is the usual one;
+            `plot` draws their mean with its confidence interval.
         per_layer: Compute a line for each layer, along the block of that layer in the direction.
         only: Regular expressions; parameters whose names match none of them do not move. Empty for all parameters.
         without: Regular expressions; parameters whose names match one of them do not move.
         limit: Use the first `limit` samples of each split only.
-        tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default all
-            samples are used.
-        adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS); the
-            mask `interpolated` of the result marks them. By default every point is computed.
-        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISIONS`. By default that of the
-            parameters.
+        tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default
+            all samples are used.
+        adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS);
+            the mask `interpolated` of the result marks them. By default every point is computed.
+        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISIONS`. By default that of
+            the parameters.
         bn: 'keep', or 'recalibrate' to estimate the BatchNorm statistics again at every point.
         bn_samples: Training samples for `bn='recalibrate'`.
         batch_size: Samples of a batch; 0 measures the fastest, or takes 2,048 tokens with memory='low'.
-        memory: 'low' moves the network itself, and keeps its weights at the origin and the directions in temporary files
-            (in TMPDIR, which has to be on a disk): the process needs little more memory than inference does. 'fast' keeps
-            everything in memory. By default 'low' from 100 million parameters on.
+        memory: 'low' moves the network itself, and keeps its weights at the origin and the directions in temporary
+            files (in TMPDIR, which has to be on a disk): the process needs little more memory than inference does.
+            'fast' keeps everything in memory. By default 'low' from 100 million parameters on.
         device: Where it is computed; by default on the network's device.
         file: Surface file to write, or to continue where it exists. By default nothing is written.
         force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.
@@ -160,10 +161,10 @@ def surface(
         progress: Show a progress line.
 
     Returns:
-        The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and the
-        same for 'test', each of shape (ny, nx), (nx,) for a line, or (lines, nx) for several; `done` is the mask of computed
-        points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the file is saved and the process
-        ends.
+        The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and
+        the same for 'test', each of shape (ny, nx), (nx,) for a line, or (lines, nx) for several; `done` is the mask of
+        computed points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the file is saved
+        and the process ends.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -183,7 +184,12 @@ def surface(
 
     def checked() -> SurfaceArguments:
         check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn, memory=memory)
-        low = takes_little_memory(net, memory)
+        rows = repeat or per_layer or bn == "recalibrate"
+        if memory == "low" and rows:
+            raise BadUsage(
+                f"{named('memory', 'low')} is for lines and planes along directions, without repeat, per_layer and bn"
+            )
+        low = not rows and takes_little_memory(net, memory)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
@@ -207,7 +213,7 @@ def surface(
             precision=precision,
             batch_size=batch_size,
             recalibrated=bn_samples if bn == "recalibrate" else 0,
-            low_memory=low,
+            memory="low" if low else "fast",
         )
         return SurfaceArguments.checked(
             net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type, low=low
@@ -248,13 +254,13 @@ def surface(
 @restoring
 def eigenvalues(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
     x: Axis = "-1:1:21",
     y: Axis | None = None,
-    loss: Any = "crossentropy",
-    norm: str | None = None,
-    ignore: str = "biasbn",
+    loss: LossLike = "crossentropy",
+    norm: Norm | str | None = None,
+    ignore: Ignore | str = "biasbn",
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
@@ -266,7 +272,7 @@ def eigenvalues(
     matrices_only: bool = False,
     tolerance: float = 1e-2,
     max_products: int = 300,
-    precision: str | None = None,
+    precision: ProductPrecision | str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,
@@ -288,17 +294,18 @@ def eigenvalues(
         seed: Seed of random directions and of the first Lanczos vector.
         parameters: Regular expressions of the names of the parameters that the Hessian is with respect to. By default
             those that move (`only`, `without`).
-        matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original code
-            does.
+        matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original
+            code does.
         tolerance: Relative residual below which an eigenvalue is resolved.
-        max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks the points
-            where they were too few.
+        max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks
+            the points where they were too few.
         precision: 'float32' or 'float64'. By default that of the parameters, and float32 for half precision.
         compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
 
     Returns:
-        The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
-        (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and 'products'.
+        The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny,
+        nx) or (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and
+        'products'.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -360,9 +367,9 @@ def eigenvalues(
 @restoring
 def spectrum(
     net: nn.Module,
-    data: Any,
+    data: DataLike,
     *,
-    loss: Any = "crossentropy",
+    loss: LossLike = "crossentropy",
     limit: int | None = None,
     top: int = 10,
     bottom: int = 1,
@@ -378,11 +385,11 @@ def spectrum(
     damping: float = 5e-4,
     layers: bool = False,
     activations: str | Sequence[str] | None = None,
-    activation_site: str = "output",
+    activation_site: ActivationSite | str = "output",
     activation_error: float = 0.1,
     max_activation_probes: int = 30,
     seed: int = 0,
-    precision: str | None = None,
+    precision: ProductPrecision | str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,
@@ -395,8 +402,8 @@ def spectrum(
 
     Eigenpairs come from a Lanczos iteration, the trace from Hutchinson's estimator, the density from stochastic Lanczos
     quadrature (Ghorbani et al. 2019, arXiv 1901.10159). The effective dimension is sum_i l_i / (l_i + z) over positive
-    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). The command hessian_spectrum.py computes the same, and continues the
-    same files.
+    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). The command hessian_spectrum.py computes the same, and continues
+    the same files.
 
     Args:
         net: The network.
@@ -512,8 +519,8 @@ def spectrum(
 def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
     """Permute the hidden units of another network so that they match those of `net` best.
 
-    Weight matching of Ainsworth et al. 2022, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1). The function that the other
-    network computes does not change, which is checked.
+    Weight matching of Ainsworth et al. 2022, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1). The function that the
+    other network computes does not change, which is checked.
 
     Args:
         net: The network whose order of units is kept.

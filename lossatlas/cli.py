@@ -1,7 +1,7 @@
 """The program `lossatlas NAME ...`, also as `python -m lossatlas NAME ...`, and the scripts at the root of a clone.
 
-All of them come through `start`: signals and exits are guarded from the first moment on, before anything heavy is imported (see
-`process`), and the names in messages are those that the user typed (see `programs`).
+All of them come through `start`: signals and exits are guarded from the first moment on, before anything heavy is
+imported (see `process`), and the names in messages are those that the user typed (see `programs`).
 """
 
 import sys
@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from lossatlas import __version__, process
+from lossatlas.errors import did_you_mean
 from lossatlas.launchers import first_launched
 from lossatlas.programs import COMMANDS, PROGRAM, SCRIPT, Started, find, register_local_rank
 
@@ -71,7 +72,7 @@ def without_command(words: list[str], by: str) -> int:
         print(f"lossatlas {__version__}")
     else:
         if first_launched():
-            print(f"error: {wrong(words)} ({by} --help lists the commands)", file=sys.stderr)
+            print(f"error: {wrong(words)}; {by} --help lists the commands", file=sys.stderr)
         return 2
     return 0
 
@@ -98,8 +99,6 @@ def wrong(words: list[str]) -> str:
     """Say what is wrong with arguments that name no command, with the nearest names."""
     if not words:
         return "name a command"
-    from difflib import get_close_matches
-
     known = {word: name for name, each in COMMANDS.items() for word in (each.module.lower(), name)}
-    near = dict.fromkeys(known[word] for word in get_close_matches(words[0].lower(), known, cutoff=0.7))
-    return f"'{words[0]}' is no command" + (f": did you mean {' or '.join(near)}?" if near else "")
+    meant = did_you_mean(words[0].lower(), known, form=known.__getitem__, most=3, similarity=0.7)
+    return f"'{words[0]}' is no command{meant}"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from lossatlas import summaries
+from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage, named
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, PlotOptions, with_keywords
 from lossatlas.figures.plotted_fields import field_title, is_accuracy
 from lossatlas.landscape import Grid, Surface
@@ -144,7 +146,7 @@ class Comparison:
         return found
 
     @with_keywords(PlotKeywords)
-    def plot(self, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
+    def plot(self, kind: PlotKind | str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
         """Draw the landscapes on one scale: planes side by side, lines over each other.
 
         Args:
@@ -165,16 +167,16 @@ class Comparison:
         from lossatlas.figures.comparison_plots import comparison_figure
         from lossatlas.figures.plot_functions import checked_kind, usual_kind
 
-        kind = checked_kind(kind or usual_kind(self.landscapes[0]))
-        if (kind == "curve") != (self.landscapes[0].grid.y is None):
+        chosen = checked_kind(kind) if kind else usual_kind(self.landscapes[0])
+        if (chosen is Kind.CURVE) != (self.landscapes[0].grid.y is None):
             what = _kind_of(self.landscapes[0]).removeprefix("a ")
             if self.landscapes[0].rows_of:
                 raise BadUsage(f"{what} are not drawn on one scale: draw each with its own plot()")
-            raise BadUsage(f"{named('kind', kind)} does not suit a {what}: leave it out")
-        options = PlotOptions.of(kind, keywords)
+            raise BadUsage(f"{named('kind', chosen.word)} does not suit a {what}: leave it out")
+        options = PlotOptions.of(chosen, keywords)
         found = self._find(options.field)
-        options = PlotOptions.of(kind, {**keywords, "name": None, "field": found[0][1]})
-        return comparison_figure(plt, [surface for surface, _ in found], self.labels, kind, options)
+        options = PlotOptions.of(chosen, {**keywords, "name": None, "field": found[0][1]})
+        return comparison_figure(plt, [surface for surface, _ in found], self.labels, chosen, options)
 
     def view(
         self,
@@ -192,8 +194,8 @@ class Comparison:
             file: File to write as well, which ends in .html.
             title: Title of the page; by default the labels.
             story: Markdown file of steps that explain the page; by default it tells what it shows.
-            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
-                largest value, but at most 100 times the median.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By
+                default the largest value, but at most 100 times the median.
 
         Returns:
             The page.
@@ -215,8 +217,8 @@ class Comparison:
     def table(self, field: Field | None = None) -> str:
         """Compare numbers: a line of text for each landscape, with its centre, minimum and flatness.
 
-        '>' marks a number that may be larger, because the grid ends there; '+-' is a standard error, or how far a number
-        may be off because cells are interpolated. A number that is not known is missing.
+        '>' marks a number that may be larger, because the grid ends there; '+-' is a standard error, or how far a
+        number may be off because cells are interpolated. A number that is not known is missing.
 
         Args:
             field: Field, see `Landscape.plot`; by default train_loss, or the first one that all have.
@@ -276,7 +278,8 @@ class Comparison:
         (a, field), (b, other) = self._find(name)
         if not a.grid.matches(b.grid):
             raise BadUsage(
-                f"a difference needs two landscapes on one grid: {self.labels[0]} is on {a.grid}, {self.labels[1]} on {b.grid}"
+                f"a difference needs two landscapes on one grid: {self.labels[0]} is on {a.grid}, {self.labels[1]} on "
+                f"{b.grid}"
             )
         rows = [list(each.request.get("rows", ())) for each in (a, b)]
         if rows[0] != rows[1]:
@@ -377,7 +380,7 @@ class Difference:
         from lossatlas.figures.comparison_plots import difference_figure
         from lossatlas.figures.matplotlib_style import pyplot
 
-        options = PlotOptions.of("curve" if self.y is None else "heat", keywords)
+        options = PlotOptions.of(Kind.CURVE if self.y is None else Kind.HEAT, keywords)
         errors = {} if self.standard_error is None else {f"{self.name}_se": self.standard_error}
         done = ~np.isnan(self.values)
         surface = Surface(Grid(self.x, self.y), done, values={self.name: self.values, **errors})

@@ -138,12 +138,17 @@ def named(field: str, value: object = None) -> str:
     return keyword if value is None else f"{keyword}={value!r}"
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return a question that names the known word nearest to an unknown one.
+def did_you_mean(
+    word: object, known: Iterable[str], *, form: Callable[[str], str] = str, most: int = 1, similarity: float = 0.6
+) -> str:
+    """Return a question that names the known words nearest to an unknown one.
 
     Args:
         word: The word that is not known.
         known: The words that are.
+        form: Writes a known word as it stands in the question.
+        most: The largest number of words that the question names.
+        similarity: The least similarity of these, from 0 to 1, see `difflib.get_close_matches`.
 
     Returns:
         Text to append to a message; "" where none is near.
@@ -151,9 +156,11 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     Example:
         >>> did_you_mean("drk", ("paper", "dark"))
         ' (did you mean dark?)'
+        >>> did_you_mean("limt", ("limit", "split"), form="--{}".format)
+        ' (did you mean --limit?)'
     """
-    near = get_close_matches(str(word), list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    near = dict.fromkeys(form(each) for each in get_close_matches(str(word), list(known), most, similarity))
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def counted(number: int, one: str, several: str) -> str:

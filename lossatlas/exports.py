@@ -1,4 +1,4 @@
-"""Surfaces for other programs: xarray, pandas, numpy and netCDF files; and how results are saved by the ending of a name."""
+"""Surfaces for other programs: xarray, pandas, numpy and netCDF files; results are saved by the ending of a name."""
 
 import json
 import tempfile
@@ -37,8 +37,8 @@ def dataset(surface: Surface) -> "xarray.Dataset":
         surface: The surface.
 
     Returns:
-        A variable for each field, `done` and, where cells are interpolated, `interpolated`, over the coordinates y and x
-        ("row" and x where rows are repeats or layers), with `long_name` and `units`; request, metadata and numbers of
+        A variable for each field, `done` and, where cells are interpolated, `interpolated`, over the coordinates y and
+        x ("row" and x where rows are repeats or layers), with `long_name` and `units`; request, metadata and numbers of
         samples as JSON in the attributes.
 
     Raises:

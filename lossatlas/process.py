@@ -28,7 +28,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from lossatlas.errors import SIGNALS, Incomplete, Signalled, report_error, silence
+from lossatlas.errors import SIGNALS, FrontEnd, Incomplete, Signalled, report_error, silence
 from lossatlas.launchers import launched
 
 REPEAT_SECONDS = 2.0  # after which a signal without effect, or one during an import, is raised once more
@@ -274,8 +274,8 @@ def end_waiting_ranks(code: int = 1) -> None:
 def signals() -> Iterator[list[int]]:
     """Collect the signals that ask this process to end, so that results are saved first.
 
-    These are SIGTERM, SIGINT and those of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup, and those
-    with a handler of the user's, as a training framework installs.
+    These are SIGTERM, SIGINT and those of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup, and
+    those with a handler of the user's, as a training framework installs.
 
     Yields:
         The numbers of the signals received so far; empty outside of the main thread, which alone can install handlers.
@@ -300,6 +300,11 @@ def stopped_by(number: int, more: str = "") -> Incomplete:
     error = Incomplete(f"stopped by {signal.Signals(number).name}{more}")
     error.signal = number
     return error
+
+
+def how_to_continue() -> str:
+    """Return what continues a file that an interrupted run has left, in the words of the front end."""
+    return f"run the same {'command' if FrontEnd.command else 'call'} again to continue"
 
 
 def ends_process(number: int, handler: Any) -> bool:

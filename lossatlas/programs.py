@@ -1,7 +1,7 @@
 """The commands by name, and how the user of this process starts them: in a shell, from a clone, or with `python -m`.
 
-Messages, usage lines and recorded commands take the name of a command from here, so that they name one that exists for the
-user who reads them.
+Messages, usage lines and recorded commands take the name of a command from here, so that they name one that exists for
+the user who reads them.
 """
 
 import os
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAM, MODULE, SCRIPT = "lossatlas", "python -m lossatlas", "python"
-LOCAL_RANKS = "LOSSATLAS_LOCAL_RANKS"  # names the folder in which ranks that --ranks started register: see `LocalRank`
+# Names the folder in which ranks that --ranks started register, see `register_local_rank`.
+LOCAL_RANKS = "LOSSATLAS_LOCAL_RANKS"
 
 
 class Command(NamedTuple):
-    """A command. module: of `lossatlas.commands`. options: are added to what the user gives. script: at the root of a clone."""
+    """A command. module: of `lossatlas.commands`. options: added to the user's. script: at the root of a clone."""
 
     module: str
     summary: str
@@ -63,8 +64,8 @@ COMMANDS = {
 class Started:
     """The way in which this process was started; set by `lossatlas.cli` alone.
 
-    by: PROGRAM, MODULE or SCRIPT. name: of the command, '' where a function was called. prefix: the words that start this
-    command again. typed: the command line of the user, where it is not this process's own.
+    by: PROGRAM, MODULE or SCRIPT. name: of the command, '' where a function was called. prefix: the words that start
+    this command again. typed: the command line of the user, where it is not this process's own.
     """
 
     by = PROGRAM
@@ -74,7 +75,7 @@ class Started:
 
 
 def find(word: str) -> str:
-    """Return the name of the command that a word means: its name, the name of its module or of its script; '' for none."""
+    """Return the name of the command that a word means: its name, or that of its module or script; '' for none."""
     stem = word.removesuffix(".py")
     names = (name for name, each in COMMANDS.items() if stem in (each.module, Path(each.script or name).stem))
     return stem if stem in COMMANDS else next(names, "")
@@ -114,8 +115,9 @@ def command_line(module: str, arguments: Sequence[str]) -> str:
     return Started.typed or f"{shell(module)} {shlex.join(arguments)}".rstrip()
 
 
+SCRIPTS = sorted({c.module for c in COMMANDS.values()} | {"scheduler"}, key=len, reverse=True)
 MENTIONED = re.compile(
-    rf"\b(?:(python )?({'|'.join(sorted({c.module for c in COMMANDS.values()} | {'scheduler'}, key=len, reverse=True))})\.py"
+    rf"\b(?:(python )?({'|'.join(SCRIPTS)})\.py"
     rf"|(?:python -m )?lossatlas\s+({'|'.join(sorted(COMMANDS, key=len, reverse=True))}))(?![\w:-]|\.\w)"
 )
 

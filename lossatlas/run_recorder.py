@@ -25,6 +25,7 @@ from lossatlas.models.checkpoint import digest, read_state, write_tensors
 from lossatlas.models.state_names import match_names, state_tensors, without_wrappers
 
 if TYPE_CHECKING:
+    from lossatlas.data import DataLike
     from lossatlas.results import Trajectory
 
 FEWEST = 3  # checkpoints that are kept: a plane needs as many
@@ -34,19 +35,19 @@ class Recorder:
     """Record the checkpoints and losses of a training run in a folder.
 
     The network is recorded when the recorder is made (step 0, where a trajectory begins) and then by `step`. The folder
-    holds `model_<step>.safetensors`, with the parameters and buffers bit for bit, and `recorder.json`. Recording changes
-    nothing of the training: neither the network, its mode and gradients, nor the state of random generators.
+    holds `model_<step>.safetensors`, with the parameters and buffers bit for bit, and `recorder.json`. Recording
+    changes nothing of the training: neither the network, its mode and gradients, nor the state of random generators.
 
     A folder that a recorder wrote is continued where the network fits; any other folder that is not empty is refused.
-    Wrappers (DDP, FSDP, torch.compile, AveragedModel) are seen through. Under `torch.distributed` every process makes the
-    recorder and calls `step`; the first one writes.
+    Wrappers (DDP, FSDP, torch.compile, AveragedModel) are seen through. Under `torch.distributed` every process makes
+    the recorder and calls `step`; the first one writes.
 
     Args:
         net: The network that is trained.
         folder: The folder of this run; it is made where it is missing.
         every: Record every n-th step.
-        keep: The most checkpoints that are kept, at least 3: when there are more, their distance doubles. The first and the
-            last are always kept. By default all are.
+        keep: The most checkpoints that are kept, at least 3: when there are more, their distance doubles. The first and
+            the last are always kept. By default all are.
         start: The number of steps that the network has behind it, where the training does not begin or continue at the
             recorded end: checkpoints of later steps are set aside, under other names.
 
@@ -98,7 +99,8 @@ class Recorder:
                 same = digest(read_state(self.checkpoints[-1])) == digest(recorded_state(self.net) or {})
                 changed = "" if same else "; the network is not the one recorded there: start=0 begins a new run"
             note(
-                f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so far{changed}"
+                f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so "
+                f"far{changed}"
             )
         elif log is not None:
             self._set_aside(self._count, same=state)
@@ -142,7 +144,7 @@ class Recorder:
         self._written = None
 
     def _agreed(self) -> RunLog | None:
-        """The log of the folder as the writing process finds it; others need it only where all of them gather the state."""
+        """The log of the folder as the writing process finds it; others need it only if all gather the state."""
         if not is_sharded(self.net):
             return self._existing() if self._writes else None
         found: list[Any] = [None]
@@ -192,8 +194,8 @@ class Recorder:
                 for names, key in ((recorded, name_there), (own, name))
             ]
             raise BadInput(
-                f"{self.folder} holds the run of another network ('{name}' is {shapes[0]} there, {shapes[1]} here): give "
-                "another folder"
+                f"{self.folder} holds the run of another network ('{name}' is {shapes[0]} there, {shapes[1]} here): "
+                "give another folder"
             )
 
     def step(
@@ -241,12 +243,12 @@ class Recorder:
         return due
 
     def _is_current(self) -> bool:
-        """Return whether nobody else has written the log since this recorder did; otherwise recording ends, with a warning."""
+        """Return whether nobody else has written the log since this recorder; if not, warn, and recording ends."""
         if not self._outdated and (there := bytes_of_log(self.folder)) is not None and there != self._written:
             self._outdated = True
             note(
-                f"another recorder writes {self.folder}, or has written it since: this one records nothing more; give each "
-                "training a folder of its own"
+                f"another recorder writes {self.folder}, or has written it since: this one records nothing more; give "
+                "each training a folder of its own"
             )
         return not self._outdated
 
@@ -286,8 +288,8 @@ class Recorder:
         self._written = write_log(self.folder, self._log)
         names = [aside.name for entry in later if (aside := set_aside(self.folder / entry.file))]
         note(
-            f"{self.folder}: the training is at step {number} again, so {len(later)} checkpoints recorded from there on are "
-            f"set aside, as {', '.join(names[:2])}{', ...' * (len(names) > 2)}"
+            f"{self.folder}: the training is at step {number} again, so {len(later)} checkpoints recorded from there "
+            f"on are set aside, as {', '.join(names[:2])}{', ...' * (len(names) > 2)}"
         )
 
     def amend(self, step: int, loss: float | Tensor | None = None, **metrics: float | Tensor) -> bool:
@@ -347,7 +349,7 @@ class Recorder:
         names = dict.fromkeys(name for entry in entries for name in entry.metrics)
         return {name: np.array([entry.metrics.get(name, np.nan) for entry in entries]) for name in names}
 
-    def trajectory(self, data: Any = None, **options: Any) -> "Trajectory":
+    def trajectory(self, data: "DataLike | None" = None, **options: Any) -> "Trajectory":
         """Project the recorded checkpoints onto a plane, see `lossatlas.trajectory`.
 
         Args:

@@ -94,7 +94,7 @@ def grid_in_words(surface: Surface) -> str:
 
 
 def surface_rows(surface: Surface, directions: Mapping[str, object] | None = None, names: Sequence[str] = ()) -> Rows:
-    """Describe a surface: its grid, directions, cells, samples, and of each field the value at the centre and the best one.
+    """Describe a surface: grid, directions, cells, samples, and of each field the value at the centre and the best one.
 
     Args:
         surface: The surface.
@@ -129,7 +129,7 @@ def surface_rows(surface: Surface, directions: Mapping[str, object] | None = Non
 
 
 def has_flatness(surface: Surface, name: str) -> bool:
-    """Tell whether measures of flatness have a meaning: of a line or a plane with finite values, and not of an accuracy."""
+    """Tell whether measures of flatness have a meaning: of a line or plane with finite values, not of an accuracy."""
     finite = bool(np.isfinite(surface.fields[name][surface.done]).any())
     return finite and len(surface.grid.x) > 1 and not surface.rows_of and not is_accuracy(name)
 

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import DirType, Ignore, PlaneKind, Precision
+from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.inputs.api_arguments import check_values, check_words, tolerance_of
@@ -22,7 +24,7 @@ from lossatlas.jobs.trajectory.api_trajectory_job import (
     TrajectoryArguments,
     TrajectoryJob,
 )
-from lossatlas.jobs.trajectory.given_runs import Run, runs_given
+from lossatlas.jobs.trajectory.given_runs import RunsLike, runs_given
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
 from lossatlas.jobs.trajectory.trajectory_files import with_losses, write_paths
 from lossatlas.landscape import Surface
@@ -37,24 +39,24 @@ if TYPE_CHECKING:
 @restoring
 def trajectory(
     net: nn.Module,
-    checkpoints: Run | Sequence[Run],
-    data: Any = None,
+    checkpoints: RunsLike,
+    data: DataLike | None = None,
     *,
-    plane: str = "pca",
+    plane: PlaneKind | str = "pca",
     directions: GivenPlane | None = None,
-    dir_type: str = "weights",
-    ignore: str = "",
+    dir_type: DirType | str = "weights",
+    ignore: Ignore | str = "",
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
-    epochs: Sequence[Any] | None = None,
+    epochs: Sequence[Any] | np.ndarray | None = None,
     labels: Sequence[str] | None = None,
     points: int | tuple[int, int] | None = 25,
     margin: float = 0.15,
-    test: Any = None,
-    loss: Any = "crossentropy",
+    test: DataLike | None = None,
+    loss: LossLike = "crossentropy",
     limit: int | None = None,
     tolerance: float | tuple[float, float] | None = None,
-    precision: str | None = None,
+    precision: Precision | str | None = None,
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
@@ -66,20 +68,21 @@ def trajectory(
     """Project the checkpoints of one or several training runs onto a plane, and compute the loss surface under them.
 
     The plane is that of the first two principal components of the differences from the last checkpoint, which is the
-    origin, as in Li et al. 2018 (arXiv 1712.09913, Section 7); or another one, see `plane` and `directions`. With `data` the
-    loss is computed too: on a grid in this plane that holds the path, and of every checkpoint itself, which lies off the
-    plane. The command `plot_trajectory.py` does the same, and each continues the files of the other.
+    origin, as in Li et al. 2018 (arXiv 1712.09913, Section 7); or another one, see `plane` and `directions`. With
+    `data` the loss is computed too: on a grid in this plane that holds the path, and of every checkpoint itself, which
+    lies off the plane. The command `plot_trajectory.py` does the same, and each continues the files of the other.
 
     Args:
         net: The network; it says which tensors are compared.
-        checkpoints: At least three networks, state dicts or checkpoint files (as for `surface(towards=...)`) in the order of
-            training, or the folder of a run. Files are read one at a time. A list of folders, or of such lists, is several
-            runs, of which the first one ends in the origin.
+        checkpoints: At least three networks, state dicts or checkpoint files (as for `surface(towards=...)`) in the
+            order of training, or the folder of a run. Files are read one at a time. A list of folders, or of such
+            lists, is several runs, of which the first one ends in the origin.
         data: Training samples, for the surface and the checkpoints' own losses; None for the path alone.
-        plane: 'pca' for the principal components of all checkpoints; 'river' for the drift of the first run, from its first
-            checkpoint to its last, and the top eigenvector of the Hessian at the last, orthogonal to it, which takes data.
-        directions: A given plane instead: the name of a direction or surface file, or two directions, each tensors by name
-            (such as the `plane` of another trajectory) or 'FILE.h5:K'.
+        plane: 'pca' for the principal components of all checkpoints; 'river' for the drift of the first run, from its
+            first checkpoint to its last, and the top eigenvector of the Hessian at the last, orthogonal to it, which
+            takes data.
+        directions: A given plane instead: the name of a direction or surface file, or two directions, each tensors by
+            name (such as the `plane` of another trajectory) or 'FILE.h5:K'.
         dir_type: 'weights' for parameters, 'states' for buffers too.
         ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
         only: Regular expressions; tensors whose names match none of them are left out. Empty for all.
@@ -97,25 +100,25 @@ def trajectory(
         batch_size: As for `surface`.
         device: Where losses are computed; by default on the network's device.
         file: Surface file to write or to continue. The checkpoints' losses and the path are written beside it, as
-            NAME_checkpoints.h5 and NAME_path.h5, which `lossatlas plot NAME.h5 --proj_file NAME_path.h5` draws. Of further runs
-            the path is in NAME_path_LABEL.h5.
-        dir_file: Direction file of the plane, to write or to continue: an eigenvector that it holds for the same checkpoints
-            is not computed again, and other directions in it are refused. The coordinates are written beside it, as
-            NAME.h5_proj_cos.h5.
+            NAME_checkpoints.h5 and NAME_path.h5, which `lossatlas plot NAME.h5 --proj_file NAME_path.h5` draws. Of
+            further runs the path is in NAME_path_LABEL.h5.
+        dir_file: Direction file of the plane, to write or to continue: an eigenvector that it holds for the same
+            checkpoints is not computed again, and other directions in it are refused. The coordinates are written
+            beside it, as NAME.h5_proj_cos.h5.
         force: Start over where the files exist; the earlier ones are kept under other names, which a warning gives.
         ranks: A communicator of mpi4py, as for `surface`.
         progress: Show a progress line.
 
     Returns:
-        The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,), both
-        in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by tensor
-        name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,). Of several runs
-        it is that of the first one, and `others` are those of the others.
+        The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,),
+        both in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by
+        tensor name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,). Of
+        several runs it is that of the first one, and `others` are those of the others.
 
     Raises:
         BadUsage: There are too few checkpoints, or arguments are wrong.
-        BadInput: A checkpoint does not fit the network, the checkpoints span no plane, or `dir_file` holds another one; with
-            data as for `surface`.
+        BadInput: A checkpoint does not fit the network, the checkpoints span no plane, or `dir_file` holds another one;
+            with data as for `surface`.
         CannotWrite: A file cannot be written, or another run writes it.
 
     Example:

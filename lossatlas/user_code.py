@@ -4,10 +4,10 @@
     net = make()
 
 A function is named as `path/to/file.py:name`, or as `package.module:name` of a module that is installed or in the
-current folder. Short forms such as `hf:FOLDER` name functions of this package, and their first argument. While a user's
-file is imported and its function runs, its folder comes first in the search for modules, and modules of this program with
-the same names are hidden: a `models.py` of the user's does not collide with ours. Imports within a network's `forward`
-come later, and are not isolated.
+current folder. Short forms such as `hf:FOLDER` name functions of this package, and their first argument. While a
+user's file is imported and its function runs, its folder comes first in the search for modules, and modules of this
+program with the same names are hidden: a `models.py` of the user's does not collide with ours. Imports within a
+network's `forward` come later, and are not isolated.
 """
 
 import ast
@@ -372,3 +372,18 @@ def isolated_imports(folder: Path) -> Iterator[None]:
             sys.modules["__main__"] = main
         sys.path[:] = path
         importlib.invalidate_caches()
+
+
+def function_record(field: str, name: str | UserFunction) -> dict[str, Any]:
+    """Return the fields that identify a network or a loss.
+
+    The code of modules that a user's file imports is not among them: it shows in the loss of some samples alone.
+
+    Args:
+        field: 'model' or 'loss'.
+        name: The name, or the user's function.
+
+    Returns:
+        The name; for a user's function also the digest of its file.
+    """
+    return {field: str(name), f"{field}_code": name.code} if isinstance(name, UserFunction) else {field: name}

@@ -1,6 +1,5 @@
 """Small networks and data that the tests share."""
 
-import copy
 import importlib
 import os
 import shutil
@@ -10,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,18 +25,57 @@ if not Path(MPIRUN).exists():
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+# Markers of pyproject.toml that `make quick` leaves out, and the programs without which their tests are skipped.
+APART = {"browser", "mpi", "pictures", "commands", "slow", "full"}
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+PROGRAMS = {
+    "mpi": (MPIRUN, "no mpirun: pip install mpich"),
+    "browser": (CHROMIUM, "no browser: apt-get install chromium"),
+}
+NODE = shutil.which("node")
+
 collect_ignore = ["mpi", "wheel"]  # on several ranks, see test_mpi.py; with the installed package, see test_wheel.py
 
-# A shell that starts the suite in the background has SIGINT ignored, nohup SIGHUP, and every process that is started from
-# here would inherit that. A handler of Python's becomes the default in a new program, while this one goes on as before.
+# A shell that starts the suite in the background has SIGINT ignored, nohup SIGHUP, and every process that is started
+# from here would inherit that. A handler of Python's becomes the default in a new program, while this one goes on as
+# before.
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that takes the browser, and skip those whose program is not on this machine."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        for name, (program, reason) in PROGRAMS.items():
+            if program is None and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+class RefusedProcess(subprocess.Popen):  # type: ignore[type-arg]
+    """Refuses to start programs other than node and the reader of damaged files, which start in a moment."""
+
+    def __init__(self, args: Sequence[object], *more: Any, **options: Any) -> None:
+        if args[0] != NODE and not any(str(arg).endswith("hdf5_probe.py") for arg in args[1:3]):
+            raise AssertionError(f"this test starts {args}: mark it by one of {sorted(APART)}")
+        super().__init__(args, *more, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_process_in_quick_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep interpreters and launchers out of the tests of `make quick`."""
+    if not APART & {mark.name for mark in request.node.iter_markers()}:
+        monkeypatch.setattr(subprocess, "Popen", RefusedProcess)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def coarse_figures() -> Iterator[None]:
-    """Draw figures in this process at 50 dots per inch unless a test gives --dpi: every other property stays as it is."""
+    """Draw figures in this process at 50 dots per inch unless a test gives --dpi; nothing else is changed."""
     style = importlib.import_module("lossatlas.figures.matplotlib_style")
     usual, style.DPI = style.DPI, 50
     yield
@@ -129,7 +167,7 @@ def statistics_row(
     clamped: float = 0,
     metrics: Sequence[float] = (),
 ) -> np.ndarray:
-    """What a worker reports of samples with these losses and weights: see `landscape.statistics`. metrics: their sums."""
+    """A worker's report of samples with these losses and weights: see `landscape.statistics`. metrics: their sums."""
     loss = np.asarray(losses, dtype=np.float64)
     w = np.ones_like(loss) if weights is None else np.asarray(weights, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -195,22 +233,6 @@ def python(*args: object, launcher: Sequence[object] = (), timeout: float = 1500
 LAST = r"5\."  # the last layer of the perceptron: few enough parameters for an explicit Hessian
 
 
-def explicit_hessian(net: nn.Module, data: object, names: Sequence[str]) -> np.ndarray:
-    """The Hessian of the mean cross-entropy with respect to these parameters, in float64, by torch itself."""
-    net = copy.deepcopy(net).double()
-    own = {name: net.get_parameter(name).detach() for name in names}
-
-    def mean_loss(flat: Tensor) -> Tensor:
-        pieces = flat.split([value.numel() for value in own.values()])
-        point = {name: piece.view_as(own[name]) for name, piece in zip(own, pieces, strict=True)}
-        return F.cross_entropy(torch.func.functional_call(net, point, (data.inputs.double(),)), data.targets)
-
-    return torch.autograd.functional.hessian(mean_loss, torch.cat([v.flatten() for v in own.values()])).numpy()
-
-
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-gpu-sandbox"]
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = 36  # faults that have to be found: all but two
 LONGEST = 900  # seconds; a fault that makes a test hang is found, too
-OTHERS = (".git", ".venv", "node_modules", "demo", "__pycache__", ".*_cache", "_build", "shared")
+OTHERS = (".git", ".venv", "demo", "__pycache__", ".*_cache", "_build", "shared")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     mutant(
         "the Hessian of a sum",
-        f"{HESSIAN}/mean_loss.py",
+        f"{HESSIAN}/loss_samples.py",
         "part = weighted_sum(losses) / self.total_weight",
         "part = weighted_sum(losses)",
         "hessian_hvp",

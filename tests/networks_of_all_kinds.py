@@ -3,8 +3,9 @@
     @kind("tied weights")                      # or: kind("MLP")(lambda: nn.Sequential(...))
     class Tied(nn.Module): ...
 
-`built(entry, dtype)` makes a network in one precision: factories take no argument, and what they make has torch's default
-dtype, so lists, closures and partials refer to tensors of it. Networks are called with data of the same precision.
+`built(entry, dtype)` makes a network in one precision: factories take no argument, and what they make has torch's
+default dtype, so lists, closures and partials refer to tensors of it. Networks are called with data of the same
+precision.
 """
 
 import functools
@@ -27,11 +28,12 @@ N, CLASSES = 16, 3
 class Kind:
     """One network and what is expected of it.
 
-    data: a name in DATA. loss: 'crossentropy', 'mse', or a loss(model, batch). dtypes: in which it is compared. refused,
-    no_curvature: regular expressions of the line that refuses surfaces, or curvature alone; '' where losses, or the extreme
-    eigenvalues, have to be right. either: a refusal is as good as the right loss. curvature: whether eigenvalues are compared.
-    mode: 'train' or 'eval', as a user passes it. same: directions of tensors that share their numbers with others.
-    tolerance: relative, where it is not that of the precision. slow: takes more than a few seconds.
+    data: a name in DATA. loss: 'crossentropy', 'mse', or a loss(model, batch). dtypes: in which it is compared.
+    refused, no_curvature: regular expressions of the line that refuses surfaces, or curvature alone; '' where losses,
+    or the extreme eigenvalues, have to be right. either: a refusal is as good as the right loss. curvature: whether
+    eigenvalues are compared. mode: 'train' or 'eval', as a user passes it. same: directions of tensors that share their
+    numbers with others. tolerance: relative, where it is not that of the precision. slow: takes more than a few
+    seconds.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tolerances replayed on known losses: every sample of every cell is given, and `sample_count.estimate_cell` draws some.
+"""Tolerances replayed on known losses: all samples of all cells are given, and `sample_count.estimate_cell` draws some.
 
 benchmarks/levels.py counts in full how often stated errors hold, the tests in small numbers.
 """

@@ -37,7 +37,7 @@ TOLERANCE = Tolerance(0.02, 0.02)
 
 
 def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None):
-    """A surface of a function, whose cells are handed out by `LeavingOut`; and the cells in the order they were asked for."""
+    """A surface of a function, whose cells `LeavingOut` hands out; and the cells in the order they were asked for."""
     surface = surface or Surface.empty(grid, {"train": 1}, ())
     supply = AdaptiveQueue(surface, surface.pending(), tolerance, lambda known, cells: BlockQueue.of(cells, 3))
     generator, taken, asked_for = np.random.default_rng(order), [], []
@@ -244,7 +244,7 @@ def test_a_smaller_tolerance_reaches_cells_that_could_be_left_out_too(problem, t
 
 
 def test_what_a_file_says_of_predictions_goes_with_them(problem, tmp_path):
-    file, plane = tmp_path / "s.h5", {**PLANE, "x": "-0.5:0.5:17", "y": "-0.5:0.5:17"}
+    file, plane = tmp_path / "s.h5", {**PLANE, "x": "-0.5:0.5:17", "y": "-0.5:0.5:17", "batch_size": 1000}
     some = lossatlas.surface(*problem, adaptive=(0.05, 0.05), file=file, **plane)
     assert some.about["adaptive"]["interpolated"] == some.interpolated.sum() > 50
     whole = lossatlas.surface(*problem, file=file, **plane)
@@ -266,8 +266,8 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
     """Of equal ones the cross is at the one nearest to the origin."""
     from matplotlib.figure import Figure
 
-    from lossatlas.figures.contour_plots import mark_best
     from lossatlas.figures.panels import Panel
+    from lossatlas.figures.plane_marks import mark_best
     from lossatlas.jobs.sweep.grid_job import say_ranges
 
     at, values = np.array([-1.0, 0.0, 1.0]), np.array([[2.0, 1.0, 3.0], [1.0, 1.0, 3.0], [0.5, 2.0, 4.0]])

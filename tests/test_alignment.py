@@ -315,7 +315,7 @@ def test_align_needs_another_network(tmp_path, capsys):
 
 
 def place_by_hand(state, places, seed: int = 5):
-    """A state whose units are in another order, by what the author of a network knows: (tensor, axis, offset, inner)."""
+    """A state with its units in another order, by what the author of a network knows: (tensor, axis, offset, inner)."""
     generator, result = torch.Generator().manual_seed(seed), {name: value.clone() for name, value in state.items()}
     for count, own in places:
         order = torch.randperm(count, generator=generator)
@@ -398,13 +398,15 @@ FUNCTIONS = {
     "Hardswish": nn.Hardswish(), "Hardswish in place": nn.Hardswish(inplace=True), "SiLU": nn.SiLU(), "GELU": nn.GELU(),
     "GELU tanh": nn.GELU("tanh"), "Mish": nn.Mish(), "ELU": nn.ELU(), "CELU": nn.CELU(), "SELU": nn.SELU(),
     "Softplus": nn.Softplus(), "Softsign": nn.Softsign(), "LogSigmoid": nn.LogSigmoid(), "RReLU": nn.RReLU(),
-    "Hardtanh": nn.Hardtanh(), "Hardsigmoid": nn.Hardsigmoid(), "Threshold": nn.Threshold(0.1, 0.2), "ReLU6": nn.ReLU6(),
-    "Tanhshrink": nn.Tanhshrink(), "Softshrink": nn.Softshrink(0.1), "PReLU of one": nn.PReLU(), "Dropout": nn.Dropout(),
+    "Hardtanh": nn.Hardtanh(), "Hardsigmoid": nn.Hardsigmoid(), "Threshold": nn.Threshold(0.1, 0.2),
+    "ReLU6": nn.ReLU6(), "Tanhshrink": nn.Tanhshrink(), "Softshrink": nn.Softshrink(0.1), "PReLU of one": nn.PReLU(),
+    "Dropout": nn.Dropout(),
     "AlphaDropout": nn.AlphaDropout(), "GLU-like method": lambda x: x.sigmoid() * x, "erf": torch.erf,
     "method in place": lambda x: x.clone().tanh_().mul_(2).add_(x), "where": lambda x: torch.where(x > 0, x, 0.3 * x),
-    "masked_fill": lambda x: x.masked_fill(x < 0, 0.1), "clamp": lambda x: x.clamp(-0.5, 0.8), "rsub": lambda x: 1 - x * x,
-    "maximum": lambda x: torch.max(x, 0.1 * x), "softmax": lambda x: x.softmax(1), "normalize": lambda x: F.normalize(x, dim=1),
-    "zeros": lambda x: x + torch.zeros_like(x).fill_(0.5), "standardized": lambda x: (x - x.mean(1, True)) / x.std(1, keepdim=True),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0.1), "clamp": lambda x: x.clamp(-0.5, 0.8),
+    "rsub": lambda x: 1 - x * x, "maximum": lambda x: torch.max(x, 0.1 * x), "softmax": lambda x: x.softmax(1),
+    "normalize": lambda x: F.normalize(x, dim=1), "zeros": lambda x: x + torch.zeros_like(x).fill_(0.5),
+    "standardized": lambda x: (x - x.mean(1, True)) / x.std(1, keepdim=True),
     "RMSNorm by hand": lambda x: x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt(),
     "largest": lambda x: x / (x.abs().amax(1, keepdim=True) + 1),
 }  # fmt: skip
@@ -421,20 +423,23 @@ def test_units_behind_every_elementwise_function_move(name):
 
 
 CHANNELS = channels("h.weight", "h.bias")
+SCALED = channels("f.weight", "f.bias")
 MOVING = {
     "PReLU by channel": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.PReLU(8)}, [("f.weight", 0)], 2),
-    "InstanceNorm": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.InstanceNorm2d(8, affine=True)}, channels("f.weight", "f.bias"), 2),
+    "InstanceNorm": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.InstanceNorm2d(8, affine=True)}, SCALED, 2),
     "circular padding": (lambda s, x: s.o(F.pad(s.h(x), (1, 1, 1, 1), mode="circular")), {}, [], 2),
     "reflection and flip": (lambda s, x: s.o(F.pad(s.h(x), (1, 1, 1, 1), mode="reflect").flip(-1)), {}, [], 2),
     "adaptive pooling": (lambda s, x: s.o(F.adaptive_avg_pool2d(F.adaptive_max_pool2d(s.h(x), 4), 2)), {}, [], 2),
     "excitation": (lambda s, x: s.o(s.h(x) * s.h(x).mean((2, 3), keepdim=True).sigmoid().expand_as(s.h(x))), {}, [], 2),
-    "bicubic": (lambda s, x: s.o(F.dropout2d(F.interpolate(s.h(x), size=9, mode="bicubic"), 0.5, s.training)), {}, [], 2),
-    "pooling in 1-D": (lambda s, x: s.o(F.avg_pool1d(F.max_pool1d(F.interpolate(s.h(x), scale_factor=2), 2), 2)), {}, [], 1),
-    "pooling in 3-D": (lambda s, x: s.o(F.avg_pool3d(F.interpolate(s.h(x), scale_factor=2, mode="trilinear"), 2)), {}, [], 3),
-    "LayerNorm over images": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.LayerNorm([8, 6, 6])}, channels("f.weight", "f.bias"), 2),
-    "depthwise": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.Conv2d(8, 8, 3, groups=8)}, channels("f.weight", "f.bias"), 2),
-    "depthwise transposed": (
-        lambda s, x: s.o(s.f(s.h(x))), {"f": nn.ConvTranspose2d(8, 8, 3, groups=8)}, channels("f.weight", "f.bias"), 2),
+    "bicubic": (
+        lambda s, x: s.o(F.dropout2d(F.interpolate(s.h(x), size=9, mode="bicubic"), 0.5, s.training)), {}, [], 2),
+    "pooling in 1-D": (
+        lambda s, x: s.o(F.avg_pool1d(F.max_pool1d(F.interpolate(s.h(x), scale_factor=2), 2), 2)), {}, [], 1),
+    "pooling in 3-D": (
+        lambda s, x: s.o(F.avg_pool3d(F.interpolate(s.h(x), scale_factor=2, mode="trilinear"), 2)), {}, [], 3),
+    "LayerNorm over images": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.LayerNorm([8, 6, 6])}, SCALED, 2),
+    "depthwise": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.Conv2d(8, 8, 3, groups=8)}, SCALED, 2),
+    "depthwise transposed": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.ConvTranspose2d(8, 8, 3, groups=8)}, SCALED, 2),
     "a step by each channel": (lambda s, x: s.o(torch.stack([s.h(x), 2 * s.h(x)]).amax(0)), {}, [], 2),
 }  # fmt: skip
 
@@ -493,7 +498,8 @@ def test_lengths_of_weight_norm_move_with_their_units():
 
 
 BLOCKED = {
-    "GroupNorm": ({"f": nn.GroupNorm(2, 8)}, lambda s, x: s.o(s.f(s.h(x))), r"8 of 8 units .*: 8 because of GroupNorm in 2 groups"),
+    "GroupNorm": ({"f": nn.GroupNorm(2, 8)}, lambda s, x: s.o(s.f(s.h(x))),
+                  r"8 of 8 units .*: 8 because of GroupNorm in 2 groups"),
     "groups": (
         {"f": nn.Conv2d(8, 6, 1, groups=2)}, lambda s, x: s.p(F.relu(s.f(s.h(x)))),
         r"14 of 14 units .*: 14 because of a convolution in 2 groups"),

@@ -12,14 +12,23 @@ from test_plots import bowl, surface_of
 
 from lossatlas import figures
 from lossatlas.commands import animate_surface, plot_2D
-from lossatlas.figures import choose_colour_scale, rendered_plots
+from lossatlas.figures import choose_colour_scale, rendered_plots, surface_renderer
+from lossatlas.figures.camera import Camera
 from lossatlas.figures.panels import surface_panel
-from lossatlas.figures.surface_plots import Camera
 from lossatlas.io import Projection, write_projection, write_surface
 
+pytestmark = pytest.mark.pictures
 T = np.linspace(0, 1, 5)
-NO_RENDERING = rendered_plots.rendering_problem()
-renders = pytest.mark.skipif(bool(NO_RENDERING), reason=f"pyvista does not render here: {NO_RENDERING}")
+
+
+@pytest.fixture
+def rendering(monkeypatch):
+    """pyvista, whose pictures have as many pixels and points as a test needs."""
+    if reason := surface_renderer.rendering_problem():
+        pytest.skip(f"pyvista does not render here: {reason}")
+    monkeypatch.setattr("pyvista.Plotter.enable_anti_aliasing", lambda *_: None)
+    coarse = {**surface_renderer.SurfaceRenderer.__init__.__kwdefaults__, "detail": 150}
+    monkeypatch.setattr(surface_renderer.SurfaceRenderer.__init__, "__kwdefaults__", coarse)
 
 
 @pytest.fixture
@@ -45,8 +54,10 @@ def moved(frames) -> list[float]:
     return [float(np.abs(a - b).mean()) for a, b in pairwise(frames)]
 
 
-@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
-def test_a_surface_turns_once_around(files, render):
+@pytest.mark.parametrize("render", [False, True])
+def test_a_surface_turns_once_around(request, files, render):
+    if render:
+        request.getfixturevalue("rendering")
     frames = film(files, "--frames", "8", "--dpi", "40", *["--render"] * render)
     assert len(frames) == 8
     assert min(moved(frames)) > 1
@@ -55,8 +66,10 @@ def test_a_surface_turns_once_around(files, render):
     assert (frames[0][:3] == 255).all(), "the ground is white"
 
 
-@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
-def test_a_swinging_surface_comes_back_the_same_way(files, render):
+@pytest.mark.parametrize("render", [False, True])
+def test_a_swinging_surface_comes_back_the_same_way(request, files, render):
+    if render:
+        request.getfixturevalue("rendering")
     frames = film(files, "--frames", "8", "--dpi", "40", "--swing", "60", *["--render"] * render)
     close = [np.abs(frames[a] - frames[b]).mean() for a, b in ((0, 4), (1, 3), (5, 7))]
     far = np.abs(frames[2] - frames[6]).mean()
@@ -64,12 +77,12 @@ def test_a_swinging_surface_comes_back_the_same_way(files, render):
 
 
 def test_a_gif_may_have_a_largest_size(files, capsys):
-    film(files, "--frames", "4", "--dpi", "60")
+    film(files, "--frames", "3", "--dpi", "40")
     whole = (files / "film.gif").stat().st_size
-    film(files, "--frames", "4", "--dpi", "60", "--max_size", str(0.7 * whole / 1e6))
+    film(files, "--frames", "3", "--dpi", "40", "--max_size", str(0.7 * whole / 1e6))
     assert (files / "film.gif").stat().st_size <= 0.7 * whole
     (files / "film.gif").unlink()
-    film(files, "--frames", "4", "--dpi", "60", "--max_size", "0.001", code=2)
+    film(files, "--frames", "3", "--dpi", "40", "--max_size", "0.001", code=2)
     assert "--max_size" in capsys.readouterr().err
 
 
@@ -139,7 +152,7 @@ def test_a_path_that_is_not_on_the_grid(files, capsys):
     assert "lies on the grid" in capsys.readouterr().err
 
 
-@renders
+@pytest.mark.usefixtures("rendering")
 def test_a_rendering_is_dark_below_and_bright_above(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl, "-1:1:17", "-1:1:17"))
     args = ["-f", str(tmp_path / "s.h5"), "--render", "--elev", "89.5", "--azim", "-90", "--format", "png"]
@@ -158,19 +171,19 @@ def test_a_rendering_is_dark_below_and_bright_above(tmp_path):
 def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, capsys):
     """The library is tried in a process of its own, which may end by a signal."""
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    rendered_plots.rendering_problem.cache_clear()
-    monkeypatch.setattr(rendered_plots, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    surface_renderer.rendering_problem.cache_clear()
+    monkeypatch.setattr(surface_renderer, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     try:
         assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
     finally:
-        rendered_plots.rendering_problem.cache_clear()
+        surface_renderer.rendering_problem.cache_clear()
     said = capsys.readouterr().err
     assert "signal 11" in said
     assert 'pip install ".[render]"' in said
     assert not list(tmp_path.glob("*.png"))
 
 
-@renders
+@pytest.mark.usefixtures("rendering")
 def test_a_rendering_that_fails_late_leaves_nothing(tmp_path, monkeypatch, capsys):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
 
@@ -183,20 +196,20 @@ def test_a_rendering_that_fails_late_leaves_nothing(tmp_path, monkeypatch, capsy
     assert not list(tmp_path.glob("*.png"))
 
 
-@renders
+@pytest.mark.usefixtures("rendering")
 def test_infinite_cells_are_holes_in_a_rendering_and_no_plateau():
     from lossatlas.figures.panels import surface_panel
 
     p = surface_panel(
         surface_of(lambda a, b: np.inf if a > 0.6 else bowl(a, b), "-1:1:11", "-1:1:11"), "train_loss", "one"
     )
-    found = rendered_plots.surface_mesh(p, figures.choose_colour_scale([p.values]))
+    found = surface_renderer.surface_mesh(p, figures.choose_colour_scale([p.values]))
     used = found.points[np.unique(found.regular_faces)]
     assert used[:, 0].max() < 0.65
     assert used[:, 0].min() == -1
 
 
-@renders
+@pytest.mark.usefixtures("rendering")
 def test_a_rendered_path_has_checkpoints_and_a_star_and_is_faint_where_a_ridge_hides_it():
     ridge = surface_panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "a")
     scale = choose_colour_scale([ridge.values], log=False)

@@ -1,7 +1,7 @@
 """Every kind of network gets the losses and the curvature of exactly that network, and stays as it is.
 
-Whatever is compared comes from the module itself: a fresh one from the same factory, whose own tensors are moved in place.
-A further kind is a further line of tests/networks_of_all_kinds.py.
+Whatever is compared comes from the module itself: a fresh one from the same factory, whose own tensors are moved in
+place. A further kind is a further line of tests/networks_of_all_kinds.py.
 """
 
 import functools
@@ -96,7 +96,7 @@ def true_loss(entry: Kind, dtype: str, a: float, b: float, dx: dict[str, Tensor]
 
 
 def true_extremes(entry: Kind) -> tuple[float, float]:
-    """Largest and smallest eigenvalue of the matrix whose columns are finite differences of the module's own gradient."""
+    """Largest and smallest eigenvalue of the matrix of finite differences (columns) of the module's own gradient."""
     net = built(entry, "float64").eval()
     weights = [p.requires_grad_() for p in net.parameters() if p.is_floating_point() or p.is_complex()]
 
@@ -175,7 +175,8 @@ def digest(tensor: Tensor) -> str:
     values = tensor.detach()
     values = values.int_repr() if values.is_quantized else values
     numbers = values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    form = f"{id(tensor)} {tuple(tensor.shape)} {tensor.stride()} {tensor.dtype} {tensor.requires_grad} {tensor.data_ptr()}"
+    layout = f"{tuple(tensor.shape)} {tensor.stride()} {tensor.dtype} {tensor.data_ptr()}"
+    form = f"{id(tensor)} {layout} {tensor.requires_grad}"
     grad = None if not tensor.is_leaf else tensor.grad
     return f"{form} {hashlib.sha256(numbers).hexdigest()[:16]} {grad} {len(tensor._backward_hooks or ())}"
 

@@ -1,21 +1,18 @@
-"""The page in a real browser, headless, from file://, with WebGL by software: what is there, and what each control does."""
+"""The page in a real browser, headless, from file://, with WebGL by software: its parts, and what each control does."""
 
 import html
 import io
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, page_opener, wait
+from conftest import page_opener, wait
 from PIL import Image
 
 from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Page, Shown, write_page
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
-]
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 full = pytest.mark.full
 NO_WEBGL = """
 const own = HTMLCanvasElement.prototype.getContext;
@@ -169,7 +166,8 @@ def test_the_surface_turns_while_they_run(opened):
 def test_dragging_the_start_moves_it(opened):
     page = opened("one", "#x=0.3&y=0.3")
     place = page.evaluate(
-        """() => { const p = lossatlas.panels[0]; const v = p.scene.view(); const b = p.scene.root.getBoundingClientRect();
+        """() => { const p = lossatlas.panels[0]; const v = p.scene.view();
+        const b = p.scene.root.getBoundingClientRect();
         const [x, y] = toScreenForTest(v, p); return [x + b.left, y + b.top];
         function toScreenForTest(v, p) { const q = p.heights.scenePoint(0.3, 0.3), m = v.matrix;
           const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
@@ -564,13 +562,14 @@ def test_the_first_screen_says_what_is_shown_and_what_one_may_do(opened, name, s
     words = [
         ("h1", 1),
         ("#sentence", 1),
+        ("#coordinates", 1),
         ("#actions button", 4),
         (".legend button", 8),
         ("#drop-hint", 1),
         ("#play", 1),
     ]
     if name == "two":
-        words.append((".panel h2", 2))
+        words.append((".tabs button", 3) if size[0] < 500 else (".panel h2", 2))
     if name != "curve":
         words += [(".solid", 1), (".flat", 1), (".bar canvas", 1), ("#view-ravine", 1)]
     for selector, least in words:
@@ -591,10 +590,96 @@ def test_surfaces_stand_side_by_side_or_one_below_the_other_and_share_one_bar(op
     assert left[1] == right[1]
     assert left[2] <= right[0] + 1
     page = opened("two", size=(390, 844))
+    page.click("#tab-all")
+    settled(page)
     upper, lower = boxes_of(page, ".panel")
     assert upper[0] == lower[0]
     assert upper[3] <= lower[1] + 1
     assert len(boxes_of(page, ".bar canvas")) == 1
+
+
+def test_a_narrow_page_shows_one_surface_large_and_another_on_demand(opened):
+    page = opened("two", "#at=60", size=(390, 844), has_touch=True, is_mobile=True)
+
+    def shown():
+        return [page.locator(".solid").nth(k).is_visible() for k in range(2)]
+
+    assert page.locator(".tabs button").all_text_contents() == ["smooth", "<i>other</i>", "both"]
+    assert shown() == [True, False]
+    assert page.locator(".solid").first.bounding_box()["width"] >= 340
+    assert len(boxes_of(page, ".legend button")) == 8  # one legend, of this surface
+    page.click("#tab-1")
+    settled(page)
+    assert shown() == [False, True]
+    assert page.locator("#tab-1").get_attribute("aria-pressed") == "true"
+    assert page.locator("#tab-0").get_attribute("aria-pressed") == "false"
+    assert len(np.unique((pixels(page, ".solid", 1) // 16).reshape(-1, 3), axis=0)) > 100
+    losses = page.locator(".panel").nth(1).locator(".legend .loss").all_text_contents()
+    own = page.evaluate("lossatlas.race.shownOn(1).map((run) => run.losses[run.shown])")
+    assert [float(text) for text in losses] == pytest.approx(own, rel=6e-3)
+    page.click("#tab-all")
+    settled(page)
+    assert shown() == [True, True]
+    assert len(boxes_of(page, ".legend button")) == 8
+    page.set_viewport_size({"width": 1000, "height": 700})  # as when a tablet is turned
+    wait(page, "lossatlas.stage.list.clientWidth > 900")
+    assert boxes_of(page, ".tabs") == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("#tab-0")
+    page.set_viewport_size({"width": 1000, "height": 700})
+    settled(page)
+    assert shown() == [True, True]
+
+
+def test_the_first_step_about_a_surface_shows_it_on_a_narrow_page(opened):
+    page = opened("two", size=(390, 844))
+    page.evaluate("lossatlas.story.bringIntoView(1)")
+    settled(page)
+    assert page.locator(".solid").nth(1).is_visible()
+    assert page.locator(".solid").first.is_hidden()
+    page.click("#tab-all")
+    page.evaluate("lossatlas.story.bringIntoView(0)")
+    settled(page)
+    assert page.locator(".solid").nth(1).is_visible()  # the reader wants both
+
+
+def test_an_address_that_asks_in_vain_is_answered_in_one_line(opened):
+    page = opened("one", "#elevation=200&map=none")
+    said = "The address asks for what this page cannot show: elevation=200 (shown: 89), map=none (shown: viridis)."
+    assert page.locator("#misread").text_content() == said
+    (box,) = boxes_of(page, "#misread")
+    assert box[3] - box[1] < 30
+    page.evaluate("location.hash = '#elevation=20'")
+    wait(page, "document.getElementById('misread').textContent === ''")
+    assert boxes_of(page, "#misread") == []
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (390, 844)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "fragment"), [("two", ""), ("two", "#enlarged=true"), ("curves", ""), ("one", "#wire=true")]
+)
+def test_values_under_the_pointer_hide_nothing(opened, name, fragment, size):
+    page = opened(name, fragment, size)
+    view = ".flat canvas" if name == "curves" or "enlarged" in fragment else ".solid"
+    page.mouse.move(*middle(page, view, (0.5, 0.5)))
+    settled(page)
+    readouts = boxes_of(page, ".readout")
+    assert len(readouts) == (2 if name == "two" and size[0] > 500 else 1)
+    assert boxes_of(page, "#drop-hint") == []
+    places = [".solid", ".flat canvas", ".bar", ".transport", ".note", "h1", ".key", ".tabs"]
+    if size[0] > 500:
+        places.append(".legend")  # on a phone long values may lie on it, as long as a finger reads them off
+    others = boxes_of(page, *places)
+    for box in readouts:
+        assert box[0] >= 0
+        assert box[2] <= size[0]
+        for other in others:
+            assert box[2] <= other[0] + 1 or other[2] <= box[0] + 1 or box[3] <= other[1] + 1 or other[3] <= box[1] + 1
+    assert (pixels(page, ".readout").max(axis=2) < 90).sum() > 50  # nothing hides the words either
+    page.mouse.move(5, 5)
+    settled(page)
+    assert boxes_of(page, ".readout") == []
+    assert len(boxes_of(page, "#drop-hint")) == 1
 
 
 def test_a_name_is_not_said_twice(opened):
@@ -777,7 +862,8 @@ def test_the_view_is_shared_as_a_link_or_a_frame(opened):
 def test_what_takes_keys_is_no_picture_and_has_a_name(opened):
     page = opened("two")
     found = page.evaluate(
-        """[...document.querySelectorAll("[tabindex='0']")].map((e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
+        """[...document.querySelectorAll("[tabindex='0']")].map(
+        (e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
     )
     named = [each for each in found if each[0]]
     assert len(named) >= 4

@@ -4,16 +4,15 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, page_opener
+from conftest import page_opener
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import SCREENS, bowl, boxes_of, settled, state, surface
 from test_browser_pictures import RECORD
 
 from lossatlas.io import Projection
 from lossatlas.viewer import Shown, write_page
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
 STORY = "# The basin\n\nA few words.\n\n```state\nazimuth=-20&elevation=60&x=0.1&y=0\n```\n"
 RIVER = ("drift from epoch_0.pt to epoch_9.pt", "top eigenvector, at a right angle")
 CORNERS = """(number) => { const { scene, heights } = lossatlas.panels[number]; const v = scene.view(), m = v.matrix;
@@ -54,42 +53,84 @@ def apart(a, b):
     return a[2] <= b[0] + 1 or b[2] <= a[0] + 1 or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
 
 
+def shown_panels(page):
+    """The numbers of the surfaces that are shown: on a narrow page one at a time."""
+    return page.evaluate("lossatlas.panels.filter(({ root }) => !root.hidden).map(({ number }) => number)")
+
+
 def title_of_height(page, number):
     """The box of the words over the vertical axis of a scene."""
     _, scene = page.evaluate(CORNERS, number)
-    found = [box for words, *box in page.evaluate("window.written") if words == "training loss"][number]
+    titles = [box for words, *box in page.evaluate("window.written") if words == "training loss"]
+    found = titles[shown_panels(page).index(number)]
     return [found[0] + scene[0], found[1] + scene[1], found[2] + scene[0], found[3] + scene[1]]
 
 
-@pytest.mark.parametrize("size", SCREENS, ids=str)
-@pytest.mark.parametrize(("name", "count"), [("one", 1), ("two", 2)])
-def test_name_note_legend_map_and_title_do_not_overlap(opened, name, count, size):
-    page = opened(name, size, "#at=60")
-    notes = boxes_of(page, ".note")
-    assert len(notes) == count
+VIEWS = [  # page, size, the tab that is chosen, and the surfaces that are then shown
+    *(("one", size, "", [0]) for size in SCREENS),
+    *(("two", size, "", [0, 1]) for size in SCREENS[:2]),
+    ("two", SCREENS[2], "", [0]),
+    ("two", SCREENS[2], "#tab-1", [1]),
+    ("two", SCREENS[2], "#tab-all", [0, 1]),
+]
+
+
+def view(opened, name, size, tab, numbers, fragment):
+    """Open a page and choose a tab; `numbers`: of the surfaces that are then shown."""
+    page = opened(name, size, fragment)
+    if tab:
+        page.click(tab)
+        settled(page)
+    assert shown_panels(page) == numbers
+    return page
+
+
+@pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
+def test_name_note_legend_map_and_title_do_not_overlap(opened, name, size, tab, numbers):
+    page = view(opened, name, size, tab, numbers, "#at=60")
+    assert len(boxes_of(page, ".note")) == len(numbers)
     assert "% of the cells lie above 2" in page.locator(".note").first.text_content()
     page.evaluate("window.written.length = 0; lossatlas.draw()")
     settled(page)
-    parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint", ".bar", ".transport")
-    parts += [title_of_height(page, number) for number in range(count)]
+    places = (".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint", ".bar", ".transport", ".tabs")
+    parts = boxes_of(page, *places) + [title_of_height(page, number) for number in numbers]
     for a, b in combinations(parts, 2):
         assert apart(a, b), (a, b)
 
 
-@pytest.mark.parametrize("size", SCREENS, ids=str)
-@pytest.mark.parametrize("fragment", ["", "#azimuth=30", "#azimuth=-90&elevation=16", "#elevation=80"])
-@pytest.mark.parametrize(("name", "count"), [("one", 1), ("two", 2)])
-def test_nothing_stands_on_the_surface(opened, name, count, size, fragment):
-    page = opened(name, size, fragment)
+TURN = """(fragment) => new Promise((turned) => {
+  addEventListener("hashchange", turned, { once: true });
+  location.hash = fragment;
+})"""
+
+
+@pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
+def test_nothing_stands_on_the_surface_from_any_side(opened, name, size, tab, numbers):
+    page = view(opened, name, size, tab, numbers, "")
+    for fragment in ("", "#azimuth=30", "#azimuth=-90&elevation=16", "#elevation=80"):
+        if fragment:
+            page.evaluate(TURN, fragment)
+            if tab:
+                page.click(tab)
+            settled(page)
+            assert shown_panels(page) == numbers
+            wanted = dict(part.split("=") for part in fragment[1:].split("&"))
+            assert {side: state(page, side) for side in wanted} == {side: float(v) for side, v in wanted.items()}
+        assert_free(page, size, numbers)
+
+
+def assert_free(page, size, numbers):
+    """No words or controls stand on the surfaces, which have most of their scene."""
     parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint")
-    for number in range(count):
+    for number in numbers:
         corners, scene = page.evaluate(CORNERS, number)
         for x, y in corners:
             assert scene[0] < x < scene[2]
             assert scene[1] < y < scene[3]
             assert all(apart([x, y, x, y], part) for part in parts), (x, y)
         wide = max(x for x, _ in corners) - min(x for x, _ in corners)
-        assert wide > (0.28 if count == 2 and size[0] < 500 else 0.34) * (scene[2] - scene[0])  # and it is no dwarf
+        least = 0.34 if size[0] > 500 else 0.28 if len(numbers) > 1 else 0.6
+        assert wide > least * (scene[2] - scene[0])  # and it is no dwarf
     grounds = page.locator(".legend").evaluate_all("(all) => all.map((e) => getComputedStyle(e).backgroundColor)")
     assert set(grounds) == {"rgba(0, 0, 0, 0)"}
 
@@ -114,6 +155,16 @@ def test_axes_of_a_river_plane_have_their_names(opened):
         about = page.locator(selector).get_attribute("aria-label")
         assert all(name in about for name in RIVER)
     assert f"x: {RIVER[0]}; y: {RIVER[1]}" in page.locator(".caption").text_content()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_phone_shows_a_surface_over_nearly_its_whole_width(opened, number):
+    page = opened("two", (390, 844))
+    page.click(f"#tab-{number}")
+    settled(page)
+    corners, scene = page.evaluate(CORNERS, number)
+    assert scene[2] - scene[0] == 390
+    assert max(x for x, _ in corners) - min(x for x, _ in corners) > 290  # the rest is that of the axes' numbers
 
 
 @pytest.mark.parametrize("size", [SCREENS[0], SCREENS[2]], ids=str)

@@ -1,4 +1,4 @@
-"""The pictures of the page in a real browser: fingers and wheel, the top of the scale, rates, titles of axes, marks, words."""
+"""Pictures of the page in a real browser: fingers and wheel, top of the scale, rates, titles of axes, marks, words."""
 
 import html
 import re
@@ -6,16 +6,15 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, ROOT, page_opener, wait
+from conftest import ROOT, page_opener, wait
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import bowl, middle, pixels, settled, state, surface
 
 from lossatlas.io import read_projection, read_surface
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Shown, write_page
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
 PHONE = {"size": (390, 700), "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 RECORD = """
 window.written = [];
@@ -111,6 +110,19 @@ def test_a_finger_that_swipes_upwards_scrolls_the_page_and_starts_no_race(opened
     assert not page.evaluate("lossatlas.race.playing")
     assert state(page, "at") == 0
     assert camera(page) == before
+
+
+def test_a_finger_scrolls_a_narrow_page_whichever_surface_it_shows(opened):
+    page = opened("steeper", **PHONE)
+    for number, tab in ((0, "#tab-0"), (1, "#tab-1"), (1, "#tab-all")):
+        page.evaluate("scrollTo(0, 0)")
+        page.click(tab)
+        settled(page)
+        before = camera(page)
+        x, y = middle(page, ".solid", (0.3, 0.6), number)
+        touch(page, *([(x, y - 12 * k)] for k in range(12)))
+        wait(page, "scrollY > 50", 5)
+        assert camera(page) == before
 
 
 def test_a_finger_turns_sideways_and_drops_a_ball_with_a_tap(opened):
@@ -280,10 +292,50 @@ def test_rates_suit_each_surface_and_are_shown(opened):
     assert page.evaluate("[0, 1].map((n) => lossatlas.race.rate(0, n))") == [rates[0][0], 1e-4]
 
 
+@pytest.mark.parametrize("view", [".flat canvas", ".solid"])
+def test_a_start_is_drawn_only_where_it_means_something(opened, view):
+    page = opened("eigen")
+    without = pixels(page, view)
+    page.evaluate("lossatlas.startAt([-0.5, -0.5])")
+    assert np.abs(pixels(page, view) - without).max() == 0  # nothing marks it
+    assert "start" not in page.locator(view).get_attribute("aria-label")
+    page.evaluate("lossatlas.model.state.cut = true; lossatlas.draw()")
+    before = pixels(page, view)
+    page.evaluate("lossatlas.startAt([0.5, -0.5])")
+    assert np.abs(pixels(page, view) - before).max() > 60  # a cut goes through it
+    page = opened("one")
+    before = pixels(page, view)
+    page.evaluate("lossatlas.startAt([-0.5, -0.5])")
+    assert np.abs(pixels(page, view) - before).max() > 60
+    assert "start" in page.locator(view).get_attribute("aria-label")
+
+
+def test_a_drag_from_a_start_that_is_not_drawn_turns_the_scene(opened):
+    page = opened("eigen")
+    azimuth = state(page, "azimuth")
+    place = page.evaluate(
+        """() => { const { scene, heights } = lossatlas.panels[0]; const v = scene.view(), m = v.matrix;
+        const { x, y } = lossatlas.model.state; const q = heights.scenePoint(x, y);
+        const b = scene.root.getBoundingClientRect();
+        const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
+        return [b.left + (c[0] / c[2] + 1) / 2 * v.width, b.top + (1 - c[1] / c[2]) / 2 * v.height]; }"""
+    )
+    page.mouse.move(*place)
+    page.mouse.down()
+    page.mouse.move(place[0] - 60, place[1], steps=4)
+    page.mouse.up()
+    assert abs(state(page, "azimuth") - azimuth) > 10
+
+
 def test_no_race_is_offered_on_eigenvalues(opened):
     page = opened("eigen")
     assert "No race here" in page.locator("#remark").text_content()
     assert page.locator("#play").is_disabled()
+    page.click("#drawer-open")
+    assert page.locator("#c-height").is_visible()
+    assert page.locator("#c-steps").is_hidden()
+    assert page.locator("#usual").is_hidden()
+    page.click("#drawer-close")
     page.mouse.click(*middle(page, ".flat canvas", (0.7, 0.3)))
     page.keyboard.press("Space")
     settled(page)
@@ -351,7 +403,8 @@ def test_titles_of_axes_are_whole_and_clear_of_ticks(opened, name):
         for distance in (2.6, 4.6, 9):
             view = {"azimuth": azimuth, "distance": distance}
             page.evaluate(
-                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); lossatlas.draw(); }",
+                "(view) => { window.written.length = 0; Object.assign(lossatlas.model.state, view); "
+                "lossatlas.draw(); }",
                 view,
             )
             settled(page)

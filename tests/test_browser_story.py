@@ -1,15 +1,18 @@
 """Stories, exports and the gallery in a real browser: the steps, the files that are saved, the links."""
 
 import io
+import json
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, ROOT, page_opener, wait
+from conftest import ROOT, page_opener, wait
 from PIL import Image
 
-pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install --group dev")
 from test_browser import PATH, settled, state, surface
 
 from lossatlas.io import read_surface
@@ -27,7 +30,6 @@ from lossatlas.viewer.page_state import (
     WORDS,
 )
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")]
 SVG = "{http://www.w3.org/2000/svg}"
 OWN = """
 # Look <b>here</b>
@@ -281,9 +283,19 @@ def test_a_race_is_recorded(opened, tmp_path):
     assert content[:4] == b"\x1a\x45\xdf\xa3"  # EBML
     assert b"webm" in content[:64]
     assert len(content) > 5000
+    assert content.find(b"\x44\x89\x88") > 0  # its duration
     assert page.locator("#film").text_content() == "Race as WebM"
     assert not page.evaluate("lossatlas.race.playing")
     assert state(page, "at") == state(page, "steps")
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe: apt-get install ffmpeg")
+def test_a_recorded_race_has_a_duration(opened, tmp_path):
+    file = save(opened("one", "#seconds=1&at=40", size=(700, 600)), "#film", tmp_path)
+    command = ["ffprobe", "-v", "error", "-show_entries", "format=duration:packet=pts_time", "-of", "json", str(file)]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    last = max(float(packet["pts_time"]) for packet in said["packets"])
+    assert float(said["format"]["duration"]) > last >= 0
 
 
 @pytest.mark.parametrize(

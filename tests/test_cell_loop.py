@@ -3,15 +3,16 @@
 import os
 import signal
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lossatlas.errors import SIGNALS, BadInput, CannotWrite, Incomplete, Note
+from lossatlas.errors import SIGNALS, BadInput, CannotWrite, Incomplete, Note, option_names
 from lossatlas.io import read_surface
 from lossatlas.io.progress import LOGGER, SilentProgress
+from lossatlas.jobs.curvature.distributed_hessian import check_signals
 from lossatlas.jobs.curvature.spectrum_job import reporting
 from lossatlas.jobs.sweep import cell_loop
 from lossatlas.jobs.sweep.cell_loop import BlockNote, compute_cells, timed
@@ -25,7 +26,7 @@ KNOWN = np.arange(12) ** 2 / 7  # the value of each cell
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Signals as in a program that was started in the foreground, whatever the shell left; they come back afterwards."""
+    """Signals as in a program that was started in the foreground, whatever the shell left; restored afterwards."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, signal.SIG_DFL)
@@ -327,12 +328,29 @@ def test_a_part_that_was_there_says_so_and_a_silent_one_nothing(capsys, monkeypa
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_signal_ends_a_part_between_two_products():
+@pytest.mark.parametrize(
+    ("front_end", "saved", "words"),
+    [
+        (option_names, True, "saved, run the same command again to continue"),
+        (nullcontext, True, "saved, run the same call again to continue"),
+        (nullcontext, False, "computed"),
+    ],
+    ids=["a command", "Python", "Python without a file"],
+)
+def test_a_signal_ends_a_part_between_two_products(front_end, saved, words):
     caught = []
     with (
-        pytest.raises(Incomplete, match="SIGTERM in the part 'top'; the parts before it are saved"),
-        reporting("top", caught, shown=False) as progress,
+        front_end(),
+        pytest.raises(Incomplete, match=f"SIGTERM in the part 'top'; the parts before it are {words}$"),
+        reporting("top", caught, shown=False, saved=saved) as progress,
     ):
         progress(1, 0.5)
         caught.append(signal.SIGTERM)
         progress(2, 0.4)
+
+
+def test_a_signal_between_two_products_says_in_the_words_of_the_front_end_how_to_continue():
+    for front_end, words in ((option_names, "command"), (nullcontext, "call")):
+        with front_end(), pytest.raises(Incomplete, match=f"SIGTERM: run the same {words} again to continue$"):
+            check_signals([signal.SIGTERM])
+    check_signals([])

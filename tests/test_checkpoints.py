@@ -1,4 +1,4 @@
-"""Checkpoints as other programs write them: which are read and which are named, for the library and the commands alike."""
+"""Checkpoints as other programs write them: which are read and which are named, by library and commands alike."""
 
 import io
 import json

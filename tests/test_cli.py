@@ -1,8 +1,8 @@
-"""The program `lossatlas`: its names, what it says of them in the user's words, drawing by kind, and completion in a shell."""
+"""The program `lossatlas`: its names, also in messages in the user's words, drawing by kind, completion in a shell."""
 
+import importlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,16 @@ from conftest import ROOT, python, surface_command
 
 from lossatlas import __version__, programs
 from lossatlas.cli import wrong
-from lossatlas.commands import plot, plot_1D, plot_2D, plot_layers, plot_sharpness, plot_spectrum, plot_surface
+from lossatlas.commands import (
+    completion,
+    plot,
+    plot_1D,
+    plot_2D,
+    plot_layers,
+    plot_sharpness,
+    plot_spectrum,
+    plot_surface,
+)
 from lossatlas.io import read_surface
 
 STARTS = {
@@ -31,6 +40,7 @@ def test_every_command_has_a_module_and_every_script_a_command():
     assert [programs.find(word) for word in ("", ".py", "nothing", "options", "scheduler")] == [*[""] * 4, "ranks"]
 
 
+@pytest.mark.commands
 def test_help_is_a_table_with_one_line_for_each_command_and_imports_nothing_heavy():
     code = (
         "import os, sys\n"
@@ -48,6 +58,7 @@ def test_help_is_a_table_with_one_line_for_each_command_and_imports_nothing_heav
     assert lines[-1] == "[] 0", result.stderr
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("start", STARTS)
 def test_names_that_are_none_are_one_line_with_the_nearest_and_code_2(start):
     def run(*words: str) -> tuple[int, str, str]:
@@ -58,17 +69,18 @@ def test_names_that_are_none_are_one_line_with_the_nearest_and_code_2(start):
     assert run("surfce") == (
         2,
         "",
-        f"error: 'surfce' is no command: did you mean surface? ({start} --help lists the commands)\n",
+        f"error: 'surfce' is no command (did you mean surface?); {start} --help lists the commands\n",
     )
-    assert run() == (2, "", f"error: name a command ({start} --help lists the commands)\n")
+    assert run() == (2, "", f"error: name a command; {start} --help lists the commands\n")
 
 
 def test_the_nearest_names_are_those_of_commands_whichever_name_was_meant():
-    assert wrong(["plot_surfac.py"]).endswith("did you mean surface?")
-    assert wrong(["Spectrm"]).endswith("did you mean spectrum or plot-spectrum?")
+    assert wrong(["plot_surfac.py"]).endswith(" (did you mean surface?)")
+    assert wrong(["Spectrm"]).endswith(" (did you mean spectrum or plot-spectrum?)")
     assert wrong(["zzz"]) == "'zzz' is no command"
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(
     ("words", "typed", "curve"),
     [
@@ -79,21 +91,31 @@ def test_the_nearest_names_are_those_of_commands_whichever_name_was_meant():
     ],
     ids=["script", "module", "alias", "program"],
 )
-def test_usage_errors_files_and_advice_name_what_the_user_typed(perceptron, tmp_path, words, typed, curve):
+def test_usage_and_errors_name_what_the_user_typed(words, typed, curve):
     usage = python(*words, "--help").stdout
     assert usage.startswith(f"usage: {typed.removeprefix('python ') if typed.endswith('.py') else typed} ")
     assert f"    {typed} --model" in usage
     assert f"which {curve} draws" in " ".join(usage.split())
-    assert f"({typed} --help lists the options)" in python(*words, "--nonsense").stderr
+    assert f"; {typed} --help lists the options" in python(*words, "--nonsense").stderr
+
+
+@pytest.mark.parametrize(
+    ("by", "typed", "curve"),
+    [
+        (programs.SCRIPT, "python plot_surface.py", "plot_1D.py"),
+        (programs.MODULE, "python -m lossatlas surface", "python -m lossatlas plot-1d"),
+        (programs.PROGRAM, "lossatlas surface", "lossatlas plot-1d"),
+    ],
+)
+def test_files_and_advice_name_what_the_user_typed(perceptron, tmp_path, monkeypatch, capsys, by, typed, curve):
+    monkeypatch.setattr(programs.Started, "by", by)
     more = surface_command(perceptron, tmp_path / "s.h5", "--x=-1:1:3", "--dir_file", str(tmp_path / "d 1.h5"))
-    assert python(*words, *more).returncode == 0
+    assert plot_surface.main(more) == 0
     recorded = str(read_surface(tmp_path / "s.h5").about["command"])
     assert recorded.startswith(f"{typed} --model mlp --dataset ")
     assert recorded.endswith(f"--dir_file '{tmp_path}/d 1.h5'")
-    start = words[:-1] if len(words) > 1 else []
-    refused = python(*start, "plot_2D.py", "--surf_file", tmp_path / "s.h5")
-    assert refused.returncode == 3
-    assert refused.stderr.endswith(f"holds a curve, not a surface: draw it with {curve}\n")
+    assert plot_2D.main(["--surf_file", str(tmp_path / "s.h5")]) == 3
+    assert capsys.readouterr().err.endswith(f"holds a curve, not a surface: draw it with {curve}\n")
 
 
 def test_what_a_script_has_not_beside_it_is_named_by_the_module(monkeypatch):
@@ -103,10 +125,24 @@ def test_what_a_script_has_not_beside_it_is_named_by_the_module(monkeypatch):
     assert programs.shell("ranks") == "python scheduler.py"
     text = "python flatness.py FILE; lossatlas surface; train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
     assert programs.in_own_words(text) == (
-        "python -m lossatlas flatness FILE; python plot_surface.py; train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
+        "python -m lossatlas flatness FILE; python plot_surface.py; "
+        "train.py:make, retrain.py, lossatlas surfaces, scheduler.py"
     )
     monkeypatch.setattr(programs.Started, "by", programs.PROGRAM)
     assert programs.in_own_words("python plot_1D.py, python -m lossatlas view.") == "lossatlas plot-1d, lossatlas view."
+
+
+@pytest.mark.parametrize("command", sorted({command.module for command in programs.COMMANDS.values()}))
+def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
+    main = importlib.import_module(f"lossatlas.commands.{command}").main
+    for option, code in (("--help", 0), ("--nonsense", 2)):
+        with pytest.raises(SystemExit) as end:
+            main([option])
+        assert end.value.code == code
+    printed = capsys.readouterr()
+    assert "usage" in printed.out
+    assert "error: " in printed.err
+    assert "Traceback" not in printed.err
 
 
 # plot -------------------------------------------------------------------------------------------------------------
@@ -154,6 +190,7 @@ def test_plot_refuses_what_it_cannot_draw_in_one_line(perceptron, tmp_path, caps
     assert end.value.code == 2
 
 
+@pytest.mark.commands
 def test_check_is_info_with_check():
     for words in (["check", FILES / "resnet56_cifar10.h5"], ["info", FILES / "resnet56_cifar10.h5", "--check"]):
         result = python("-m", "lossatlas", *words)
@@ -163,49 +200,43 @@ def test_check_is_info_with_check():
 # Completion ---------------------------------------------------------------------------------------------------------
 
 ASK = """
+for program in python python3 lossatlas; do eval "$program() { echo $program was started >&2; }"; done
 source "$1"
-shift
-COMP_WORDS=("$@")
-COMP_CWORD=$(($# - 1))
-COMP_LINE="$*"
-_shtab_lossatlas "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
-printf '%s\\n' "${COMPREPLY[@]}"
+while read -r -a COMP_WORDS; do
+  [[ ${#COMP_WORDS[@]} = 0 ]] && break
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  COMP_LINE="${COMP_WORDS[*]}"
+  COMPREPLY=()
+  _shtab_lossatlas lossatlas "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+  echo ${COMPREPLY[@]}
+done
 """
+COMPLETED = {
+    "sur": "surface",
+    "plot-s": "plot-sharpness plot-spectrum",
+    "surface --model_file": "--model_file --model_file2 --model_file3",
+    "surface --xnorm fil": "filter",
+    "view --proj_file CITA": "CITATION.cff",
+    "completion z": "zsh",
+    "nothing --x": "",
+}
 
 
-@pytest.fixture(scope="module")
-def completion(tmp_path_factory) -> Path:
+@pytest.mark.commands
+def test_bash_completes_names_options_choices_and_files_and_starts_no_python(tmp_path, capsys):
     pytest.importorskip("shtab")
-    file = tmp_path_factory.mktemp("completion") / "lossatlas.bash"
-    file.write_text(python("-m", "lossatlas", "completion", "bash").stdout)
-    return file
+    assert completion.main(["bash"]) == 0
+    file = tmp_path / "lossatlas.bash"
+    file.write_text(capsys.readouterr().out)
+    asked = "".join(f"lossatlas {words}\n" for words in COMPLETED)
+    command = ["bash", "--norc", "-c", ASK, "bash", str(file)]
+    result = subprocess.run(command, cwd=ROOT, input=asked, capture_output=True, text=True, check=False)
+    answers = [" ".join(sorted(line.split())) for line in result.stdout.splitlines()]
+    assert dict(zip(COMPLETED, answers, strict=True)) == COMPLETED
+    assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("words", "answers"),
-    [
-        (["sur"], ["surface"]),
-        (["plot-s"], ["plot-sharpness", "plot-spectrum"]),
-        (["surface", "--model_file"], ["--model_file", "--model_file2", "--model_file3"]),
-        (["surface", "--xnorm", "fil"], ["filter"]),
-        (["view", "--proj_file", "CITA"], ["CITATION.cff"]),
-        (["completion", "z"], ["zsh"]),
-        (["nothing", "--x"], []),
-    ],
-)
-def test_bash_completes_names_options_choices_and_files(completion, words, answers):
-    began = time.monotonic()
-    result = subprocess.run(
-        ["bash", "--norc", "-c", ASK, "bash", str(completion), "lossatlas", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert sorted(filter(None, result.stdout.splitlines())) == answers, result.stderr
-    assert time.monotonic() - began < 5  # no Python is started
-
-
+@pytest.mark.commands
 def test_without_its_library_completion_is_one_line(tmp_path):
     code = "import sys; sys.modules['shtab'] = None; from lossatlas.commands.completion import main; main(['bash'])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -214,14 +245,29 @@ def test_without_its_library_completion_is_one_line(tmp_path):
     )
 
 
-def test_help_of_no_command_imports_torch_or_scipy():
-    code = (
-        "import sys\n"
-        "from importlib import import_module\n"
-        "from lossatlas.programs import COMMANDS\n"
-        "for command in COMMANDS.values():\n"
-        "    import_module(f'lossatlas.commands.{command.module}').parser().format_help()\n"
-        "assert not {'torch', 'scipy', 'mpi4py', 'seaborn', 'pandas', 'matplotlib.pyplot'} & set(sys.modules)"
-    )
+@pytest.mark.commands
+def test_help_of_no_command_and_no_script_imports_anything_heavy():
+    code = """
+import contextlib, io, runpy, sys
+from lossatlas import cli, process, programs
+leave, process.leave = process.leave, sys.exit
+
+def told(name, start):
+    sys.argv = [name, "--help"] if name.endswith(".py") else ["lossatlas", name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        start()
+    assert out.getvalue().startswith("usage: "), name
+
+heavy = {"torch", "scipy", "mpi4py", "yaml", "seaborn", "pandas", "matplotlib.pyplot"}
+for name in ("surface", "spectrum", "train"):
+    told(name, cli.main)
+assert not (heavy | {"matplotlib"}) & set(sys.modules), sys.modules
+for name in programs.COMMANDS:
+    told(name, cli.main)
+for name in {command.script for command in programs.COMMANDS.values()} - {""}:
+    told(name, lambda: runpy.run_path(name, run_name="__main__"))
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+leave(0)
+"""
     result = python("-c", code)
     assert result.returncode == 0, result.stderr

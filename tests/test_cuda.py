@@ -20,7 +20,6 @@ from lossatlas.models import build, read_state
 from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 PLANE = ["--x=-1:1:5", "--y=-0.5:0.5:3"]
 
 
@@ -109,7 +108,7 @@ def test_samples_that_are_read_when_needed(tmp_path, resnet, on_the_cpu, monkeyp
     assert differences(found, wanted) <= 1e-6
 
 
-@needs_mpi
+@pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_that_share_a_device_have_the_same_bits(tmp_path, resnet, on_the_device, ranks):
     out = tmp_path / "s.h5"
@@ -121,6 +120,7 @@ def test_ranks_that_share_a_device_have_the_same_bits(tmp_path, resnet, on_the_d
     assert differences(found, on_the_device) <= 1e-6
 
 
+@pytest.mark.commands
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, resnet):
     own = ["--cuda", "--x=-1:1:40", "--y=-1:1:40", "--batch_size", "64"]
     out = tmp_path / "stopped.h5"
@@ -213,7 +213,7 @@ def test_curvature(tmp_path, perceptron):
     np.testing.assert_allclose(found, wanted, rtol=2e-2)  # each is within 1e-2
 
 
-@needs_mpi
+@pytest.mark.mpi
 def test_curvature_by_two_ranks(tmp_path, perceptron):
     common = [
         *"--model mlp --dataset fashion_mnist_mini --limit 100 --top 2 --cuda --model_file".split(),

@@ -12,6 +12,7 @@ from conftest import surface_command, write_checkpoint
 
 from lossatlas.commands import plot_2D, plot_surface, train_curve
 from lossatlas.datasets.registry import load
+from lossatlas.figures import FigureFiles
 from lossatlas.figures.network_marks import curve_kind, curve_points, network_marks
 from lossatlas.io import read_directions, read_surface
 from lossatlas.models import load_network, read_state
@@ -47,9 +48,9 @@ def ends(tmp_path):
     return [write_checkpoint(tmp_path / f"{seed}.safetensors", "mlp", seed=seed) for seed in (0, 1)]
 
 
-def trained(tmp_path, ends, *more, model="mlp", name="bend"):
+def trained(tmp_path, ends, *more, model="mlp", name="bend", limit=200):
     out = tmp_path / f"{name}.safetensors"
-    own = f"--model {model} --dataset fashion_mnist_mini --limit 200 --model_file {ends[0]} --model_file2 {ends[1]}"
+    own = f"--model {model} --dataset fashion_mnist_mini --limit {limit} --model_file {ends[0]} --model_file2 {ends[1]}"
     code = train_curve.main([*own.split(), "--out", str(out), *more])
     return code, out
 
@@ -89,10 +90,10 @@ def test_the_loss_along_it_by_hand(tmp_path, ends, kind, bends):
 
 def test_with_batchnorm_the_command_and_the_surface_agree(tmp_path):
     ends = [write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed) for seed in (0, 1)]
-    code, out = trained(tmp_path, ends, "--epochs", "1", model="resnet20")
+    code, out = trained(tmp_path, ends, "--epochs", "1", model="resnet20", limit=50)
     assert code == 0
     more = ["--curve", "bezier", "--bend", str(out), "--model_file2", str(ends[1]), "--x=0:1:3", "--bn", "recalibrate"]
-    assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more, model="resnet20", limit=200)) == 0
+    assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more, model="resnet20", limit=50)) == 0
     own = json.loads(out.with_suffix(".json").read_text())["losses"]["train"]
     np.testing.assert_allclose(read_surface(tmp_path / "s.h5").fields["train_loss"], own[::10], rtol=1e-4)
 
@@ -144,7 +145,8 @@ def test_what_makes_no_sense_is_refused(tmp_path, ends, capsys, more, word):
 def test_no_end_is_replaced_and_what_was_there_is_kept(tmp_path, ends, capsys):
     first = tmp_path / "E_1.safetensors"
     first.write_bytes(ends[0].read_bytes())
-    own = f"--model mlp --dataset fashion_mnist_mini --limit 50 --epochs 1 --model_file {first} --model_file2 {ends[1]}".split()
+    ends_given = ["--model_file", str(first), "--model_file2", str(ends[1])]
+    own = ["--model", "mlp", *"--dataset fashion_mnist_mini --limit 50 --epochs 1".split(), *ends_given]
     assert train_curve.main([*own, "--out", str(tmp_path / "E.safetensors"), "--repeat", "2"]) == 2
     assert "one of the ends" in capsys.readouterr().err
     assert first.read_bytes() == ends[0].read_bytes()
@@ -210,7 +212,7 @@ def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):
             torch.testing.assert_close(
                 p + x * torch.from_numpy(dx) + y * torch.from_numpy(dy), expected, atol=1e-4, rtol=0
             )
-    assert plot_2D.draw([tmp_path / "bend_plane.h5"])
+    assert plot_2D.draw([tmp_path / "bend_plane.h5"], files_as=FigureFiles(("png",)))
     other = surface(write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=5))
     assert curve_kind(other) == ""
     assert network_marks(other)[-1].name == "average of the three"

@@ -75,7 +75,8 @@ class Trap:
         return (Path.touch, (Path("executed"),))
 
 
-# What an array of objects, or of plain bytes whose type is changed afterwards, would be for numpy: pointers of a file's choice.
+# What an array of objects, or of plain bytes whose type is changed afterwards, would be for numpy: pointers of a file's
+# choice.
 ARRAY = b"\x80\x02}(C\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01K\x01\x85"
 STATE = (
     b"\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89C\x08AAAAAAAAtbC\x06labels]u."
@@ -96,7 +97,8 @@ BOMBS = [
     b"\x80\x04}" + NESTED + b"Ns.",
     b"\x80\x04Nr\xff\xff\xff\x7f0}.",  # a table with two thousand million places
     b"\x80\x05\x96" + (8 << 30).to_bytes(8, "little") + b"x.",
-    b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(J\x00\x00\x00\x7fcnumpy\ndtype\n(U\x02u1tR(J\x00\x00\x00\x7ftC\x01CtR.",
+    b"\x80\x04cnumpy.core.numeric\n_frombuffer\n"
+    b"(J\x00\x00\x00\x7fcnumpy\ndtype\n(U\x02u1tR(J\x00\x00\x00\x7ftC\x01CtR.",
     b"\x80\x04cnumpy.core.numeric\n_frombuffer\nN}X\x08\x00\x00\x00__name__X\x03\x00\x00\x00abcs\x86b0}.",
 ]
 

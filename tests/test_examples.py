@@ -15,6 +15,8 @@ from torture.place import Place, ended, processes
 
 from lossatlas.io import read_surface
 
+pytestmark = pytest.mark.commands
+
 NOTEBOOK = json.loads((ROOT / "examples" / "own_network.ipynb").read_text())
 
 
@@ -64,7 +66,7 @@ echo "$@" >> "$FAKE/requeued"
 SMALL = ["--x=-1:1:5", "--y=-1:1:5"]
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp_path):
     """Stopped by the signal before the time is over, then killed, then complete; and not again after wrong usage."""
     place = Place.at(tmp_path)
@@ -101,7 +103,7 @@ def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp
     assert "--kill-on-bad-exit=1" in (tmp_path / "options").read_text()
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_the_script_for_mpirun_starts_again_what_was_stopped(tmp_path):
     place = Place.at(tmp_path)
     path = f"{Path(MPIRUN).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -9,11 +9,12 @@ from test_plots import bowl, surface_of
 
 from lossatlas import figures
 from lossatlas.figures.axis_ticks import format_ticks, set_scale_ticks
+from lossatlas.figures.clipped_parts import cells_outside, clipped_in_words, ends_of
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
-from lossatlas.figures.line_plots import AxisLimits, line_figure, lines_figure, repeats_figure
+from lossatlas.figures.line_plots import AxisLimits, line_figure, lines_figure
 from lossatlas.figures.minima_plots import minima_figure
 from lossatlas.figures.panels import ratio_scale, surface_panel
-from lossatlas.figures.plane_marks import clipped
+from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import Projection
 from lossatlas.landscape.topology import minima
 
@@ -84,13 +85,14 @@ def test_labels_of_one_axis_have_one_format():
 def test_clipped_cells_are_hatched_and_counted(kind):
     p = surface_panel(surface_of(bowl), "train_loss", "one")
     scale = figures.choose_colour_scale([p.values], vmax=2.0)
-    above = int((p.values > 2).sum())
-    assert 0 < above == clipped(p.values, scale).sum()
+    above = (p.values > 2).mean()
+    assert 0 < above == cells_outside(p.values, *ends_of(scale))[1].mean()
     with figures.style() as plt:
         fig = flat_figure(plt, [p], scale, "train_loss", DRAW[kind])
         whole = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", DRAW[kind])
-    words = f"hatched: {above} of {p.values.size} cells above 2,\nup to {p.values.max():.2g}"
-    assert words in fig.axes[0].get_title()
+    words = f"{100 * above:.0f} % of the cells above 2, up to {p.values.max():.3g}: hatched"
+    assert words == clipped_in_words(p, *ends_of(scale), "hatched")
+    assert words in fig.axes[0].get_title().replace("\n", " ")
     hatches = [each.get_hatch() or getattr(each, "hatches", None) for each in fig.axes[0].collections]
     assert any(hatch and "/" in str(hatch) for hatch in hatches)
     assert "hatched" not in whole.axes[0].get_title()

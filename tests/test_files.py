@@ -1,4 +1,4 @@
-"""Files that earlier versions have written stay readable: tests/files/<day of the version>/, made from tests/files/tiny.py.
+"""Files that earlier versions wrote stay readable: tests/files/<day of the version>/, made from tests/files/tiny.py.
 
 surface, tolerance (a curve), embedded (with its directions), eigen, spectrum: as their commands of that day wrote them.
 """
@@ -95,7 +95,7 @@ def test_texts_have_a_fixed_length_now():
     ("more", "again"), [([], True), (["--tolerance", "0.5"], False), (["--tolerance", "1e-4"], True)]
 )
 def test_a_tolerance_of_an_earlier_version_is_continued(tmp_path, capsys, monkeypatch, more, again):
-    """Its plan has an entry that is no more, and its cells no samples: what they lack takes all samples, which is said."""
+    """Its plan has an entry that is no more, its cells no samples: what they lack takes all samples, which is said."""
     folder = Path(shutil.copytree(FILES / "2026-11-26", tmp_path / "old"))
     shutil.copy(FILES / "tiny.py", folder)
     monkeypatch.chdir(folder)

@@ -123,7 +123,7 @@ def checkerboard(surface: Surface) -> np.ndarray:
 
 
 def test_lowest_cell_and_curvature_are_of_computed_cells():
-    """Of a bowl with 0.2 at the bottom, whose cells between were predicted as 0.05 lower: lowest cell 0.155, curvature -36."""
+    """A bowl with 0.2 at the bottom, cells between predicted 0.05 lower: lowest cell 0.155, curvature -36."""
     whole = made(bowl)
     found = flatness(left_out(whole, checkerboard(whole), whole.fields["train_loss"] - 0.05))
     assert found["lowest cell"] == Measure(pytest.approx(0.2))
@@ -208,6 +208,15 @@ def test_older_files_say_by_their_command_that_there_are_two_networks():
     assert "barrier from 0 to 1" in flatness(
         made(lambda a, b: 1 + a * (1 - a) + 0 * b, "0:1:11", None, command=command)
     )
+
+
+def test_recorded_options_say_that_there_are_two_networks_where_the_command_does_not():
+    """A command with --config names no option; all options are recorded, also the default of the x direction."""
+    line = {"command": "python plot_surface.py --config line.yaml"}
+    config = {"model_file2": "b.pt", "xdirection": "random"}
+    for options, expected in ((config, True), ({**config, "xdirection": "gradient"}, False), ({}, False)):
+        surface = made(lambda a, b: 1 + a * (1 - a) + 0 * b, "0:1:11", None, **line, config=options)
+        assert ("barrier from 0 to 1" in flatness(surface)) is expected
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0])

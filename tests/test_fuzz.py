@@ -243,6 +243,7 @@ def test_hdf5_files(tmp_path, arrays, given_attributes):
         read_or_refuse(read, path)
 
 
+@pytest.mark.commands
 @pytest.mark.full
 def test_many_more_inputs():
     """New ones each time."""

@@ -63,7 +63,8 @@ def test_no_picture_is_left_that_nothing_shows():
 def test_the_caption_of_three_directions_holds_for_every_cell_that_is_drawn():
     (entry,) = (each for each in gallery.ENTRIES if each.picture == "directions.png")
     said = re.search(
-        r"rises from (\S+) to at most (\S+) at a distance of (\S+), and the accuracy is at least (\S+) %. At a distance of (\S+), "
+        r"rises from (\S+) to at most (\S+) at a distance of (\S+), and the accuracy is at least (\S+) %. At a "
+        r"distance of (\S+), "
         r".* is (\S+) to (\S+), and the accuracy at most (\S+) %",
         entry.text,
     )

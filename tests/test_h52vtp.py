@@ -102,6 +102,7 @@ def test_every_field_is_there_to_colour_by(tmp_path):
         np.testing.assert_array_equal(found[name], fields[name].ravel().astype(np.float32))
 
 
+@pytest.mark.commands
 def test_without_vtk_a_line_says_what_to_do(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
     code = (

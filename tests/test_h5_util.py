@@ -176,6 +176,7 @@ def test_files_that_are_none_of_ours_are_refused(tmp_path, content):
     assert main([str(tmp_path / "absent.h5")]) == 3
 
 
+@pytest.mark.commands
 def test_an_unfinished_write_leaves_the_previous_file(tmp_path):
     """The file system refuses to let the file grow (as a full disk would): one line, exit 5, nothing lost."""
     write_surface(tmp_path / "s.h5", make_surface())
@@ -461,8 +462,8 @@ def test_a_slim_spectrum_is_drawn_and_not_continued(tmp_path, checkpoint, capsys
     from lossatlas.commands import hessian_spectrum, plot_spectrum
 
     whole, small = tmp_path / "s.h5", tmp_path / "slim.h5"
-    model = f"--model mlp --dataset fashion_mnist_mini --limit 20 --top 2 --trace_most 5 --threads 1 --model_file {checkpoint}"
-    argv = [*model.split(), "--spectrum_file", str(whole)]
+    model = f"--model mlp --model_file {checkpoint} --dataset fashion_mnist_mini --limit 20 --threads 1"
+    argv = [*model.split(), *"--top 2 --trace_most 5 --spectrum_file".split(), str(whole)]
     assert hessian_spectrum.main([*argv, "--probes", "1", "--steps", "5"]) == 0
     assert main([str(whole), "--slim", str(small)]) == 0
     assert small.stat().st_size < 0.5 * whole.stat().st_size

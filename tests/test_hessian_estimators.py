@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from binomial import counts, least_hits
+from oracles import explicit_hessian, mean_cross_entropy
 from scipy.sparse.linalg import eigsh
 
 from lossatlas.hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
@@ -35,8 +36,6 @@ def test_both_ends_in_one_run(dtype, error):
         assert np.linalg.norm(v) == pytest.approx(1, abs=1e-5)
         assert abs(v @ vectors[:, k]) == pytest.approx(1, abs=1e-3)
         assert np.linalg.norm(a @ v - value * v) <= residual + 100 * error
-    scipy = eigsh(a, k=1, which="SA", tol=error, return_eigenvectors=False)[0]
-    assert found.values[-1] == pytest.approx(scipy, rel=10 * error)
 
 
 def test_the_stated_residual_is_the_true_one_before_convergence():
@@ -178,8 +177,6 @@ def test_a_run_that_is_there_counts_as_the_first_probe_of_the_density():
 
 
 def test_against_scipy():
-    from scipy.sparse.linalg import eigsh
-
     a = matrix(hessian_like())
     found = lanczos(of_matrix(a), top=3, bottom=2, tolerance=1e-8)
     expected = [eigsh(a, k=k, which=which, return_eigenvectors=False) for k, which in ((3, "LA"), (2, "SA"))]
@@ -231,15 +228,10 @@ def net_spectrum(rng):
         torch.nn.Linear(widths[0], widths[1]), torch.nn.Tanh(), torch.nn.Linear(widths[1], 3)
     ).double()
     inputs, targets = torch.randn(20, 5).double(), torch.randint(0, 3, (20,))
-    own = {name: value.detach() for name, value in net.named_parameters()}
-
-    def loss(flat):
-        pieces = flat.split([value.numel() for value in own.values()])
-        point = {name: piece.view_as(own[name]) for name, piece in zip(own, pieces, strict=True)}
-        return torch.nn.functional.cross_entropy(torch.func.functional_call(net, point, (inputs,)), targets)
-
-    flat = torch.cat([value.flatten() for value in own.values()]) * rng.uniform(0.3, 3)
-    return np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat).numpy())
+    scale = rng.uniform(0.3, 3)
+    for parameter in net.parameters():
+        parameter.data *= scale
+    return np.linalg.eigvalsh(explicit_hessian(net, mean_cross_entropy(inputs, targets)).numpy())
 
 
 def drawn_spectrum(rng):
@@ -259,7 +251,7 @@ def repeated_spectrum(rng):
 @pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
 @pytest.mark.parametrize("seeds", counts(20, 100))
 def test_the_effective_dimension_lies_within_its_bounds(draw, seeds):
-    """In the full suite 100 networks, 100 drawn spectra and 100 with repeated eigenvalues; a density from few products."""
+    """In the full suite 100 networks, 100 drawn spectra, 100 with repeated eigenvalues; a density from few products."""
     rng = np.random.default_rng(0)
     narrow = 0
     for seed in range(seeds):
@@ -323,7 +315,7 @@ def test_the_effective_dimension_without_more_knowledge():
 
 
 def test_the_density_smears_nothing_beyond_the_smallest_eigenvalue():
-    """A bulk at zero, one eigenvalue at -1 and one at 100: one percent of the range is as wide as the gap to the smallest."""
+    """A bulk at zero, eigenvalues at -1 and 100: one percent of the range is as wide as the gap to the smallest."""
     values = np.concatenate([[-1.0, 100.0], np.zeros(198)])
     found = density(of_matrix(np.diag(values)), probes=2, steps=5)
     below = found.grid < -1.0

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ConvNet, TiedNet, seeded
+from oracles import explicit_hessian, mean_cross_entropy
 from torch import Tensor, nn
 
 from lossatlas.data import LOSSES, Dataset
@@ -88,15 +89,7 @@ def test_against_the_explicit_hessian(case):
     make, data = CASES[case]
     net = seeded(make).double()
     operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=5)
-    names = operator.names
-
-    def mean_loss(flat: Tensor) -> Tensor:
-        own = dict(zip(names, operator.unflatten(flat), strict=True))
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            return F.cross_entropy(torch.func.functional_call(net, own, (data.inputs,)), data.targets)
-
-    flat = torch.cat([net.get_parameter(name).reshape(-1) for name in names])
-    explicit = torch.autograd.functional.hessian(mean_loss, flat)
+    explicit = explicit_hessian(net, mean_cross_entropy(data.inputs, data.targets), operator.names)
     found = torch.stack([operator(row) for row in torch.eye(operator.size, dtype=torch.float64)])
     torch.testing.assert_close(found, explicit, rtol=1e-8, atol=1e-12)
     values = torch.linalg.eigvalsh(explicit)
@@ -159,12 +152,14 @@ def test_ranks_that_share_the_data_give_the_sum():
         return replace(LOSSES["mse"](model, batch), penalty=sum((p**2).sum() for p in model.parameters()))
 
     parts = [data.take(slice(k, None, 3)) for k in range(3)]
-    totals = []  # what an all-reduce of the weights gives
-    alone = [Hessian(net, part, penalized, reduce=lambda v: totals.append(v) or v) for part in parts]
-    for operator in alone:
-        operator.penalty_share *= operator.total_weight / N
-        operator.total_weight = float(N)
-        operator.reduce = lambda v: v
+    totals = []  # of each rank, whose sum an all-reduce gives
+
+    def summed(weight):
+        totals.append(weight)
+        return torch.full_like(weight, N)
+
+    alone = [Hessian(net, part, penalized, reduce_setup=summed) for part in parts]
+    assert [operator.total_weight for operator in alone] == [N] * 3
     v = torch.randn(alone[0].size, dtype=torch.float64)
     torch.testing.assert_close(sum(operator(v) for operator in alone), Hessian(net, data, penalized)(v))
     assert sum(float(t[0]) for t in totals) == N

@@ -1,5 +1,6 @@
 """hessian_spectrum.py against explicit Hessians; on several ranks: tests/mpi."""
 
+import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LAST, explicit_hessian, write_checkpoint
+from conftest import LAST, write_checkpoint
+from oracles import explicit_hessian, mean_cross_entropy
 
 import lossatlas
 from lossatlas import figures
@@ -16,6 +18,7 @@ from lossatlas.commands import hessian_spectrum, plot_spectrum
 from lossatlas.data import as_loss
 from lossatlas.datasets.registry import load
 from lossatlas.errors import BadInput
+from lossatlas.figures.spectrum_plots import density_figure
 from lossatlas.hessian import Hessian
 from lossatlas.io import Findings, read_findings, write_findings
 from lossatlas.io.contents import describe, export
@@ -47,7 +50,7 @@ def whole(tmp_path_factory, perceptron) -> Path:
 def exact(perceptron, mini) -> np.ndarray:
     own = build("mlp", (1, 28, 28))
     load_into(own, read_state(perceptron), str(perceptron))
-    return explicit_hessian(own.eval(), mini, ["5.weight", "5.bias"])
+    return explicit_hessian(own.eval(), mean_cross_entropy(mini.inputs, mini.targets), ["5.weight", "5.bias"]).numpy()
 
 
 def test_against_the_explicit_hessian(whole, exact):
@@ -136,7 +139,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     found = read_findings(out)
     assert not found.arrays["converged"].all()
     with figures.style() as plt:
-        labels = [line.get_label() for line in plot_spectrum.density_figure(plt, found).axes[0].get_lines()]
+        labels = [line.get_label() for line in density_figure(plt, found).axes[0].get_lines()]
     assert "not resolved" in labels
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--top", "2")) == 0  # a higher limit
     assert read_findings(out).arrays["converged"].all()
@@ -190,6 +193,7 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
     assert "random" in capsys.readouterr().err
 
 
+@pytest.mark.commands
 def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
     import os
     import signal
@@ -227,17 +231,27 @@ def test_on_a_device(tmp_path, perceptron, whole):
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
+EVERY_PART = spectrum_parts.SpectrumSettings(top=2, bottom=1, max_trace_products=12, probes=2, steps=10, layers=True)
+FRESH = Findings({}, {"loss": "crossentropy"})
+
+
+@pytest.fixture(scope="module")
+def operator(networks, mini) -> Hessian:
+    return Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def every_part(operator) -> Findings:
+    return spectrum_parts.compute(operator, EVERY_PART, FRESH)
+
+
 @pytest.mark.parametrize("small_basis", [10**9, 0])
 @pytest.mark.parametrize("part", ["trace", "density", "layers"])
 def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
-    tmp_path, monkeypatch, networks, mini, part, small_basis
+    tmp_path, monkeypatch, operator, every_part, part, small_basis
 ):
     """What the trace and the density take over from the eigenvalues is saved with them, or computed again."""
     monkeypatch.setattr(spectrum_parts, "SMALL_BASIS", small_basis)
-    operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
-    wanted = spectrum_parts.SpectrumSettings(top=2, bottom=1, max_trace_products=12, probes=2, steps=10, layers=True)
-    fresh = Findings({}, {"loss": "crossentropy"})
-    whole = spectrum_parts.compute(operator, wanted, fresh)
 
     @contextmanager
     def killed(name):
@@ -247,20 +261,21 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
 
     file = tmp_path / "s.h5"
     with pytest.raises(KeyboardInterrupt):
-        spectrum_parts.compute(operator, wanted, fresh, during=killed, save=lambda found: write_findings(file, found))
+        spectrum_parts.compute(
+            operator, EVERY_PART, FRESH, during=killed, save=lambda found: write_findings(file, found)
+        )
     there = read_findings(file)
     computed = []
-    again = spectrum_parts.compute(operator, wanted, there, during=lambda name: seen(computed, name))
-    assert whole.arrays.keys() == again.arrays.keys()
-    for name, array in whole.arrays.items():
+    again = spectrum_parts.compute(operator, EVERY_PART, there, during=lambda name: seen(computed, name))
+    assert every_part.arrays.keys() == again.arrays.keys()
+    for name, array in every_part.arrays.items():
         assert np.array_equal(array, again.arrays[name], equal_nan=True), name
-    assert not [name for name in whole.arrays if name in spectrum_parts.BASIS]  # it does not stay
+    assert not [name for name in every_part.arrays if name in spectrum_parts.BASIS]  # it does not stay
     assert ("eigenvalues" in computed) == (part == "trace" and small_basis == 0)
 
 
-def test_findings_give_eigenpairs_in_the_order_of_a_whole_decomposition(networks, mini):
+def test_findings_give_eigenpairs_in_the_order_of_a_whole_decomposition(operator):
     """The smallest eigenvalues are stored from the outside too; all of them together fall, as the vectors do."""
-    operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
     wanted = spectrum_parts.SpectrumSettings(top=3, bottom=2, max_trace_products=3, probes=1, steps=5)
     found = spectrum_parts.compute(operator, wanted, Findings({}, {"loss": "crossentropy"}))
     values, residuals, resolved = found.eigenpairs()
@@ -298,18 +313,24 @@ def by_python(perceptron: Path, out: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def by_one_command(tmp_path_factory, perceptron) -> Path:
+    out = tmp_path_factory.mktemp("by_command") / "s.h5"
+    assert by_command(perceptron, out) == 0
+    return out
+
+
 @pytest.mark.parametrize(
     ("begins", "continues"), [(by_command, by_python), (by_python, by_command)], ids=["Python", "the command"]
 )
 @pytest.mark.filterwarnings("ignore:stopped")
 def test_a_spectrum_begun_by_the_other_front_end_is_continued_to_the_same_bits(
-    tmp_path, perceptron, monkeypatch, begins, continues
+    tmp_path, perceptron, monkeypatch, by_one_command, begins, continues
 ):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    whole, out = tmp_path / "whole.h5", tmp_path / "s.h5"
-    begins(perceptron, whole)
+    out = tmp_path / "s.h5"
     with monkeypatch.context() as patch:
         patch.setattr(spectrum_parts, "density", interrupted)
         begins(perceptron, out)
@@ -317,19 +338,19 @@ def test_a_spectrum_begun_by_the_other_front_end_is_continued_to_the_same_bits(
     assert "trace" in before.arrays
     assert "density/grid" not in before.arrays
     continues(perceptron, out)
-    found, wanted = read_findings(out), read_findings(whole)
+    found, wanted = read_findings(out), read_findings(by_one_command)
     assert found.request == wanted.request == before.request
     assert found.plan == wanted.plan
     assert found.arrays.keys() == wanted.arrays.keys()
     assert [name for name, array in wanted.arrays.items() if array.tobytes() != found.arrays[name].tobytes()] == []
 
 
-def test_a_spectrum_of_another_network_or_other_data_is_refused_by_both_front_ends(tmp_path, perceptron, capsys):
-    by_python(perceptron, tmp_path / "s.h5")
+def test_a_spectrum_of_other_things_is_refused_by_both_front_ends(tmp_path, perceptron, by_one_command, capsys):
+    for name in ("s.h5", "t.h5"):
+        shutil.copy(by_one_command, tmp_path / name)
     other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=1)
     assert by_command(other, tmp_path / "s.h5") == 3
     assert "checkpoint = " in capsys.readouterr().err
-    by_command(perceptron, tmp_path / "t.h5")
     net, data = load_network("mlp", perceptron, (1, 28, 28)), load("fashion_mnist_mini", "train", limit=40)
     with pytest.raises(BadInput, match="data = "):
         lossatlas.spectrum(net, data, only=[LAST], file=tmp_path / "t.h5", progress=False)
@@ -338,11 +359,10 @@ def test_a_spectrum_of_another_network_or_other_data_is_refused_by_both_front_en
         lossatlas.spectrum(net, data, loss="mse", only=[LAST], file=tmp_path / "t.h5", progress=False)
 
 
-def test_a_file_of_an_earlier_version_is_continued(tmp_path, perceptron):
+def test_a_file_of_an_earlier_version_is_continued(tmp_path, perceptron, by_one_command):
     """It records neither the loss of some samples nor the digest of the samples alone."""
     out = tmp_path / "s.h5"
-    assert by_command(perceptron, out) == 0
-    found = read_findings(out)
+    found = read_findings(by_one_command)
     request = {name: value for name, value in found.request.items() if not name.endswith("samples")}
     assert len(request) == len(found.request) - 2
     write_findings(out, replace(found, request=request))

@@ -1,4 +1,4 @@
-"""The callbacks for Lightning and for Hugging Face's Trainer, and the checkpoints that these write, with the real packages.
+"""The callbacks for Lightning and Hugging Face's Trainer, and the checkpoints that these write, with the real packages.
 
 `make test-integrations` runs these tests in an environment of their own.
 """

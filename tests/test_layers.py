@@ -11,6 +11,7 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 LAYERS: list[set[str]] = [
@@ -69,6 +70,8 @@ WITHOUT_TORCH = {
         ),
         *("figures", "viewer"),
         *(
+            "commands.figure_keywords",
+            "commands.job_choices",
             "commands.options",
             "commands.plot_1D",
             "commands.plot_2D",
@@ -93,7 +96,7 @@ def name_of(file: Path) -> str:
 
 @cache
 def imports(file: Path) -> set[str]:
-    """Modules of the root, other packages, and packages of lossatlas that a file imports; a relative import as `.name`."""
+    """Modules of the root, other packages, packages of lossatlas that a file imports; a relative import as `.name`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -178,14 +181,7 @@ def test_the_root_holds_the_names_of_the_program():
     assert wanted <= {path.name for path in ROOT.iterdir()}
 
 
-def test_the_package_reads_and_draws_files_without_torch():
-    code = (
-        "import lossatlas, lossatlas.io, lossatlas.figures, sys\n"
-        "assert not {'torch', 'mpi4py', 'scipy'} & set(sys.modules), sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
+@pytest.mark.commands
 def test_nothing_loads_a_module_that_takes_a_second():
     """`scipy.stats` takes 60 MB and a second on every rank; `scipy.special` has the same quantiles."""
     code = (

@@ -1,14 +1,13 @@
 """The linker of the page's modules: separate scopes, the order of the imports, and the errors."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
+from conftest import NODE
 
 from lossatlas.viewer.linker import LinkError, link, modules_of, parse
 
-NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
 
 

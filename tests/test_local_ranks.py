@@ -12,12 +12,18 @@ from conftest import MPIRUN, ROOT
 from torture.place import Place, end_all, ended, numbers, processes, rank_of
 
 from lossatlas import launchers
-from lossatlas.commands import start_ranks
+from lossatlas.commands import (
+    hessian_spectrum,
+    plot_hessian_eigen,
+    plot_surface,
+    plot_trajectory,
+    sharpness,
+    start_ranks,
+)
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_surface
 from lossatlas.mpi import local_ranks
 
-with_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 MODULE = [sys.executable, "-m", "lossatlas", "surface"]
 
 
@@ -58,13 +64,13 @@ def arguments(pid: int) -> list[bytes]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
-@with_mpi
+@pytest.mark.mpi
 @pytest.mark.parametrize(
     ("name", "start"),
     [
         ("SIGTERM", MODULE),
         ("SIGINT", [sys.executable, "plot_surface.py"]),
-        ("SIGHUP", MODULE),
+        pytest.param("SIGHUP", MODULE, marks=pytest.mark.full),
         pytest.param("SIGUSR1", [sys.executable, str(ROOT / "plot_surface.py")], marks=pytest.mark.full),
         pytest.param("SIGUSR2", MODULE, marks=pytest.mark.full),
         pytest.param("SIGXCPU", MODULE, marks=pytest.mark.full),
@@ -97,7 +103,7 @@ def test_a_signal_to_the_parent_saves_what_is_computed_and_the_command_continues
     assert "--mpi" not in recorded
 
 
-@with_mpi
+@pytest.mark.mpi
 def test_ranks_end_when_their_parent_is_killed_or_one_of_them_is(place, whole, tmp_path):
     file = tmp_path / "s.h5"
     command = surface(place, file)
@@ -114,7 +120,7 @@ def test_ranks_end_when_their_parent_is_killed_or_one_of_them_is(place, whole, t
     assert numbers(file) == whole
 
 
-@with_mpi
+@pytest.mark.mpi
 def test_a_signal_before_there_are_ranks_is_code_4_too(place, tmp_path):
     file = tmp_path / "s.h5"
     process = place.start(surface(place, file), PYTHONPATH=str(ROOT))
@@ -132,7 +138,7 @@ def signals_are_caught(pid: int) -> bool:
     return bool(int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1)
 
 
-@with_mpi
+@pytest.mark.mpi
 def test_the_ranks_exit_code_is_that_of_the_command(place, tmp_path):
     wrong = place.run(surface(place, tmp_path / "s.h5", "--model_file", "nowhere.pt"), PYTHONPATH=str(ROOT))
     assert wrong.code == 3
@@ -141,17 +147,18 @@ def test_the_ranks_exit_code_is_that_of_the_command(place, tmp_path):
     assert (wrong.code, len(wrong.lines)) == (2, 1)
 
 
-@with_mpi
+@pytest.mark.mpi
 def test_every_command_with_mpi_has_it(place):
     seen = place.run([sys.executable, "-m", "lossatlas", "ranks", "--ranks", "2"], PYTHONPATH=str(ROOT))
     assert seen.code == 0, seen.errors
     assert "rank 1 of 2" in seen.out
-    for name in ("surface", "eigen", "spectrum", "sharpness", "trajectory"):
-        usage = place.run([sys.executable, "-m", "lossatlas", name, "--help"], PYTHONPATH=str(ROOT)).out
+    for module in (plot_surface, plot_hessian_eigen, hessian_spectrum, sharpness, plot_trajectory):
+        usage = module.parser().format_help()
         assert "--ranks N" in usage
         assert "--mpi" in usage
 
 
+@pytest.mark.commands
 def test_one_rank_is_this_process(place, tmp_path):
     result = place.run([sys.executable, "-m", "lossatlas", "ranks", "--ranks", "1"], PYTHONPATH=str(ROOT))
     assert (result.code, result.out.splitlines()[0]) == (0, "no MPI: one process")
@@ -167,6 +174,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(("words", "environment", "line"), REFUSED)
 def test_what_makes_no_sense_is_one_line_and_code_2(place, words, environment, line):
     command = [sys.executable, "-m", "lossatlas", "surface", "--model_file", "m.pt", *words]
@@ -178,6 +186,7 @@ def test_what_makes_no_sense_is_one_line_and_code_2(place, words, environment, l
 WITHOUT = "import sys; sys.modules['mpi4py'] = None; from lossatlas.cli import main; main()"
 
 
+@pytest.mark.commands
 def test_without_an_mpi_library_the_line_names_the_cure(place):
     result = place.run([sys.executable, "-c", WITHOUT, "ranks", "--ranks", "2"], PYTHONPATH=str(ROOT))
     assert result.code == 2
@@ -185,7 +194,7 @@ def test_without_an_mpi_library_the_line_names_the_cure(place):
     assert result.lines[0].endswith("pip install mpi4py mpich brings both")
 
 
-@with_mpi
+@pytest.mark.mpi
 def test_an_mpirun_of_another_library_is_left_out(tmp_path, monkeypatch):
     """A launcher that behaves as Open MPI's, beside Python; and one that does not run."""
     library = local_ranks.mpi_library()
@@ -227,8 +236,6 @@ def test_one_rank_for_each_device_with_cuda(monkeypatch):
     monkeypatch.setattr(start_ranks, "cuda_devices", lambda: 3)
     monkeypatch.setattr(local_ranks, "find_mpirun", lambda asked: "mpirun")
     monkeypatch.setattr(local_ranks, "run_local_ranks", lambda *given: started.append(given) or 0)
-    from lossatlas.commands import plot_surface
-
     assert plot_surface.main(["--ranks", "gpus", "--limit", "5"]) == 0
     (count, command, typed, mpirun), *_ = started
     assert (count, mpirun) == (3, "mpirun")

@@ -35,6 +35,7 @@ def test_a_symbolic_link_is_the_same_output(tmp_path):
         Lock(tmp_path / "s.h5").acquire()
 
 
+@pytest.mark.commands
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
     code = f"""
 import os, sys
@@ -135,6 +136,7 @@ def test_a_lock_that_disappears_while_it_is_examined_is_taken(tmp_path, monkeypa
         assert lock.acquired
 
 
+@pytest.mark.commands
 def test_of_many_who_find_a_stale_lock_one_gets_it(tmp_path, monkeypatch):
     left_by(tmp_path / "s.h5", monkeypatch, started="1")
     code = f"""

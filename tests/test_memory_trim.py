@@ -27,6 +27,7 @@ print(before - resident())
 """
 
 
+@pytest.mark.commands
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="other C libraries give back by themselves, or not at all"
 )
@@ -54,6 +55,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.commands
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")
 def test_a_file_of_directions_is_in_memory_once_while_it_is_written(tmp_path):
     """Beside the directions themselves, which have 100 MB."""

@@ -1,4 +1,4 @@
-"""Multilevel sampling: landscape.control_variates, landscape.hierarchy, landscape.sample_count and sampling.multilevel."""
+"""Multilevel sampling: landscape.control_variates, landscape.hierarchy, landscape.sample_count, sampling.multilevel."""
 
 import math
 import warnings
@@ -145,7 +145,7 @@ def test_rare_large_losses_go_together_where_the_first_samples_hold_none():
 
 
 def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():
-    """Of 400 samples that tell the control, the first 100 tell the cell: least squares against coefficients scaled down."""
+    """Of 400 samples of the control the first 100 are the cell's: least squares against coefficients scaled down."""
     g = np.random.default_rng(2)
     errors = {scale: [] for scale in (1.0, 0.8, 0.5)}
     for _ in range(2000):
@@ -159,7 +159,7 @@ def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():
 
 
 def test_nearly_equal_neighbours_do_not_get_large_coefficients():
-    """They differ in one sample: opposite large coefficients would fit the cell, and multiply what is not known of them."""
+    """They differ in one sample: opposite large coefficients would fit the cell, and multiply their own errors."""
     g = np.random.default_rng(2)
     x = g.exponential(size=200)
     other, y = x.copy(), x + 0.1 * g.normal(size=200)
@@ -308,7 +308,7 @@ def test_errors_hold_where_few_samples_carry_what_neighbours_do_not_tell():
 
 @pytest.mark.parametrize(("share", "height"), [(0.01, 30.0), (0.005, 30.0), (0.01, 10.0)])
 def test_what_few_samples_carry_is_not_lost_where_the_first_ones_hold_none(share, height):
-    """All losses are small except for one sample in 100 or 200, which 64 samples often miss; the neighbours have seen it."""
+    """All losses are small except for one in 100 or 200, which 64 samples often miss; the neighbours have seen it."""
     g = np.random.default_rng(4)
     t = np.linspace(-1, 1, 17)[:, None]
     bad = g.random(20_000) < share
@@ -405,8 +405,8 @@ def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
     """Of a loss relative to it, of an accuracy in its points; the cross is at the best cell."""
     from matplotlib.figure import Figure
 
-    from lossatlas.figures.contour_plots import mark_best
     from lossatlas.figures.panels import surface_panel
+    from lossatlas.figures.plane_marks import mark_best
     from lossatlas.jobs.sweep.grid_job import say_ranges
 
     found = lossatlas.surface(*problem, tolerance=(0.05, 0.02), **PLANE)
@@ -550,7 +550,7 @@ def test_a_lower_precision_is_corrected_by_samples_in_float32(problem, exact, tm
 
 
 def test_a_file_of_cells_of_which_some_have_met_a_weight_and_others_not(problem, tmp_path):
-    """The first sample that does not count comes late in the shuffled order, so that cells with few samples know of none."""
+    """The first sample that does not count comes late in the shuffled order: cells with few samples know of none."""
     from lossatlas.evaluation.sample_storage import shuffled_order
 
     net, (x, y) = problem
@@ -639,7 +639,7 @@ JUMPS = ["0-1", "step", "hinge", "squared hinge", "cross-entropy"]
 
 
 def coverage(loss, tolerance, shuffles):
-    """Share of cells whose mean is within two stated errors: in five bands of the loss and on each level, the lowest."""
+    """Share of cells with a mean within two stated errors: in five bands of the loss and on each level, the lowest."""
     found = [of_margins(loss, tolerance, seed) for seed in range(shuffles)]
     _, bands, levels = covered(found, Hierarchy(MARGIN_PLANE).level)
     return min(*bands, *levels)
@@ -664,7 +664,7 @@ def test_stated_errors_hold_in_each_band_where_losses_jump(loss, tolerance):
 
 @pytest.mark.parametrize("height", [1.0, 22.0])
 def test_a_cell_with_equal_losses_says_no_more_than_its_count(height):
-    """One sample in 100 jumps at the cell; 64 first samples that do not, and neighbours at which none does, do not hide it."""
+    """One sample in 100 jumps at the cell; 64 first samples without it, and neighbours without any, do not hide it."""
     losses = np.full(20_000, 0.05)
     losses[70::100] += height
     before = neighbour(np.full(8000, 0.05), 20_000)

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import explicit_hessian, surface_command, write_checkpoint
+from conftest import surface_command, write_checkpoint
+from oracles import explicit_hessian, mean_cross_entropy
 
 from lossatlas.commands import hessian_spectrum, net_plotter, plot_surface
 from lossatlas.datasets.registry import load
 from lossatlas.figures.network_marks import network_marks
 from lossatlas.io import read_directions, read_surface, write_directions
+from lossatlas.landscape import Grid, Surface
 from lossatlas.models import build, load_into, read_state
 
 
@@ -205,7 +207,9 @@ def exact_block(perceptron) -> np.ndarray:
     """The eigenvalues of the last layer's block of the Hessian over 40 samples."""
     own, data = build("mlp", (1, 28, 28)), load("fashion_mnist_mini", limit=40)
     load_into(own, read_state(perceptron), str(perceptron))
-    return np.linalg.eigvalsh(explicit_hessian(own.eval(), data, ["5.weight", "5.bias"]))
+    return np.linalg.eigvalsh(
+        explicit_hessian(own.eval(), mean_cross_entropy(data.inputs, data.targets), ["5.weight", "5.bias"]).numpy()
+    )
 
 
 def test_a_selection_that_leaves_nothing_is_said(tmp_path, perceptron, capsys):
@@ -291,6 +295,14 @@ def test_networks_are_marked_where_they_lie(tmp_path):
     assert abs(third.x) > 0.1
     average = network_marks(turned)[3]
     assert (average.x, average.y) == pytest.approx(((1 + third.x) / 3, third.y / 3))
+
+
+def test_a_network_whose_place_an_earlier_version_does_not_record_is_not_marked():
+    grid = Grid.parse("0:1:3", "0:1:3")
+    command = "plot_surface.py --model_file a.pt --model_file2 b.pt --model_file3 c.pt"
+    for more, names in (("", ["a", "b", "c", "average of the three"]), (" --orthogonalize", ["a", "b"])):
+        surface = Surface.of_values(grid, ["train_loss"], about={"command": command + more})
+        assert [each.name for each in network_marks(surface)] == names
 
 
 TRANSPOSED = """

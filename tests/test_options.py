@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 
 from lossatlas.commands import h52vtp, plot_1D, plot_2D, plot_hessian_eigen, plot_surface, plot_trajectory
-from lossatlas.commands.options import grid_task
+from lossatlas.commands.job_choices import grid_task
 from lossatlas.jobs.inputs.file_names import direction_name, surface_name
 
 MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"
 SURFACE = [
     f"{MODEL} --mpi --cuda --x=-1:1:51 --dir_type weights --xnorm filter --xignore biasbn --plot",
-    f"{MODEL} --x=-0.5:1.5:401 --dir_type states --model_file2 cifar10/trained_nets/vgg9_sgd/model_300.t7 --cuda --mpi --plot",
+    f"{MODEL} --x=-0.5:1.5:401 --dir_type states --model_file2 cifar10/trained_nets/vgg9_sgd/model_300.t7 --cuda --mpi "
+    "--plot",
     f"{MODEL} --mpi --cuda --x=-1:1:51 --y=-1:1:51 --dir_type weights --xnorm filter --xignore biasbn "
     "--ynorm filter --yignore biasbn --plot",
     f"{MODEL} -m -c --x=-1:1:51 --dir_type weights --xnorm filter --xignore biasbn --idx 7 --threads 4 --ngpu 2",
     f"{MODEL} --raw_data --data_split 5 --split_idx 2 --trainloader train.pt --testloader test.pt --batch_size 256",
     f"{MODEL} --model_folder cifar10/trained_nets --model_file3 c.t7 --model_file2 b.t7 --y=0:1:51 -l mse --same_dir",
-    f"{MODEL} --dir_file d.h5 --surf_file s.h5 --proj_file p.h5 --loss_max 5 --vmax 10 --vmin 0.1 --vlevel 0.5 --show --log",
+    f"{MODEL} --dir_file d.h5 --surf_file s.h5 --proj_file p.h5 --loss_max 5 --vmax 10 --vmin 0.1 --vlevel 0.5 --show "
+    "--log",
     f"{MODEL} --loss_name crossentropy --datapath cifar10/data --xnorm layer --ynorm weight --y=-1:1:3",
     f"{MODEL} --xnorm dfilter --ynorm dlayer --y=-1:1:3",
 ]
@@ -138,7 +140,8 @@ def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
         (SURFACE[0], "model_300.t7_weights_xignore=biasbn_xnorm=filter.h5_[-1.0,1.0,51].h5"),
         (
             SURFACE[2],
-            "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5_[-1.0,1.0,51]x[-1.0,1.0,51].h5",
+            "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5"
+            "_[-1.0,1.0,51]x[-1.0,1.0,51].h5",
         ),
         (SURFACE[3], "model_300.t7_weights_xignore=biasbn_xnorm=filter_idx=7.h5_[-1.0,1.0,51].h5"),
         (
@@ -158,7 +161,7 @@ def test_file_names_of_the_original(line, expected):
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected
 
 
-@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "-1", "1.5", "１２", ""])
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "-1", "1.5", "\uff11\uff12", ""])
 def test_what_is_no_whole_number_is_one_short_line(capsys, text):
     with pytest.raises(SystemExit):
         plot_surface.parser().parse_args(["--limit", text])
@@ -188,7 +191,7 @@ def test_a_precision_in_which_no_hessian_is_computed_is_refused(capsys, precisio
 
 
 FIGURES = [
-    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib: did you mean magma"),
+    (["--cmap", "magm"], "--cmap magm is no colour map of matplotlib (did you mean magma"),
     (["--look", "drk"], "(did you mean dark?)"),
     (["--vmin", "3", "--vmax", "1"], "--vmin 3 is not below --vmax 1: the range is empty"),
     (["--vlevel=-1"], "--vlevel -1: give a distance above 0"),

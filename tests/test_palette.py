@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from lossatlas.choices import COLOURS, LOOKS
 from lossatlas.commands import plot_1D, plot_2D, plot_spectrum
-from lossatlas.config import COLOURS, LOOKS
 from lossatlas.errors import BadUsage
 from lossatlas.figures import choose_colour_scale, style
 from lossatlas.figures.colour_scale import is_crowded

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from lossatlas.evaluation.parallel_batches import evaluation_copy
-from lossatlas.evaluation.parameter_buffers import AffineBuffers, GeneralBuffers, InPlaceBuffers, named_tensors
+from lossatlas.evaluation.parameter_buffers import AffineBuffers, GeneralBuffers, InPlaceBuffers
 from lossatlas.parameter_space import AffinePlane, MappedPlane, position
+from lossatlas.parameter_space.points import named_tensors
 
 
 class Mixed(nn.Module):
@@ -40,7 +41,10 @@ def plane_of(net, dir_type="states"):
 @pytest.mark.parametrize("point", [(0.0, 0.0), (0.7, -0.3)])
 def test_every_tensor_is_where_the_plane_says(kind, point):
     net = Mixed()
-    plane, before = plane_of(net), {name: value.detach().clone() for name, value in named_tensors(net).items()}
+    plane, before = (
+        plane_of(net),
+        {name: value.detach().clone() for name, value in named_tensors(net, every_name=True).items()},
+    )
     moved = net if kind == "own" else evaluation_copy(net, {id(t): t for t in [*net.parameters(), *net.buffers()]})
     buffers = {
         "affine": lambda: AffineBuffers(moved, plane),
@@ -50,7 +54,7 @@ def test_every_tensor_is_where_the_plane_says(kind, point):
     buffers.move(*point)
     expected = plane.point(*point)
     assert set(expected) == set(before) - {"whole"}
-    for name, value in named_tensors(moved).items():
+    for name, value in named_tensors(moved, every_name=True).items():
         if name == "whole":
             assert torch.equal(value, before[name])
             continue
@@ -58,15 +62,15 @@ def test_every_tensor_is_where_the_plane_says(kind, point):
         close = {"rtol": 1e-2, "atol": 1e-2} if value.dtype == torch.bfloat16 else {"rtol": 1e-6, "atol": 1e-6}
         torch.testing.assert_close(value.detach(), expected[name].to(value.dtype), **close)
     if kind != "own":
-        assert all(torch.equal(value, before[name]) for name, value in named_tensors(net).items())
+        assert all(torch.equal(value, before[name]) for name, value in named_tensors(net, every_name=True).items())
 
 
 def test_the_origin_is_that_of_the_network_to_the_bit():
     net = Mixed()
     moved = evaluation_copy(net)
     AffineBuffers(moved, plane_of(net)).move(0.0, 0.0)
-    for name, value in named_tensors(net).items():
-        assert torch.equal(named_tensors(moved)[name], value)
+    for name, value in named_tensors(net, every_name=True).items():
+        assert torch.equal(named_tensors(moved, every_name=True)[name], value)
 
 
 def test_several_points_are_those_of_one_at_a_time():
@@ -78,7 +82,7 @@ def test_several_points_are_those_of_one_at_a_time():
     for k, point in enumerate(points):
         buffers.move(*point)
         for name, value in stacked.items():
-            own = named_tensors(moved)[name]
+            own = named_tensors(moved, every_name=True)[name]
             assert value.dtype == own.dtype
             torch.testing.assert_close(
                 value[k], own.detach(), rtol=1e-2 if own.dtype == torch.bfloat16 else 1e-6, atol=1e-6

@@ -4,6 +4,7 @@ import torch
 from lossatlas.errors import BadInput
 from lossatlas.parameter_space import AffinePlane, moved, normalize, random_direction, target_direction, tensors
 from lossatlas.parameter_space.directions import seed_of
+from lossatlas.parameter_space.points import named_tensors
 
 
 def naive(d, w, norm, ignore):
@@ -66,6 +67,14 @@ def test_states_hold_statistics_but_no_counters_and_ties_are_listed_once(network
     assert "bn.num_batches_tracked" not in tensors(networks["conv"], "states")
     for dir_type in ("weights", "states"):
         assert "again.weight" not in tensors(networks["tied"], dir_type)
+
+
+def test_every_name_of_a_tied_tensor_is_listed_on_request(networks):
+    net = networks["tied"]
+    first, every = (named_tensors(net, every_name=each) for each in (False, True))
+    assert set(every) - set(first) == {"again.weight"}
+    assert list(first) == [name for name in every if name != "again.weight"]
+    assert every["again.weight"] is net.again.weight
 
 
 def test_a_target_direction_reaches_the_target():

@@ -416,29 +416,6 @@ def test_unknown_options_are_one_line(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "plot_surface.py",
-        "plot_1D.py",
-        "plot_2D.py",
-        "train.py",
-        "h5_util.py",
-        "plot_trajectory.py",
-        "h52vtp.py",
-        "dataloader.py",
-    ],
-)
-def test_help_loads_neither_torch_nor_mpi(command):
-    code = (
-        f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, run_name='__main__')\n"
-        "except SystemExit: pass\nassert not {'torch', 'mpi4py', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "usage:" in result.stdout
-
-
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, net, capsys):
     assert run(net, tmp_path / "s.h5", *GRID, "--dry_run") == 0
     out = capsys.readouterr().out
@@ -635,6 +612,7 @@ def test_embedded_directions_are_kept_when_a_file_is_continued(tmp_path, net):
     assert run(net, tmp_path / "d2.h5", *GRID, "--dir_file", str(tmp_path / "d2.h5"), "--force") == 2
 
 
+@pytest.mark.commands
 def test_progress_reaches_a_pipe_and_a_closed_pipe_stops_nothing(tmp_path, net):
     import os
 

@@ -341,7 +341,7 @@ def test_several_runs_on_one_plane(tmp_path, capsys):
 
 
 def test_the_river_valley_plane(tmp_path):
-    """From the first checkpoint to the last, and the top eigenvector of the Hessian at the last: the steepest way across."""
+    """From the first checkpoint to the last, and the top eigenvector of the Hessian there: the steepest way across."""
     from lossatlas.hessian import Hessian
 
     write_run(tmp_path)

@@ -421,14 +421,6 @@ def test_curves(tmp_path, function, log):
         assert_is_a_picture(picture)
 
 
-def test_drawing_needs_no_torch(tmp_path):
-    write_surface(tmp_path / "s.h5", surface_of(bowl))
-    draw = f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}])"
-    code = f"import sys; from lossatlas.commands import plot_2D; {draw}; assert 'torch' not in sys.modules"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-
-
 def test_repeats_are_a_mean_with_its_spread(tmp_path, capsys):
     for idx in (1, 2, 3):
         line = surface_of(lambda x, y, k=idx: bowl(x, y) * k, x="-1:1:12", y=None)
@@ -446,7 +438,7 @@ def test_the_band_is_the_confidence_of_the_mean(tmp_path, capsys):
     """Against scipy's own interval; in 95 % of draws it holds the true mean."""
     from scipy import stats
 
-    from lossatlas.figures.line_plots import mean_and_confidence
+    from lossatlas.figures.repeats_plots import mean_and_confidence
 
     draws = np.random.default_rng(0).normal(3.0, 2.0, (5, 4000))
     mean, half = mean_and_confidence(draws)
@@ -702,9 +694,15 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
     assert surface_panel(surface_of(bowl), "train_loss", "one").networks == ()
 
 
+def test_a_marked_network_whose_path_has_spaces_has_its_whole_name():
+    command = "python plot_surface.py --model_file 'my nets/first one.pt' --model_file2 nets/b.pt"
+    surface = replace(surface_of(bowl, "-0.5:1.5:9", "-0.5:1.5:9"), about={"command": command})
+    assert [each.name for each in surface_panel(surface, "train_loss", "one").networks] == ["first one", "b"]
+
+
 @pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])
 def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
-    """A bulk near zero, a smallest eigenvalue and five large ones, as of a network: what is drawn, and the width that is stated."""
+    """A bulk near zero, a smallest eigenvalue and five large ones, as of a network, and the width that is stated."""
     from lossatlas.figures.matplotlib_style import OffscreenFigures
     from lossatlas.figures.spectrum_plots import density_figure
     from lossatlas.io.spectrum_files import Findings
@@ -740,7 +738,7 @@ def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
 
 @pytest.mark.parametrize("cells", [5, 7])
 def test_contours_of_a_coarse_grid_are_round_where_the_surface_is(cells):
-    """exp(14 r), of which no interpolant of so few cells can be trusted: straight lines are drawn between heights, not values."""
+    """exp(14 r), of which no interpolant of so few cells can be trusted: straight lines between heights, not values."""
     p = surface_panel(surface_of(lambda a, b: np.exp(14 * np.hypot(a, b)), *[f"-1:1:{cells}"] * 2), "train_loss", "one")
     shared = figures.choose_colour_scale([p.values], log=True)
     with figures.style() as plt:
@@ -800,7 +798,7 @@ def test_figures_have_two_hundred_dots_per_inch_unless_others_are_asked_for(tmp_
 
 
 def test_the_house_style_leaves_parameters_alone_that_a_backend_sets_within():
-    """The backend of a notebook becomes interactive when the first figure is made; otherwise later ones are not shown."""
+    """A notebook's backend becomes interactive when the first figure is made; otherwise later ones are not shown."""
     import matplotlib as mpl
 
     from lossatlas.figures.matplotlib_style import house_style, users_style

@@ -1,6 +1,5 @@
 """From a command's first moment on: signals, exits of somebody else's code, and ranks that never join."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -13,7 +12,8 @@ from conftest import MPIRUN, ROOT
 from torture.place import Place, end_all, ended
 
 from lossatlas.io import read_surface
-from lossatlas.programs import COMMANDS
+
+pytestmark = pytest.mark.commands
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "{rank}
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 @pytest.mark.parametrize(
     ("module", "rank"),
     [
@@ -71,11 +71,11 @@ sys.meta_path.insert(0, Strike())
 )
 def test_a_signal_while_modules_are_imported_is_a_line_and_code_4(place, tmp_path, command):
     (tmp_path / "sitecustomize.py").write_text(EARLY)
-    for ranks in (0, 2) if MPIRUN else (0,):
-        result = place.run(place.command(command, tmp_path / "s.h5", ranks=ranks), PYTHONPATH=str(tmp_path))
-        assert result.code == 4
-        assert "stopped by SIGUSR1" in result.errors
-        assert "Traceback" not in result.errors
+    ranks = 2 if MPIRUN else 0
+    result = place.run(place.command(command, tmp_path / "s.h5", ranks=ranks), PYTHONPATH=str(tmp_path))
+    assert result.code == 4
+    assert "stopped by SIGUSR1" in result.errors
+    assert "Traceback" not in result.errors
 
 
 STARTS = {
@@ -92,22 +92,28 @@ def started(place: Place, way: str, *words: str, file: Path | None = None) -> li
 
 
 @pytest.mark.parametrize("way", STARTS)
-def test_a_signal_and_every_exit_have_the_same_code_and_line_however_a_command_is_started(place, tmp_path, way):
-    given = {"PYTHONPATH": str(ROOT)}
-    wrong = place.run(started(place, way, "--nonsense"), **given)
+def test_a_signal_and_a_wrong_option_have_the_same_code_and_line_however_a_command_is_started(place, tmp_path, way):
+    wrong = place.run(started(place, way, "--nonsense"), PYTHONPATH=str(ROOT))
     assert wrong.code == 2
-    assert wrong.errors == f"error: unrecognized arguments: --nonsense ({STARTS[way][1]} --help lists the options)\n"
+    assert wrong.errors == f"error: unrecognized arguments: --nonsense; {STARTS[way][1]} --help lists the options\n"
+    (tmp_path / "sitecustomize.py").write_text(EARLY)  # a signal while the first heavy module is imported
+    early = place.run(started(place, way, file=tmp_path / "s.h5"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert early.code == 4
+    assert early.errors.startswith("error: stopped by SIGUSR1")  # whether it can be continued depends on how far it was
+    assert len(early.errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "way", ["script", *(pytest.param(way, marks=pytest.mark.full) for way in ("module", "program"))]
+)
+def test_every_exit_has_its_code_and_line(place, tmp_path, way):
+    given = {"PYTHONPATH": str(ROOT)}
     missing = place.run(started(place, way, "--model_file", "nowhere.pt", file=tmp_path / "m.h5"), **given)
     assert missing.code == 3
     assert missing.errors == "error: no checkpoint at nowhere.pt\n"
     left = place.run(started(place, way, file=tmp_path / "l.h5"), **given, WAY="_exit0", RANK="0", STAGE="first")
     assert left.code == 1
     assert left.lines[-1].endswith("os._exit(0) was called before the work was done")
-    (tmp_path / "sitecustomize.py").write_text(EARLY)  # a signal while the first heavy module is imported
-    early = place.run(started(place, way, file=tmp_path / "s.h5"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    assert early.code == 4
-    assert early.errors.startswith("error: stopped by SIGUSR1")  # whether it can be continued depends on how far it was
-    assert len(early.errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize("way", STARTS)
@@ -162,8 +168,11 @@ def test_what_is_printed_may_go_nowhere(place, tmp_path, where):
     assert result.code == 0, result.errors
     assert read_surface(file).done.all()
     assert len(list(tmp_path.glob("*.png"))) == 4
-    shown = f"'{place.python}' '{ROOT / 'h5_util.py'}' '{file}' > /dev/full"
-    result = place.run(["bash", "-c", shown])  # whose printing is all it does
+
+
+def test_a_command_that_only_prints_says_that_it_cannot(place):
+    shown = f"'{place.python}' '{ROOT / 'h5_util.py'}' '{ROOT / 'docs' / 'surfaces' / 'layers.h5'}' > /dev/full"
+    result = place.run(["bash", "-c", shown])
     assert result.code == 5
     assert result.lines == ["error: cannot print: No space left on device"]
 
@@ -187,7 +196,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
     (tmp_path / "peaceful.py").write_text(PEACEFUL)
     more = ["--model", f"{tmp_path / 'peaceful.py'}:make", "--x=-1:1:3", "--y=-1:1:3"]
@@ -208,7 +217,7 @@ def make():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 @pytest.mark.parametrize(
     "end",
     [
@@ -280,7 +289,7 @@ while True: time.sleep(0.01)
     assert result.stdout.splitlines() == ["whole"] * whole
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
     """UCX, in MPICH's wheel, made SIGHUP a switch for its own messages."""
     code = f"""
@@ -301,7 +310,7 @@ while True: time.sleep(0.01)
     assert "stopped by SIGHUP" in result.errors
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_every_rank_says_goodbye_to_its_launcher(place):
     """MPICH's kills the ranks that are a moment later than one that does not, and a whole run has failed at its end."""
     command = [place.python, "scheduler.py", "--mpi"]
@@ -355,19 +364,6 @@ assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signa
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
     )
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("command", sorted({command.module for command in COMMANDS.values()}))
-def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
-    main = importlib.import_module(f"lossatlas.commands.{command}").main
-    for option, code in (("--help", 0), ("--nonsense", 2)):
-        with pytest.raises(SystemExit) as end:
-            main([option])
-        assert end.value.code == code
-    printed = capsys.readouterr()
-    assert "usage" in printed.out
-    assert "error: " in printed.err
-    assert "Traceback" not in printed.err
 
 
 @pytest.mark.parametrize("command", ["plot_surface", "plot_2D", "train"])

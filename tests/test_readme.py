@@ -117,9 +117,11 @@ def module_of(program: tuple[str, list[str]]) -> Any:
     return importlib.import_module(f"lossatlas.commands.{program[0]}")
 
 
+@pytest.mark.commands
 def test_blocks_are_taken_apart_as_a_shell_does():
     text = (
-        'A="--x 1 --y b"\nfor k in p q; do python train.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python plot_1D.py  # no\n'
+        'A="--x 1 --y b"\nfor k in p q; do python train.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python plot_1D.py  '
+        "# no\n"
         "python -m lossatlas check a\ncp a b\n"
     )
     found = list(commands(text))
@@ -195,7 +197,7 @@ def smaller(block: str) -> str:
 def clone(tmp_path_factory) -> Path:
     """A copy of the project in which the bundled networks are small stand-ins of the same architecture."""
     folder = tmp_path_factory.mktemp("readme") / "clone"
-    wanted = shutil.ignore_patterns(".git", ".venv", "demo", "*cache*", "__pycache__", "node_modules", "tests")
+    wanted = shutil.ignore_patterns(".git", ".venv", "demo", "*cache*", "__pycache__", "tests")
     shutil.copytree(ROOT, folder, ignore=wanted)
     for name in ("small", "large"):
         file = folder / "trained_nets" / f"resnet20_{name}_batch.safetensors"
@@ -270,7 +272,7 @@ def desk(tmp_path_factory) -> Path:
 
 
 def call(block: Block) -> None:
-    """The commands of a block in this process, alone where the block starts ranks; networks are trained for few epochs."""
+    """The commands of a block in this process, alone if the block starts ranks; networks are trained for few epochs."""
     for words in commands(smaller(block.text)):
         program = program_of(words)
         if program is None:
@@ -321,6 +323,7 @@ def test_the_quick_blocks_hold_every_command():
     assert every | {"plot_spectrum"} == quick
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("block", QUICK, ids=lambda block: block.name)
 def test_a_block_with_each_command_runs_in_this_process(block, desk, done, monkeypatch):
     monkeypatch.chdir(desk)
@@ -445,6 +448,7 @@ def test_what_the_tutorial_says_holds(tmp_path, monkeypatch):
     assert sum(p.numel() for p in names["net"].parameters()) == 9098
 
 
+@pytest.mark.commands
 def test_the_tutorial_satisfies_a_strict_type_checker(tmp_path):
     """mypy --strict, of the tutorial's own lines; torch's `backward` has no types."""
     pytest.importorskip("mypy")
@@ -527,7 +531,7 @@ def ids_of(text: str) -> set[str]:
 @pytest.mark.full
 def test_the_pages_are_made_without_a_warning_and_their_links_lead_somewhere(tmp_path):
     for package in ("sphinx", "myst_nb", "furo", "sphinx_design", "sphinx_copybutton"):
-        pytest.importorskip(package, reason="pip install -r requirements-dev.txt")
+        pytest.importorskip(package, reason="pip install --group docs")
     command = [sys.executable, *"-m sphinx -W --keep-going -q -b html".split(), str(DOCS), str(tmp_path / "html")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""A network that is evaluated in place is restored bit for bit after any change; what cannot be moved is said in one line."""
+"""A network evaluated in place is restored bit for bit after any change; what cannot be moved is said in one line."""
 
 import copy
 import threading

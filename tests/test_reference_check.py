@@ -1,4 +1,4 @@
-"""A path is taken only where it gives the losses of the user's network moved in place; ends are the networks that they name."""
+"""A path is taken only if it gives the losses of the user's network moved in place; ends are the networks they name."""
 
 import copy
 

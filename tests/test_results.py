@@ -364,12 +364,14 @@ def test_pages_that_cannot_be_made(make, message):
         make()
 
 
+@pytest.mark.commands
 def test_reading_drawing_and_saving_need_no_torch(tmp_path):
     code = f"""
 import sys
+import lossatlas, lossatlas.io, lossatlas.figures
+assert not {{"torch", "mpi4py", "scipy"}} & set(sys.modules), sys.modules
 import matplotlib
 matplotlib.use("agg")
-import lossatlas
 s = lossatlas.read({str(ROOT / "docs/surfaces/resnet56_fashion.h5")!r})
 s.plot().savefig("a.png")
 s.plot(kind="solid", field="exp(train_loss)", vmax=100)
@@ -379,6 +381,9 @@ both = lossatlas.compare([s, "s.h5"])
 both.plot(); both.table(); both.view(); both.difference().plot(); both._repr_html_()
 c = lossatlas.Curvature(lossatlas.io.read_findings({str(ROOT / "docs/surfaces/spectrum.h5")!r}))
 c.plot(); c._repr_html_(); repr(c); c.save("c.h5")
+from lossatlas.commands import plot_2D
+assert plot_2D.main(["-f", "s.h5", "--format", "png", "--dpi", "50"]) == 0
+assert c.table() and c.trace.value > 0 and c.density.sigma > 0 and c.dimension.low <= c.dimension.high
 assert not {{"torch", "mpi4py"}} & set(sys.modules), "torch is imported"
 """
     done = subprocess.run(

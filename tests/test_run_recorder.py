@@ -1,4 +1,4 @@
-"""Recording a training run: bits of the network, of the training, of resumed runs; failures; processes; trajectories."""
+"""Recording a training run: bits of the network, the training, resumed runs; failures; processes; trajectories."""
 
 import errno
 import json
@@ -309,6 +309,7 @@ def test_a_loss_that_is_known_later_is_added(tmp_path):
     assert recorder.losses[1] == read_log(tmp_path).entries[1].loss < 4
 
 
+@pytest.mark.commands
 def test_the_trajectory_of_a_recorder_of_its_folder_and_of_the_command(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(
         "from torch import nn\ndef make():\n    return nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), "
@@ -381,6 +382,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_one_of_several_processes_writes_the_whole_network(tmp_path, kind):
     folder = tmp_path / "run"

@@ -150,7 +150,7 @@ def test_without_a_library_it_runs_alone_and_says_so(monkeypatch):
         connect(True)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_the_command_says_what_every_rank_sees(ranks):
     command = [MPIRUN, "-n", str(ranks), sys.executable, "scheduler.py", "--mpi"]

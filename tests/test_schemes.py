@@ -1,4 +1,4 @@
-"""Rows of curves and the schemes of the Julia notebook: formulas written out again, and commands against plain curves."""
+"""Rows of curves and the schemes of the Julia notebook: formulas written out again; commands against plain curves."""
 
 import numpy as np
 import pytest

@@ -205,7 +205,7 @@ class Waves:
 @pytest.mark.parametrize("at", [(0.1,), (0.1, 0.1), (0.1, -0.4, 0.3), (0.0, 0.0)])
 @pytest.mark.parametrize("radius", [0.3, 1.0, 2.05, 2.8])
 def test_the_worst_rise_is_the_largest_that_was_seen(at, radius, adaptive):
-    """For (0.1,) within 2.05 it was 0, with an average of 0.016 and a largest rise of 1.95; and below others in most cases."""
+    """For (0.1,) within 2.05 it was 0, with an average of 0.016 and a largest rise of 1.95; mostly below others."""
     around = Waves(*at)
     (found,) = sharpness(around, [radius], adaptive=adaptive)
     bottom = around.loss_at(None)

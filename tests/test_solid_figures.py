@@ -10,12 +10,13 @@ from PIL import Image
 from test_plots import bowl, scene_of, surface_of
 
 from lossatlas import figures
-from lossatlas.figures.clipped_parts import left_out_in_words, percent, share_outside
+from lossatlas.figures.camera import Camera
+from lossatlas.figures.clipped_parts import cells_outside, clipped_in_words, percent
 from lossatlas.figures.depth_buffer import NO_TRIANGLE, nearest_triangles
 from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.solid_layout import NOTES, corners_of, fit_height, meet
 from lossatlas.figures.surface_light import BRIGHTNESS, DARKEST, brightness, open_sky
-from lossatlas.figures.surface_plots import HATCH, Camera, solid_figure
+from lossatlas.figures.surface_plots import HATCH, solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.io import Projection
 
@@ -169,26 +170,54 @@ def test_checkpoints_are_drawn_on_the_surface_unless_it_hides_them():
     assert labels == ["first checkpoint", "checkpoint, coloured by its own loss", "last checkpoint"]
 
 
-def test_what_is_hidden_of_a_path_is_what_rays_to_the_camera_say():
-    """From each point straight to the camera, over a valley whose near wall is seen from outside."""
+def height_of(sheet):
     from scipy.interpolate import RegularGridInterpolator
 
+    return RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False)
+
+
+def seen_along_rays(axis, heights, points, share):
+    """Whether the line from each point to the camera stays on one side of the surface; share: of it that counts."""
+    camera, found = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0], []
+    for point in points:
+        ray = point + np.linspace(1e-3, share, 8000)[:, None] * (camera[:3] / camera[3] - point)
+        above = ray[:, 2] - heights(ray[:, 1::-1])
+        above = above[np.isfinite(above)]
+        found.append(bool((np.sign(above) == np.sign(above[:1])).all()))
+    return np.array(found)
+
+
+def test_what_is_hidden_of_a_path_is_what_rays_to_the_camera_say():
+    """From each point straight to the camera, over a valley whose near wall is seen from outside."""
     valley = panel(lambda a, b: 2 + 3 * b * b - 2.5 * np.exp(-3 * ((a + 0.3) ** 2 + b * b)) + a, side="-1:1:41")
     axis = figure_of([valley], camera=Camera(15, -60)).axes[0]
     (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
     sheet, share = scene.sheets[0], np.linspace(0, 1, 200)
-    heights = RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False)
     x, y = 0.9 - 1.5 * share, 0.8 * np.cos(5 * share) - 0.1
-    points = np.column_stack([x, y, heights(np.column_stack([y, x]))])
-    camera = np.linalg.inv(axis.get_proj()) @ [0, 0, 1, 0]
-    expected = []
-    for point in points:
-        ray = point + np.linspace(1e-3, 0.2, 8000)[:, None] * (camera[:3] / camera[3] - point)
-        above = ray[:, 2] - heights(ray[:, 1::-1])
-        above = above[np.isfinite(above)]
-        expected.append((np.sign(above) == np.sign(above[:1])).all())
+    points = np.column_stack([x, y, height_of(sheet)(np.column_stack([y, x]))])
+    expected = seen_along_rays(axis, height_of(sheet), points, 0.2)
     assert 20 < sum(expected) < 180, "both parts are long"
     assert (scene.seen(points) != expected).mean() < 0.05, "all but the points next to an outline"
+
+
+@pytest.mark.parametrize(
+    ("function", "camera"),
+    [
+        (lambda a, b: 2 + 0.5 * a + 0 * b, Camera(15, -60)),
+        (lambda a, b: 1 + 6 * np.exp(-12 * (a * a + b * b)), Camera(3, 20)),
+        (lambda a, b: 2 + 3 * b * b - 2.5 * np.exp(-3 * ((a + 0.3) ** 2 + b * b)) + a, Camera(3, 20)),
+    ],
+    ids=["plane", "hill", "valley"],
+)
+def test_points_on_faces_that_are_seen_edge_on_are_not_taken_for_hidden(function, camera):
+    """A pixel of such a face spans much depth: half of the points at a grazing angle were called hidden."""
+    axis = figure_of([panel(function, side="-1:1:41")], camera=camera).axes[0]
+    (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
+    sheet = scene.sheets[0]
+    x, y = np.random.default_rng(0).uniform(-0.97, 0.97, (2, 150))
+    points = np.column_stack([x, y, height_of(sheet)(np.column_stack([y, x]))])
+    wrong = scene.seen(points) != seen_along_rays(axis, height_of(sheet), points, 0.6)
+    assert wrong.mean() <= 0.02
 
 
 def river(**keywords):
@@ -252,7 +281,7 @@ def test_what_is_left_out_is_stated_with_its_share_and_hatched():
         fig.draw_without_rendering()
     axis = fig.axes[0]
     (text,) = (each.get_text() for each in axis.texts if each.get_gid() == NOTES)
-    assert text == f"{100 * share:.0f} % of the cells above 2: left out (hatched floor)"
+    assert text == f"{100 * share:.0f} % of the cells above 2, up to 3: left out (hatched floor)"
     hatches = [line for line in axis.lines if line.get_gid() == HATCH]
     x = np.concatenate([line.get_data_3d()[0] for line in hatches])
     assert np.abs(x[np.isfinite(x)]).min() == pytest.approx(0.5**0.5, abs=0.05)
@@ -264,9 +293,13 @@ def test_what_is_left_out_is_stated_with_its_share_and_hatched():
 
 def test_shares_in_words():
     p = panel(lambda a, b: a, side="-1:1:201")
-    assert share_outside(p, -0.5, 0.5) == pytest.approx((50 / 201, 50 / 201))
-    assert left_out_in_words(p, -2, 2) == ""
-    assert left_out_in_words(p, -0.98, 2) == "1 % of the cells below -0.98: left out"
+    assert [float(mask.mean()) for mask in cells_outside(p.values, -0.5, 0.5)] == pytest.approx([50 / 201, 50 / 201])
+    assert clipped_in_words(p, -2, 2, "left out") == ""
+    assert clipped_in_words(p, -0.98, 2, "left out") == "1 % of the cells below -0.98, down to -1: left out"
+    assert (
+        clipped_in_words(p, -0.98, 0.75, "hatched")
+        == "1 % of the cells below -0.98, down to -1, and 12 % of the cells above 0.75, up to 1: hatched"
+    )
     assert [percent(each) for each in (1e-6, 1e-4, 0.004, 0.123, 440 / 441, 1)] == [
         "<0.01 %",
         "0.01 %",
@@ -279,7 +312,7 @@ def test_shares_in_words():
 
 def test_the_share_of_the_finite_cells_is_called_so():
     p = panel(lambda a, b: np.where(b < 0, np.nan, a), side="-1:1:201")
-    assert left_out_in_words(p, -0.98, 2) == "1 % of the finite cells below -0.98: left out"
+    assert clipped_in_words(p, -0.98, 2, "left out") == "1 % of the finite cells below -0.98, down to -1: left out"
 
 
 @pytest.mark.parametrize("columns", [1, 2])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import MPIRUN, ROOT
 
+pytestmark = pytest.mark.commands
+
 STORIES = {
     "effective_dimension": ("effective_dimension.png", "double_descent.png"),
     "homogeneity": ("homogeneity_spirals.png", "homogeneity_images.png"),
@@ -54,7 +56,7 @@ def files_of(name: str) -> set[Path]:
 )
 def test_a_story_runs_by_its_one_command(name, tmp_path):
     if name == "original_readme" and MPIRUN is None:
-        pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
+        pytest.skip("no mpirun: pip install mpich")
     before = files_of(name)
     ran(name, tmp_path)
     tmp_path = tmp_path if name == "pyhessian_tutorial" else tmp_path / "small"

@@ -208,7 +208,7 @@ def net():
 """
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_a_rank_that_reads_other_samples_is_noticed(tmp_path):
     (tmp_path / "own.py").write_text(
         OWN.replace("manual_seed(k)", "manual_seed(k + int(os.environ['PMI_RANK']))").replace(

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import MPIRUN
 from torture import SECTIONS, Place
 from torture.interruptions import kills
+
+pytestmark = pytest.mark.commands
 
 FEW = {"signals": 2, "ways": 2, "disks": 3, "damage": 12, "checkpoints": 3, "hostile": 3, "jobs": 1}
 MORE = {
@@ -25,8 +26,6 @@ WITH_MPI = {"kills", "signals", "ways", "ranks", "hosts"}
 
 
 def holds(folder: Path, name: str, count: int) -> None:
-    if name in WITH_MPI and MPIRUN is None:
-        pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
     function, _ = SECTIONS[name]
     outcomes = list(function(Place.at(folder), count))
     if not outcomes:
@@ -34,12 +33,16 @@ def holds(folder: Path, name: str, count: int) -> None:
     assert [what for good, what in outcomes if not good] == []
 
 
-@pytest.mark.parametrize("name", FEW)
+def named(counts: dict[str, int]) -> list[object]:
+    return [pytest.param(name, marks=[pytest.mark.mpi] * (name in WITH_MPI)) for name in counts]
+
+
+@pytest.mark.parametrize("name", named(FEW))
 def test_what_is_promised_holds(tmp_path, name):
     holds(tmp_path, name, FEW[name])
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_a_killed_surface_loses_nothing_and_ends_with_the_same_bits(tmp_path):
     """A kill of rank 0, a worker or everyone; cells that no file held are computed again, and no others."""
     outcomes = list(kills(Place.at(tmp_path), 1, scripts=["plot_surface.py"], sleep=0.008))
@@ -48,6 +51,6 @@ def test_a_killed_surface_loses_nothing_and_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", named(MORE))
 def test_what_is_promised_holds_in_more_cases(tmp_path, name):
     holds(tmp_path, name, MORE[name])

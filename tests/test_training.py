@@ -9,6 +9,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.models import build, load_network, read_state
 from lossatlas.training.loop import TrainingRecipe, augmented, corrupted, initialize, measure, rate
 from lossatlas.training.loop import train as fit
+from lossatlas.training.training_run import TrainingRun
 
 
 def test_a_run_can_be_repeated_and_learns(tmp_path):
@@ -62,16 +63,16 @@ RUN = (
 def test_a_continued_run_is_the_run_that_was_never_interrupted(tmp_path, monkeypatch, optimizer):
     args = [*RUN, "--epochs", "4", "--optimizer", optimizer]
     assert train.main([*args, "--save", str(tmp_path / "whole")]) == 0
-    original = train.TrainingRun.on_epoch
+    original = TrainingRun.on_epoch
 
     def stop(self, epoch, state):
         original(self, epoch, state)
         if epoch == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.TrainingRun, "on_epoch", stop)
+    monkeypatch.setattr(TrainingRun, "on_epoch", stop)
     assert train.main([*args, "--save", str(tmp_path / "parts")]) == 4
-    monkeypatch.setattr(train.TrainingRun, "on_epoch", original)
+    monkeypatch.setattr(TrainingRun, "on_epoch", original)
     assert train.main([*args, "--save", str(tmp_path / "parts")]) == 3  # not without being asked
     assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume"]) == 0
     name = f"mlp_{optimizer}_lr=0.05_bs=128_wd=0.0005_mom=0.9_save_epoch=2_randlabel=0.1/model_4.t7"

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import seeded
+from oracles import explicit_hessian, loss_at, mean_cross_entropy
 from torch import nn
 
 import lossatlas
@@ -40,16 +41,15 @@ def trained(net, count=6):
     return states
 
 
-@torch.no_grad()
-def naive_loss(net, state, change=()):
+def naive_loss(net, state, moves=()):
     """The loss of a state, moved by (coefficient, direction by name), in float64."""
-    twin = copy.deepcopy(net).eval()
+    return loss_at(at_state(net, state), mean_cross_entropy(X, Y), moves)
+
+
+def at_state(net, state):
+    twin = copy.deepcopy(net)
     twin.load_state_dict(state)
-    twin.double()
-    for coefficient, direction in change:
-        for name, parameter in twin.named_parameters():
-            parameter += coefficient * direction[name].double()
-    return float(F.cross_entropy(twin(X.double()), Y))
+    return twin
 
 
 def test_losses_are_those_of_the_checkpoints_and_the_surface_that_of_the_plane_around_the_last(tmp_path):
@@ -282,14 +282,7 @@ def test_the_river_of_some_tensors_has_the_top_eigenvector_of_their_hessian():
         optimizer.step()
     run = lossatlas.trajectory(net, states, (data, labels), plane="river", ignore="biasbn", points=None)
     names = ["0.weight", "2.weight"]
-    shapes = [states[-1][name].shape for name in names]
-
-    def loss(vector):
-        parts = vector.split([shape.numel() for shape in shapes])
-        moved = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
-        return F.cross_entropy(torch.func.functional_call(net, {**states[-1], **moved}, (data,)), labels)
-
-    hessian = torch.autograd.functional.hessian(loss, torch.cat([states[-1][name].flatten() for name in names]))
+    hessian = explicit_hessian(at_state(net, states[-1]), mean_cross_entropy(data, labels), names)
     top = torch.linalg.eigh(hessian)[1][:, -1]
     x, y = (torch.cat([axis[name].flatten() for name in names]).double() for axis in run.plane)
     across = top - (top @ x) * x / (x @ x)
@@ -302,7 +295,7 @@ def wide(state):
 
 
 def test_a_plane_in_float64_keeps_its_digits(tmp_path):
-    """The surface under a path in a stored plane, and the surface along the same directions: one record, the same bits."""
+    """The surface under a path in a stored plane, and that along the same directions: one record, the same bits."""
     net = seeded(normalized).double()
     states, data = [wide(state) for state in trained(seeded(normalized))], (X.double(), Y)
     plane = lossatlas.surface(net, data, x="-1:1:2", y="-1:1:2", file=tmp_path / "plane.h5", **QUIET)

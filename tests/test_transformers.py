@@ -1,4 +1,4 @@
-"""Models of Hugging Face's transformers in tiny random configurations, as their users call them, against a naive twin."""
+"""Models of Hugging Face's transformers in tiny random configurations, called as users do, against a naive twin."""
 
 import copy
 

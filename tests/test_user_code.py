@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
+from oracles import explicit_hessian, loss_at, mean_cross_entropy
 
 from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, train
 from lossatlas.errors import BadInput, BadUsage
@@ -78,7 +79,7 @@ def tied():
             super().__init__()
             self.flat, self.a, self.b = nn.Flatten(), nn.Linear(36, 36, bias=False), nn.Linear(36, 36)
             self.b.weight = self.a.weight
-            self.noise = torch.randn(36)                  # no part of the state: the same on every rank and in every run
+            self.noise = torch.randn(36)           # no part of the state: the same on every rank and in every run
         def forward(self, x):
             return self.b(torch.tanh(self.a(self.flat(x)) + self.noise))
     return Tied()
@@ -140,18 +141,11 @@ def problem(home):
     return net.double().eval(), x.double(), y
 
 
-@torch.no_grad()
 def naive(home, loss, grid):
     """The mean loss over the data along the direction in the file, in float64, by a plain loop."""
     net, x, y = problem(home)
     direction = as_point(read_directions("d.h5").x, net, "weights", "it")
-    at = {name: p.clone() for name, p in net.named_parameters()}
-    values = []
-    for a in grid:
-        for name, p in net.named_parameters():
-            p.copy_(at[name] + a * direction[name].double())
-        values.append(float(loss(net, x, y)))
-    return np.array(values)
+    return np.array([loss_at(net, lambda moved: loss(moved, x, y), [(a, direction)]) for a in grid])
 
 
 LOSSES = {
@@ -192,23 +186,13 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
         == 0
     )
     net, x, y = problem(home)
-    names = [name for name, _ in net.named_parameters()]
-    shapes = [p.shape for p in net.parameters()]
-
-    def loss(flat):
-        pieces = flat.split([s.numel() for s in shapes])
-        own = {n: p.view(s) for n, p, s in zip(names, pieces, shapes, strict=True)}
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            return F.cross_entropy(torch.func.functional_call(net, own, (x,)), y)
-
-    flat = torch.cat([p.detach().flatten() for p in net.parameters()])
-    exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat))
+    exact = torch.linalg.eigvalsh(explicit_hessian(net, mean_cross_entropy(x, y)))
     np.testing.assert_allclose(read_findings("h.h5").arrays["eigenvalues"], exact[[-1, -2]], rtol=1e-4)
     assert plot_hessian_eigen.main([*LINE, "--x=0:0.1:2", "--surf_file", "e.h5"]) == 0
     np.testing.assert_allclose(read_surface("e.h5").fields["max_eig"][0], exact[-1], rtol=1e-4)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_ranks_give_the_same_bits_and_changed_code_is_named(home, capsys):
     def line(file):
         more = "--batch_size 20 --threads 1 --x=-1:1:9 --loss_name own.py:smooth --surf_file".split()
@@ -332,6 +316,7 @@ def test_files_in_two_folders_have_helpers_of_their_own(home):
     assert UserFunction.parse("model", "a/it.py:scale")() == 1
 
 
+@pytest.mark.commands
 def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path):
     """Its own file is the same; what it gives for some samples is not."""
     checkpoint = write_checkpoint(tmp_path / "net.safetensors", "mlp")
@@ -351,6 +336,7 @@ def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path):
     assert "loss_of_some_samples" in again.stderr
 
 
+@pytest.mark.commands
 def test_a_function_that_changes_the_current_folder_moves_no_output(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -403,7 +389,7 @@ def make():
 
 
 def test_the_seed_of_a_training_reaches_the_weights_and_nothing_else(tmp_path):
-    """What is no part of the state has to be the same when a surface is computed, which knows no seed of the training."""
+    """Tensors outside the state have to be the same when a surface is computed, which knows no seed of the training."""
     (tmp_path / "net.py").write_text(SEEDED)
     function = UserFunction.parse("model", f"{tmp_path / 'net.py'}:make")
     zero, one, two, again = (build(function, seed=seed) for seed in (0, 1, 2, 1))
@@ -493,8 +479,9 @@ def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
     """Weights in a list stayed where they were; a merged adapter was evaluated without its adapter."""
     folder, names = kinds
     file, surface = folder / f"{kind}0.pt", folder / "s.h5"
-    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file} --x=-1:1:3 --xnorm filter"
-    assert plot_surface.main([*line.split(), "--surf_file", str(surface), "--dir_file", str(folder / "d.h5")]) == 0
+    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file}"
+    grid = ["--x=-1:1:3", "--xnorm", "filter", "--dir_file", str(folder / "d.h5")]
+    assert plot_surface.main([*line.split(), *grid, "--surf_file", str(surface)]) == 0
     assert ("the network itself is moved" in capsys.readouterr().out) == (kind == "Listed")
     net = names[kind]()
     dx = as_point(read_directions(folder / "d.h5").x, net, "weights", "x")
@@ -508,9 +495,10 @@ def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
 def test_a_line_between_networks_ends_at_both_with_their_statistics(kinds, capsys):
     folder, names = kinds
     ends = [folder / "Normed0.pt", folder / "Normed1.pt"]
-    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]} --model_file2 {ends[1]}"
+    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]}"
     expected = [own_losses(names, "Normed", end, [{}])[0] for end in ends]
-    assert plot_surface.main([*line.split(), "--x=0:1:3", "--surf_file", str(folder / "s.h5")]) == 0
+    other = ["--model_file2", str(ends[1]), "--x=0:1:3"]
+    assert plot_surface.main([*line.split(), *other, "--surf_file", str(folder / "s.h5")]) == 0
     assert "differ in BatchNorm statistics" in capsys.readouterr().out
     np.testing.assert_allclose(read_surface(folder / "s.h5").fields["train_loss"][[0, -1]], expected, rtol=1e-5)
     assert (
@@ -524,11 +512,13 @@ def test_an_adapter_without_a_checkpoint_is_evaluated_as_its_factory_gives_it(ki
     """It was merged by eval() and loaded into an unmerged one: its adapter counted twice."""
     folder, names = kinds
     (folder / "made.py").write_text(
-        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\ndef merged():\n    return Adapter().eval()\n"
+        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\n"
+        "def merged():\n    return Adapter().eval()\n"
     )
     for name in ("fresh", "merged"):
-        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3 --dir_file {folder}/{name}_d.h5"
-        assert plot_surface.main([*line.split(), "--surf_file", str(folder / f"{name}.h5")]) == 0
+        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3"
+        files = ["--dir_file", str(folder / f"{name}_d.h5"), "--surf_file", str(folder / f"{name}.h5")]
+        assert plot_surface.main([*line.split(), *files]) == 0
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = names["Adapter"]()

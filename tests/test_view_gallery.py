@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import nullcontext
 
 import pytest
 from conftest import ROOT
@@ -105,3 +106,37 @@ def test_joined_files_give_a_page_both_names(tmp_path, capsys):
     assert f'href="{joined}.html"' in (out / "index.html").read_text()
     assert view_gallery.main([str(ONE), "--out", str(tmp_path / "one")]) == 0
     assert "wrote 1 page (" in capsys.readouterr().out
+
+
+def test_the_top_of_the_scale_is_chosen_for_all_pages_or_for_each(tmp_path, capsys):
+    def tops(out):
+        return [data(out / f"{file.stem}.html")["fields"][0]["top"] for file in (ONE, OTHER)]
+
+    usual, all_, each = (tmp_path / name for name in ("usual", "all", "each"))
+    files = [str(ONE), str(OTHER)]
+    assert view_gallery.main([*files, "--out", str(usual)]) == 0
+    assert view_gallery.main([*files, "--out", str(all_), "--vmax", "3"]) == 0
+    assert view_gallery.main([*files, "--out", str(each), "--vmax", "usual", "2.5"]) == 0
+    assert tops(all_) == [3, 3]
+    assert tops(each) == [tops(usual)[0], 2.5]
+    assert (each / f"{ONE.stem}.png").read_bytes() == (usual / f"{ONE.stem}.png").read_bytes()
+    assert (each / f"{OTHER.stem}.png").read_bytes() != (usual / f"{OTHER.stem}.png").read_bytes()
+    page = GalleryPage("one", "One", [Shown(read_surface(ONE), "one")], vmax=2.5)
+    write_gallery(tmp_path / "python", [page])
+    assert data(tmp_path / "python" / "one.html")["fields"][0]["top"] == 2.5
+    capsys.readouterr()
+    for words, message in (
+        (["3", "4", "5"], "--vmax gives 3 values for 2 pages: give one, or one for each"),
+        (["-5"], "page 'resnet56_fashion': --vmax=-5.0: the top has to lie above the lowest value"),
+        (["high"], "'high' is no finite number"),
+    ):
+        with pytest.raises(SystemExit) if words == ["high"] else nullcontext():
+            assert view_gallery.main([*files, "--out", str(tmp_path / "none"), "--vmax", *words]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_and_a_curve_take_a_top_too(tmp_path):
+    words = [f"{PATH}+{RUN}", str(CURVE)]
+    assert view_gallery.main([*words, "--out", str(tmp_path), "--vmax", "5"]) == 0
+    assert [data(tmp_path / f"{name}.html")["fields"][0]["top"] <= 5 for name in ("path", "curve")] == [True, True]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import NODE, ROOT
 
 from lossatlas.commands import view_surface
 from lossatlas.errors import BadUsage
@@ -19,12 +19,14 @@ from lossatlas.io.surface_files import write_surface
 from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.interpolant import Interpolant, cross_validate
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.viewer import Shown, page_of
+from lossatlas.viewer.axis_words import axes_in_words
+from lossatlas.viewer.content import caption
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
 from lossatlas.viewer.page_state import WORDS, is_number
 
-NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
 PURE = (
     "address.js",
@@ -39,6 +41,7 @@ PURE = (
     "readout.js",
     "scale.js",
     "top_tools.js",
+    "webm.js",
 )
 RNG = np.random.default_rng(0)
 X, Y = np.linspace(-1, 1, 13), np.concatenate([np.linspace(-1, 0, 6)[:-1], np.linspace(0, 2, 5)])
@@ -329,7 +332,8 @@ def test_descent_on_the_logarithm_follows_its_slope():
     x = np.linspace(-1, 1, 21)
     values = np.exp(convex(*np.meshgrid(x, x)))
     given = given_surface(x, x, values, True, name="sgd", settings={"rate": 0.02})
-    code = f'{MAKE}{FIND} return Array.from(descend(s, o, given.settings, [0.8, 0.7], {{steps: 50, objective: "log"}}).points);'
+    how = '{steps: 50, objective: "log"}'
+    code = f"{MAKE}{FIND} return Array.from(descend(s, o, given.settings, [0.8, 0.7], {how}).points);"
     found = np.array(run_js(code, given)).reshape(-1, 2)
     point = np.array([0.8, 0.7])
     for k in range(50):
@@ -352,7 +356,8 @@ def test_the_gradients_of_a_step_share_their_noise():
 @needs_node
 def test_nothing_has_the_logarithm_of_nothing():
     x = np.linspace(-1, 1, 21)
-    code = f"{MAKE}{FIND} const p = descend(s, o, given.settings, [0.5, 0.5], given.how); return [p.end, Array.from(p.losses)];"
+    path = "const p = descend(s, o, given.settings, [0.5, 0.5], given.how);"
+    code = f"{MAKE}{FIND} {path} return [p.end, Array.from(p.losses)];"
     own = {"name": "sgd", "settings": {"rate": 0.02}}
     values = 3 - convex(*np.meshgrid(x, x))
     end, losses = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "objective": "log"}))
@@ -404,7 +409,8 @@ def test_scales_go_there_and_back_and_have_few_round_ticks(kind):
     const s = makeScale(given.kind, given.low, given.high);
     const step = 1e-6;
     return [[given.low, given.high].map(s.height), given.values.map((v) => s.value(s.height(v))), ticks(s, 5),
-      given.values.map((v) => [slopeOfScale(s, v), (s.height(v + step * v) - s.height(v - step * v)) / (2 * step * v)])];"""
+      given.values.map((v) => [slopeOfScale(s, v),
+        (s.height(v + step * v) - s.height(v - step * v)) / (2 * step * v)])];"""
     values = [0.002, 0.05, 1.0, 20.0]
     ends, again, marks, slopes = run_js(code, {"kind": kind, "low": 0.001, "high": 30.0, "values": values})
     assert ends == pytest.approx([0, 1], abs=1e-12)
@@ -512,6 +518,28 @@ def test_names_do_no_harm(name):
     found = content(text)
     assert found["surfaces"][0]["label"] == name
     assert ["model", name] in found["surfaces"][0]["caption"]
+
+
+@pytest.mark.parametrize(
+    ("directions", "about", "expected"),
+    [
+        ({}, {"command": "plot_surface.py --xnorm filter --ynorm=layer"}, "x: filter; y: layer"),
+        ({}, {"command": "plot_surface.py --xnorm filter --ynorm filter --xignore biasbn"}, "filter, biasbn ignored"),
+        ({}, {"command": "plot_surface.py --config c.yaml", "config": {"xnorm": "unit", "ynorm": "unit"}}, "unit"),
+        ({"x": "random, norm=layer, ignore=none, seed=1"}, {"command": "plot_surface.py --xnorm filter"}, "layer"),
+        (
+            {"x": "random, norm=layer, ignore=none", "y": "random, norm=filter, ignore=biasbn"},
+            {},
+            "x: layer; y: filter, biasbn ignored",
+        ),
+    ],
+)
+def test_the_normalization_is_that_of_the_directions_and_only_otherwise_that_of_the_command(
+    directions, about, expected
+):
+    """A command with a direction file does not say how the directions in it were made."""
+    shown = Shown(made(about=about), "a", directions=directions)
+    assert dict(caption(shown))["normalization"] == expected
 
 
 def test_the_page_of_a_pair_is_small():
@@ -811,8 +839,7 @@ def test_no_optimizers_race_along_numbers_of_checkpoints():
     reason = "No race here: x counts checkpoints, and no optimizer moves along their numbers."
     own = path_page()
     assert own["surfaces"][0]["checkpoints"] is True
-    sentence = "The curves are the training loss; x is the number of the checkpoint."
-    assert run_js(code, own) == [reason, "number of the checkpoint", sentence, [reason]]
+    assert run_js(code, own) == [reason, "number of the checkpoint", "The curves are the training loss.", [reason]]
     mixed = run_js(code, path_page(Shown(made(gy=None), "line")))
     assert mixed[:2] == [reason, "coordinate, or number of the checkpoint"]
     line = run_js(code, content(page_of([Shown(made(gy=None), "line")])))
@@ -835,3 +862,314 @@ def test_the_page_keeps_each_word_that_a_story_may_have():
 def test_python_accepts_the_numbers_that_the_page_reads(number):
     found = run_js("return Object.keys(fromFragment(given, { x: 0 }));", urlencode({"x": number}))
     assert (found == ["x"]) == is_number(number)
+
+
+# What x and y are -------------------------------------------------------------------------------------------------
+
+RANDOM = "random, norm=filter, ignore=biasbn, seed=123, idx=0"
+AROUND = "(0, 0) is the network itself."
+RECORDED = {"request": {"directions": "of a file"}}
+TWO = [["first", 0.0, 0.0], ["second", 1.0, 0.0]]
+WORDS_OF_AXES = [  # command and more of the provenance, directions, whether it is a plane, and the sentence
+    (
+        {"command": "--xnorm filter --ynorm filter"},
+        {},
+        True,
+        f"x, y: distance along two random directions (filter-normalized); {AROUND}",
+    ),
+    ({"command": "--x=-1:1:5 --y=-1:1:5"}, {}, True, f"x, y: distance along two random directions; {AROUND}"),
+    ({"command": "--dir_file mine.h5"}, {}, True, f"x, y: distance along two directions; {AROUND}"),
+    (
+        {"command": "--xnorm filter --ynorm layer"},
+        {},
+        True,
+        "x: distance along a random direction (filter-normalized); y: along a random direction (layer-normalized); "
+        f"{AROUND}",
+    ),
+    (
+        {"command": "a", "config": {"xnorm": "unit", "xdirection": "gradient"}},
+        {},
+        False,
+        "x: distance along the gradient (of unit length); 0 is the network itself.",
+    ),
+    (
+        {"command": "--xdirection eigenvector:2 --ydirection random"},
+        {},
+        True,
+        f"x: distance along eigenvector 2 of the Hessian; y: along a random direction; {AROUND}",
+    ),
+    (
+        {"command": "--model_file a.pt --model_file2 b.pt --ynorm filter"},
+        {},
+        True,
+        "x: distance along the direction to another network; y: along a random direction (filter-normalized); "
+        f"{AROUND}",
+    ),
+    (
+        {"command": "--same_dir --xnorm filter"},
+        {},
+        True,
+        f"x: distance along a random direction (filter-normalized); y: along the direction of x; {AROUND}",
+    ),
+    ({}, {"x": RANDOM, "y": RANDOM}, True, f"x, y: distance along two random directions (filter-normalized); {AROUND}"),
+    (
+        {},
+        {"x": "eigenvector 1 of the mean loss, norm=none, ignore=none", "y": "a vector with the sha256 0"},
+        True,
+        f"x: distance along eigenvector 1 of the Hessian; y: along a given direction; {AROUND}",
+    ),
+    (
+        {},
+        {"x": "towards 00ff", "y": "the x direction"},
+        True,
+        f"x: distance along the direction to another network; y: along the direction of x; {AROUND}",
+    ),
+    (
+        {},
+        {"x": "1st principal component", "y": "2nd principal component"},
+        True,
+        "x, y: distance along the first two principal components of the checkpoints of a training; (0, 0) is the last "
+        "checkpoint.",
+    ),
+    (
+        {"command": "plot_trajectory.py --surface 25"},
+        {},
+        True,
+        "x, y: distance along two directions in the plane of a training; (0, 0) is the last checkpoint.",
+    ),
+    ({"networks": TWO}, {}, False, "x: position on the straight line from first (0) to second (1)."),
+    (
+        {"networks": TWO, "command": "--align"},
+        {},
+        False,
+        "x: position on the straight line from first (0) to second (1), whose units are permuted.",
+    ),
+    (
+        {"networks": [["0f" * 32, 0.0, 0.0], ["second", 1.0, 0.0]]},
+        {},
+        False,
+        "x: position on the straight line from one network (0) to second (1).",
+    ),
+    (
+        {"command": "--model_file a/b.pt --model_file2 c.pt"},
+        {},
+        False,
+        "x: position on the straight line from b (0) to c (1).",
+    ),
+    (
+        {"networks": [*TWO, ["third", 1e-17, 1.0]]},
+        {},
+        True,
+        "x, y: distance along two directions between networks: first at (0, 0), second at (1, 0) and third at (0, 1).",
+    ),
+    (
+        {"networks": [*TWO, ["third", 0.5, 0.2]], "curve": "bezier"},
+        {},
+        True,
+        "x, y: distance along two directions in the plane of a Bézier curve from first at (0, 0) to second at (1, 0).",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("about", "directions", "is_plane", "sentence"), WORDS_OF_AXES, ids=[each[3][:40] for each in WORDS_OF_AXES]
+)
+def test_the_coordinates_are_said_as_the_file_records_them(about, directions, is_plane, sentence):
+    surface = made(gy="-1:1:21" if is_plane else None, about=about, **RECORDED)
+    assert axes_in_words(surface, directions) == sentence
+
+
+def test_coordinates_that_are_no_directions_are_said_too():
+    for request, words in (
+        ({"path": ["a", "b"]}, "x: the number of a checkpoint, from 0 on."),
+        (
+            {"directions": "a bezier curve towards 0f by 1e"},
+            "x: position on a Bézier curve from one network (0) to another one (1).",
+        ),
+        (
+            {"scheme": "barycentric"},
+            "x, y: how three networks are mixed (scheme 'barycentric'); (0, 0) is the first of them alone.",
+        ),
+        ({}, "x, y: distance along two directions."),  # nothing is recorded, nothing is claimed
+    ):
+        is_line = "path" in request or "directions" in request
+        assert axes_in_words(made(gy=None if is_line else "-1:1:21", request=request)) == words
+
+
+def test_the_path_of_a_training_says_what_its_axes_are():
+    principal, river = (
+        ("1st principal component", "2nd principal component"),
+        ("drift from a to b", "top eigenvector, at a right angle"),
+    )
+    far, home = np.array([0.9, 0.3]), np.array([0.9, 0.0])
+    for path, words in (
+        (
+            Projection(home, home, axes=principal, explained=(0.84, 0.1)),
+            "x, y: distance along the first two principal components of the checkpoints of a training "
+            "(84 % and 10 % of the variance); (0, 0) is the last checkpoint.",
+        ),
+        (
+            Projection(home, home, axes=river),
+            "x: drift from a to b; y: top eigenvector, at a right angle; (0, 0) is the last checkpoint.",
+        ),
+        (Projection(far, far, axes=river), "x: drift from a to b; y: top eigenvector, at a right angle."),
+        (Projection(far, far), "x, y: distance along two directions in the plane of a training."),
+    ):
+        assert axes_in_words(made(), None, path) == words
+
+
+def test_options_are_read_from_the_configuration_or_else_from_the_command():
+    command = {"command": "plot_surface.py --xnorm=filter --align --dir_file d.h5 --same_dir"}
+    assert [recorded_option(command, name) for name in ("xnorm", "align", "dir_file", "same_dir", "x", "dir")] == [
+        "filter", "True", "d.h5", "True", "", "",
+    ]  # fmt: skip
+    assert recorded_option({**command, "config": {"xnorm": ""}}, "xnorm") == ""
+
+
+@needs_node
+def test_surfaces_that_differ_in_their_coordinates_are_named():
+    code = 'return coordinatesOn(new Model(given, ""));'
+    line, other = made(gy=None, about={"networks": TWO}), made(gy=None)
+    assert (
+        run_js(code, content(page_of([Shown(line, "a"), Shown(line, "b")])))
+        == "x: position on the straight line from first (0) to second (1)."
+    )
+    found = run_js(code, content(page_of([Shown(line, "a"), Shown(other, "b"), Shown(line, "c")])))
+    assert (
+        found
+        == "x (a, c): position on the straight line from first (0) to second (1). x (b): distance along a direction."
+    )
+
+
+# What an address asks for -----------------------------------------------------------------------------------------
+
+MISREAD = "The address asks for what this page cannot show: "
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("fragment", "said"),
+    [
+        ("", ""),
+        ("map=magma&on=sgd~adam&elevation=20&x=0.1&rates=0.1~0.1~0.1~0.1~0.1~0.1~0.1~0.1", ""),
+        ("x=0.9999999999&on=&theme=dark&vmax=3", ""),
+        ("elevation=200", MISREAD + "elevation=200 (shown: 89)."),
+        ("map=none&vmax=-4", MISREAD + "map=none (shown: viridis), vmax=-4 (shown: the usual one)."),
+        ("steep=3", MISREAD + "steep (unknown)."),
+        ("steps=many", MISREAD + "steps=many (shown: 300)."),
+        ("on=sgd~what", MISREAD + "on=sgd~what (shown: sgd)."),
+        ("x=7&y=-7&noise=a&seed=b&at=-1", MISREAD + "x=7 (shown: 1), y=-7 (shown: -1), noise=a (shown: 0) and 2 more."),
+        (f"height={'h' * 99}", MISREAD + f"height={'h' * 23}… (shown: train_loss)."),
+    ],
+)
+def test_what_an_address_asks_for_in_vain_is_said_in_one_line(fragment, said):
+    own = content(page_of([Shown(made(), "a"), Shown(made(), "b")]))
+    assert run_js("return new Model(given.own, given.fragment).misread;", {"own": own, "fragment": fragment}) == said
+
+
+# The duration of a film -------------------------------------------------------------------------------------------
+
+
+def ebml(number, payload, size=None):
+    """An element with a size of eight bytes; size: bytes in its place."""
+    return bytes.fromhex(number) + (b"\x01" + len(payload).to_bytes(7, "big") if size is None else size) + payload
+
+
+UNKNOWN = b"\x01" + 7 * b"\xff"
+
+
+def film(info=b"", seek=b"", segment=UNKNOWN, times=((0, (0, 40, 80)), (1000, (0, 40)))):
+    """A film without pictures: clusters with their times and those of their blocks, in milliseconds."""
+    clusters = b"".join(
+        ebml(
+            "1f43b675",
+            ebml("e7", start.to_bytes(2, "big"))
+            + b"".join(
+                ebml("a3", b"\x81" + at.to_bytes(2, "big") + b"\x00picture")
+                if at != 40
+                else ebml("a0", ebml("a1", b"\x81" + at.to_bytes(2, "big") + b"\x00picture"))
+                for at in blocks
+            ),
+            UNKNOWN,
+        )
+        for start, blocks in times
+    )
+    head = ebml("1549a966", ebml("2ad7b1", b"\x0f\x42\x40") + info)
+    return ebml("1a45dfa3", b"webm") + bytes.fromhex("18538067") + segment + seek + head + clusters
+
+
+def with_duration(before):
+    return bytes(run_js("return Array.from(withDuration(Uint8Array.from(given)));", list(before)))
+
+
+@needs_node
+def test_a_film_gets_its_duration():
+    duration = 1040 + 1040 / 4  # the last of five pictures is shown as long as the others
+    element = ebml("4489", np.array(duration, ">f8").tobytes(), b"\x88")
+    assert with_duration(film()) == film(info=element)
+    alone = ebml("4489", np.array(540.0, ">f8").tobytes(), b"\x88")
+    assert with_duration(film(times=((500, (0,)),))) == film(info=alone, times=((500, (0,)),))
+    empty = ebml("4489", bytes(8), b"\x88")  # as some browsers write it
+    assert with_duration(film(info=empty)) == film(info=element)
+    short = ebml("4489", bytes(4), b"\x84")
+    assert with_duration(film(info=short)) == film(info=ebml("4489", np.array(duration, ">f4").tobytes(), b"\x84"))
+
+
+@needs_node
+def test_a_film_that_has_a_duration_or_cannot_be_read_stays_as_it_is():
+    known = ebml("4489", np.array(77.0, ">f8").tobytes(), b"\x88")
+    places = ebml("114d9b74", b"places of elements")
+    whole = film()
+    for before in (
+        film(info=known),
+        film(seek=places),
+        film(segment=b"\x01" + (10**4).to_bytes(7, "big")),
+        film(times=((0, ()),)),
+        whole[:40],
+        b"",
+        b"\x00" * 50,
+    ):
+        assert with_duration(before) == before
+    cut = whole[:-5]  # within the last block, which is left out
+    assert len(with_duration(cut)) > len(cut)
+
+
+@needs_node
+@pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="no ffprobe: apt-get install ffmpeg"
+)
+def test_ffprobe_reads_the_duration(tmp_path):
+    source = ["-f", "lavfi", "-i", "testsrc=duration=2:size=64x64:rate=10", "-c:v", "libvpx"]
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        *source,
+        "-f",
+        "webm",
+        "-cluster_time_limit",
+        "500",
+        str(tmp_path / "whole.webm"),
+    ]
+    subprocess.run(command, check=True)
+    whole = (tmp_path / "whole.webm").read_bytes()
+    (tmp_path / "film.webm").write_bytes(with_duration(as_recorded(whole)))
+    assert probed(tmp_path / "film.webm") == pytest.approx(2.0, abs=0.01)
+    (tmp_path / "film.webm").write_bytes(as_recorded(whole))
+    assert probed(tmp_path / "film.webm") is None
+
+
+def as_recorded(whole):
+    """A film as a browser records it: without duration, places of elements, and the size of the segment."""
+    blank = whole.replace(whole[whole.index(b"\x44\x89\x88") :][:11], b"\xec\x89" + bytes(9))
+    at = blank.index(bytes.fromhex("18538067"))
+    info = blank.rindex(bytes.fromhex("1549a966"))
+    cues = blank.rindex(bytes.fromhex("1c53bb6b"))
+    return blank[: at + 4] + UNKNOWN + blank[info:cues]
+
+
+def probed(file):
+    """The duration in seconds; None where ffprobe finds none."""
+    command = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None if said == "N/A" else float(said)

@@ -2,9 +2,10 @@
 
     bash examples/effective_dimension/run.sh
 
-A network of each width and depth is trained; its effective dimension is that of the Hessian of the summed training loss, with
-the regularization z = 10 of a normal prior of variance 0.1. What is computed is kept in <out>/effective_dimension and not computed
-again; <name>.npz holds pos_evals and neg_evals as hessian-eff-dim reads them.
+A network of each width and depth is trained; its effective dimension is that of the Hessian of the summed training
+loss, with the regularization z = 10 of a normal prior of variance 0.1. What is computed is kept in
+<out>/effective_dimension and not computed again; <name>.npz holds pos_evals and neg_evals as hessian-eff-dim reads
+them.
 """
 
 import argparse
@@ -133,7 +134,7 @@ def studies(cases: Sequence[Case], folder: Path, processes: int) -> list[dict[st
 
 
 def panels(plt: Any, families: dict[str, list[dict[str, Any]]]) -> Any:
-    """Training loss, test loss and effective dimension over width and depth, with lines of equal numbers of parameters."""
+    """Training loss, test loss and effective dimension over width and depth; lines join equal numbers of parameters."""
     from matplotlib.colors import LogNorm
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import withStroke

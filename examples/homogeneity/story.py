@@ -1,4 +1,4 @@
-"""Moving along sharp directions changes what a network predicts, moving along flat ones does not (Maddox, Benton, Wilson 2020).
+"""Moving along sharp directions changes a network's predictions, along flat ones it does not (Maddox et al., 2020).
 
     bash examples/homogeneity/run.sh
 

@@ -2,11 +2,12 @@
 
     bash examples/posterior_contraction/run.sh
 
-With the prior N(0, 1) of every parameter, posterior contraction is the trace of the prior's covariance minus that of the
-posterior's. For a linear model it equals the effective dimension of the Hessian of the negative log likelihood at z = 1, which
-is checked: explicit matrices against products. A small network gets the Laplace approximation at the maximum of its posterior,
-with the Gauss-Newton matrix, which is the posterior of a linear model again: that of its slopes at the samples. The effective
-dimension of the network's own Hessian, which has negative eigenvalues too, is drawn beside it.
+With the prior N(0, 1) of every parameter, posterior contraction is the trace of the prior's covariance minus that of
+the posterior's. For a linear model it equals the effective dimension of the Hessian of the negative log likelihood at z
+= 1, which is checked: explicit matrices against products. A small network gets the Laplace approximation at the maximum
+of its posterior, with the Gauss-Newton matrix, which is the posterior of a linear model again: that of its slopes at
+the samples. The effective dimension of the network's own Hessian, which has negative eigenvalues too, is drawn beside
+it.
 """
 
 import argparse
@@ -69,8 +70,8 @@ def linear(features: Tensor, y: Tensor) -> Learned:
     # The mean squared error is 2 NOISE^2 / n times the negative log likelihood of n samples.
     found = lossatlas.spectrum(
         nn.Linear(size, 1, bias=False).double(), (features.double(), y.double()), loss="mse", top=size, bottom=0,
-        max_products=10 * size, damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1, max_trace_products=20,
-        progress=False,
+        max_products=10 * size, damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1,
+        max_trace_products=20, progress=False,
     )  # fmt: skip
     dimension = found.dimension
     assert dimension is not None
@@ -122,8 +123,9 @@ class Laplace:
     def own_dimension(self) -> tuple[float, float]:
         """The effective dimension of the network's own Hessian, and its standard error."""
         found = lossatlas.spectrum(
-            self.net, (self.x.double(), self.y.double()), loss="mse", top=10, bottom=1, damping=2 * NOISE**2 / self.samples,
-            precision="float64", probes=10, trace_error=0.1, max_trace_products=50, progress=False,
+            self.net, (self.x.double(), self.y.double()), loss="mse", top=10, bottom=1,
+            damping=2 * NOISE**2 / self.samples, precision="float64", probes=10, trace_error=0.1,
+            max_trace_products=50, progress=False,
         )  # fmt: skip
         dimension = found.dimension
         assert dimension is not None
@@ -189,8 +191,8 @@ def main() -> None:
     deep = [linear(laplace.slopes, laplace.y) for laplace in networks]
     own = [laplace.own_dimension() for laplace in networks]
     for found, (value, error) in zip(deep, own, strict=True):
-        print(f"network, {found.samples} samples: contraction {found.contraction:.4f}, dimension {found.dimension:.4f}; "
-              f"of its own Hessian {value:.1f} +- {error:.1f}")  # fmt: skip
+        print(f"network, {found.samples} samples: contraction {found.contraction:.4f}, dimension "
+              f"{found.dimension:.4f}; of its own Hessian {value:.1f} +- {error:.1f}")  # fmt: skip
     with figures.style() as plt:
         fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.7), layout="constrained")
         compared(axes[0], simple, f"linear model,\n{size} parameters")

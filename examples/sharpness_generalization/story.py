@@ -2,9 +2,9 @@
 
     bash examples/sharpness_generalization/run.sh
 
-Small and large batches (32 and 500) with SGD, Adam and SAM (Foret et al. 2021) on the bundled images of 7 x 7 pixels. Of
-each network: test errors, five measures of sharpness, and the rank correlation of each with the test error, with a bootstrap
-interval in which recipes are drawn first and then seeds, because networks of one recipe are no independent
+Small and large batches (32 and 500) with SGD, Adam and SAM (Foret et al. 2021) on the bundled images of 7 x 7 pixels.
+Of each network: test errors, five measures of sharpness, and the rank correlation of each with the test error, with a
+bootstrap interval in which recipes are drawn first and then seeds, because networks of one recipe are no independent
 observations. What is computed is kept in <out>/sharpness_generalization.
 """
 
@@ -75,7 +75,7 @@ class Recipe:
 
 
 def trained(recipe: Recipe, inputs: Tensor, labels: Tensor) -> nn.Module:
-    """The rate falls to zero as a cosine. SAM takes the gradient of SGD at the end of a step of length RHO up the slope."""
+    """The rate falls to zero as a cosine. SAM takes SGD's gradient at the end of a step of length RHO up the slope."""
     torch.manual_seed(recipe.seed)
     net = conv(8, 2, size=7)
     parameters, rate = list(net.parameters()), RATES[recipe.optimizer, recipe.batch]
@@ -175,7 +175,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def panels(plt: Any, records: Sequence[dict[str, Any]]) -> Any:
-    """A panel for each measure, three in a row, with its rank correlation; the legend stands in the place of the sixth."""
+    """A panel for each measure, three in a row, with its rank correlation; the legend takes the place of the sixth."""
     fig, grid = plt.subplots(2, 3, figsize=(8.4, 6.0), layout="constrained", sharey=True)
     axes, place = grid.ravel()[: len(MEASURES)], grid[1, 2]
     colours = list(itertools.islice(curve_colours(), 3))

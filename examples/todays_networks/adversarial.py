@@ -1,6 +1,6 @@
-"""The loss at the worst images that three steps of projected ascent find near the given ones; the clean loss as a metric.
+"""Loss at the worst images that three steps of projected ascent find near the given ones; the clean loss as a metric.
 
-python examples/todays_networks/adversarial.py adversarial.pt [STEPS]          trains against them (Madry et al., 1706.06083)
+python examples/todays_networks/adversarial.py adversarial.pt [STEPS]     trains against them (Madry et al., 1706.06083)
 
 The gradient with respect to the images comes from torch.func; torch.autograd.grad would do as well.
 """

@@ -16,7 +16,7 @@ def fit(
     cycle: bool = True,
     each: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """Steps on loss(numbers of a random batch). cycle: the rate rises and falls once; each: is told the number of every step."""
+    """Steps on loss(numbers of a random batch). cycle: the rate rises and falls once. each: gets each step's number."""
     rate = optimizer.param_groups[0]["lr"]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps) if cycle else None
     for step in range(1, steps + 1):

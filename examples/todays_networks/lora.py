@@ -16,7 +16,7 @@ IMAGES = Path(__file__).resolve().parents[2] / "lossatlas" / "datasets" / "fashi
 
 
 class Adapted(nn.Module):
-    """A frozen linear layer, plus a trained product of two thin matrices that starts at zero (Hu et al., 2106.09685)."""
+    """A frozen linear layer plus a trained product of two thin matrices, zero at the start (Hu et al., 2106.09685)."""
 
     def __init__(self, base: nn.Linear, rank: int) -> None:
         super().__init__()

@@ -3,7 +3,8 @@
     python examples/todays_networks/value.py value.pt [STEPS]          trains it
     python plot_surface.py --model examples/todays_networks/value.py:make --model_file value.pt --only ^online ...
 
-The target network is a part of the checkpoint. Nothing is differentiated through it, and --only ^online leaves it where it is.
+The target network is a part of the checkpoint. Nothing is differentiated through it, and --only ^online leaves it where
+it is.
 """
 
 import sys
@@ -42,7 +43,7 @@ def make() -> nn.Module:
 
 
 def data(split: str) -> dict[str, Tensor]:
-    """Steps of cars that start anywhere and do anything (Sutton and Barto, example 10.1); an episode ends at the top."""
+    """Steps of cars that start anywhere and do anything (Sutton, Barto, example 10.1); an episode ends at the top."""
     draw = np.random.default_rng({"train": 0, "test": 1}[split])
     position, velocity = draw.uniform(-1.2, 0.5, 4000), draw.uniform(-0.07, 0.07, 4000)
     action = draw.integers(0, 3, 4000)

@@ -6,7 +6,7 @@ lossatlas animate --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a
 lossatlas animate --surf_file FILE.h5 --kind refine                        its grid is computed, coarse cells first
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
     check_labels,
     check_layout,
@@ -23,10 +23,11 @@ from lossatlas.commands.open_results import (
     figure_labels,
     read_plane,
 )
-from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
-from lossatlas.figures import animations, rendered_plots
-from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
+from lossatlas.errors import BadInput, BadUsage, counted, exit_code, named, say
+from lossatlas.figures import animations, film_files, rendered_plots, surface_renderer
+from lossatlas.figures.animations import FASTEST, SLOWEST, Subject
 from lossatlas.figures.figure_files import animation_name
+from lossatlas.figures.kinds import Film, words_of
 from lossatlas.figures.panels import panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
 from lossatlas.io import Projection, read_projection
@@ -46,14 +47,14 @@ def rate_of_frames(text: str) -> float:
     return value
 
 
-def each_of(numbers: Mapping[str, float]) -> str:
-    """List the default of each kind, for the help."""
-    return ", ".join(f"{kind}: {number:g}" for kind, number in numbers.items())
+def each_of(number: Callable[[Film], float]) -> str:
+    """List a default of each kind, for the help."""
+    return ", ".join(f"{kind.word}: {number(kind):g}" for kind in Film)
 
 
 @dataclass(frozen=True)
 class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOptions):
-    """The options of this command."""
+    """Surface files, the kind of film, and its camera, frames and size."""
 
     HEADING: ClassVar[str] = "film"
 
@@ -62,14 +63,15 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
     )
     kind: str = option(
         "turn",
-        "the surface turns, a trajectory moves over it (path), or its cells appear in the order in which they are computed "
-        "(refine)",
-        choices=tuple(FRAMES),
+        "the surface turns, a trajectory moves over it (path), or its cells appear in the order in which they are "
+        "computed (refine)",
+        choices=words_of(Film),
     )
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
     out: str | None = option(
         None,
-        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, as .gif)",
+        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, "
+        "as .gif)",
         metavar="FILE",
     )
     surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
@@ -82,9 +84,11 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
         kind=above_zero,
         metavar="DEGREES",
     )
-    frames: int | None = option(None, f"number of frames (default: {each_of(FRAMES)})", kind=positive, metavar="N")
+    frames: int | None = option(
+        None, f"number of frames (default: {each_of(lambda kind: kind.frames)})", kind=positive, metavar="N"
+    )
     fps: float | None = option(
-        None, f"frames per second (default: {each_of(RATES)})", kind=rate_of_frames, metavar="RATE"
+        None, f"frames per second (default: {each_of(lambda kind: kind.rate)})", kind=rate_of_frames, metavar="RATE"
     )
     dpi: int = option(90, "resolution of each frame", kind=positive)
     max_size: float | None = option(
@@ -100,7 +104,7 @@ def parser() -> options.Parser[FilmOptions]:
 def animate(
     files: Sequence[str | Path],
     *,
-    kind: str = "turn",
+    kind: Film = Film.TURN,
     labels: Sequence[str] | None = None,
     out: str | Path | None = None,
     surf_name: str | None = None,
@@ -122,7 +126,7 @@ def animate(
 
     Args:
         files: Surface files; several share one scale.
-        kind: "turn" for surfaces that turn, "path" for a training run, "refine" for a grid that is computed.
+        kind: Surfaces that turn, a training run, or a grid that is computed.
         labels: Name of each file; by default the names of the files.
         out: File to write, .gif, .mp4 or .webm; by default a GIF beside the first file.
         surf_name: Field to draw; by default train_loss, or the first one.
@@ -132,8 +136,8 @@ def animate(
         camera: Where the first frame sees them from.
         layout: "grid", or "overlay" for several surfaces in one box.
         swing: Degrees by which surfaces swing to and fro; None turns them around.
-        frames: Number of frames; by default `FRAMES` of the kind.
-        rate: Frames per second; by default `RATES` of the kind.
+        frames: Number of frames; by default that of the kind.
+        rate: Frames per second; by default that of the kind.
         dpi: Dots per inch of each frame.
         max_size: Largest size of a GIF in megabytes, which then takes fewer colours.
         look: "paper", "dark" or "print"; None for paper.
@@ -151,19 +155,19 @@ def animate(
     paths = [Path(file) for file in files]
     check_labels(labels, paths)
     _check_kind(kind, len(paths), proj_file, render=render)
-    if swing is not None and kind != "turn":
-        raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind}")
+    if swing is not None and kind is not Film.TURN:
+        raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind.word}")
     overlay = check_layout(layout, paths)
     if render:
-        rendered_plots.require_rendering()
+        surface_renderer.require_rendering()
     surfaces = [read_plane(path) for path in paths]
     name = choose_common_field(surfaces, paths, surf_name)
     labels = figure_labels(labels, paths)
     panels = [surface_panel(surface, name, label) for surface, label in zip(surfaces, labels, strict=True)]
     target = Path(out) if out else animation_name(paths[0], name, kind)
-    animations.check_animation_file(target)
+    film_files.check_animation_file(target)
     camera = camera or (rendered_plots.CAMERA if render else figures.Camera())
-    number = frames or FRAMES[kind]
+    number = frames or kind.frames
     with figures.style(look=look, cmap=cmap) as plt:
         subject = Subject(panels, panels_scale(panels, name, **limits), name)
         run = None if proj_file is None else _read_run(proj_file, surfaces, paths, subject)
@@ -174,22 +178,22 @@ def animate(
             pictures = animations.frames_of(
                 plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
             )
-        speed, hold = rate or RATES[kind], HOLD[kind]
-        count = animations.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
+        speed, hold = rate or kind.rate, kind.hold
+        count = film_files.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
     size = target.stat().st_size / 1e6
-    say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
+    say(f"wrote {target} ({size:.2f} MB): {counted(count, 'frame', 'frames')}, {count / speed + hold:.1f} s")
     return target
 
 
-def _check_kind(kind: str, count: int, proj_file: str | None, *, render: bool) -> None:
+def _check_kind(kind: Film, count: int, proj_file: str | None, *, render: bool) -> None:
     """Refuse arguments that do not suit the kind of the animation."""
-    if kind != "turn" and count > 1:
-        raise BadUsage(f"{named('kind', kind)} shows one surface, and there are {count} files")
-    path, projection = named("kind", "path"), named("proj_file")
-    if (proj_file is None) == (kind == "path"):
-        raise BadUsage(f"{path} needs a {projection}" if kind == "path" else f"{projection} belongs to {path}")
-    if render and kind != "turn":
-        raise BadUsage(f"{named('render')} belongs to {named('kind', 'turn')}, not to {kind}")
+    if kind is not Film.TURN and count > 1:
+        raise BadUsage(f"{named('kind', kind.word)} shows one surface, and there are {count} files")
+    path, projection = named("kind", Film.PATH.word), named("proj_file")
+    if (proj_file is None) == (kind is Film.PATH):
+        raise BadUsage(f"{path} needs a {projection}" if kind is Film.PATH else f"{projection} belongs to {path}")
+    if render and kind is not Film.TURN:
+        raise BadUsage(f"{named('render')} belongs to {named('kind', Film.TURN.word)}, not to {kind.word}")
 
 
 def _read_run(
@@ -210,14 +214,14 @@ def run(args: FilmOptions) -> None:
     """Make the animation that the command line names."""
     animate(
         args.surf_file,
-        kind=args.kind,
+        kind=Film.named(args.kind) or Film.TURN,
         labels=args.labels,
         out=args.out,
         surf_name=args.surf_name,
         proj_file=args.proj_file,
         render=args.render,
         zlim=args.zlim,
-        camera=options.camera_of(args, rendered_plots.CAMERA if args.render else None),
+        camera=figure_keywords.camera_of(args, rendered_plots.CAMERA if args.render else None),
         swing=args.swing,
         layout=args.layout,
         frames=args.frames,
@@ -226,7 +230,7 @@ def run(args: FilmOptions) -> None:
         max_size=args.max_size,
         look=args.look,
         cmap=args.cmap,
-        **options.scale_keywords(args),
+        **figure_keywords.scale_keywords(args),
     )
 
 

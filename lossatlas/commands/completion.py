@@ -7,8 +7,8 @@ lossatlas completion fish > ~/.config/fish/completions/lossatlas.fish
 Print it again after an update. shtab writes it: pip install lossatlas[completion].
 """
 
-# shtab, because its script is static: a TAB starts no Python (argcomplete: 0.2 to 0.4 s for each), and the program itself
-# has nothing to do with it.
+# shtab, because its script is static: a TAB starts no Python (argcomplete: 0.2 to 0.4 s for each), and the program
+# itself has nothing to do with it.
 
 import argparse
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 @dataclass(frozen=True)
 class CompletionOptions:
-    """The options of this command."""
+    """The shell whose script is printed."""
 
     HEADING: ClassVar[str] = "output"
 

@@ -5,12 +5,11 @@ limit: 500
 figures: {plot: true, vmax: 10}     # options may stand below the heading that --help shows them under
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, did_you_mean
 from lossatlas.landscape.grid import shown
 from lossatlas.option_fields import Option, definitions, resolved
 
@@ -61,8 +60,7 @@ def unknown(name: str, option: Option | None, by_name: Mapping[str, Option]) -> 
         return (
             f"this option stands below '{option.heading}'" if option.heading else "this option stands below no heading"
         )
-    near = difflib.get_close_matches(name, by_name, 1)
-    return "no option of this command has this name" + (f"; there is '{near[0]}'" if near else "")
+    return f"no option of this command has this name{did_you_mean(name, by_name)}"
 
 
 def as_text(given: Any) -> str:

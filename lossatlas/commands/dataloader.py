@@ -57,7 +57,7 @@ def describe(name: str, datapath: str | None) -> str:
 
 @dataclass(frozen=True)
 class DatasetFileOptions:
-    """The options of this command."""
+    """A data set, its folder, and whether it is downloaded."""
 
     HEADING: ClassVar[str] = "data"
 

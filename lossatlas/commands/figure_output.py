@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from lossatlas import figures
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class FigureOutput:
 
     def save(
         self,
-        drawn: "Mapping[str, Figure]",
+        drawn: "Mapping[Kind, Figure]",
         files: Sequence[str | Path],
         out: str | None = None,
         *,

@@ -3,8 +3,8 @@
 lossatlas flatness --surf_file FILE.h5
 lossatlas flatness --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
 
-'>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off because
-cells are interpolated; numbers without it are of computed cells.
+'>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off
+because cells are interpolated; numbers without it are of computed cells.
 """
 
 import csv
@@ -33,7 +33,7 @@ from lossatlas.option_fields import option
 
 @dataclass(frozen=True)
 class FlatnessOptions:
-    """The options of this command."""
+    """Surface files, the field that is measured, and a file for the table."""
 
     HEADING: ClassVar[str] = "input"
 

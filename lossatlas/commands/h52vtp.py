@@ -26,7 +26,7 @@ LARGEST = 3e38  # the format's numbers are float32
 
 @dataclass(frozen=True)
 class VtkOptions:
-    """The options of this command."""
+    """A surface file, the part of it that becomes a VTK file, and the name of that."""
 
     HEADING: ClassVar[str] = "conversion"
 
@@ -80,7 +80,8 @@ def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, count: int) -> tup
 
     if not np.isfinite(z).all():
         raise BadUsage(
-            f"{named('interp')} needs a surface that is finished and finite everywhere; {named('zmax')} cuts large values only"
+            f"{named('interp')} needs a surface that is finished and finite everywhere; {named('zmax')} cuts large "
+            "values only"
         )
     order_x, order_y = (min(3, len(axis) - 1) for axis in (x, y))
     fine_x, fine_y = np.linspace(x[0], x[-1], count), np.linspace(y[0], y[-1], count)

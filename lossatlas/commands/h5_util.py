@@ -5,7 +5,7 @@
     python h5_util.py FILE --check             whether checksums hold, directions are there, all cells are done
     python h5_util.py FILE --embed             copy the directions into the surface file
     python h5_util.py FILE --convert OUT.h5    a file of the release of 2018 as one of this version, fields put right
-    python h5_util.py FILE --slim OUT.h5       the fields alone, a tenth of the size: to be drawn and sent, not continued
+    python h5_util.py FILE --slim OUT.h5       the fields alone, a tenth of the size: to draw and send, not to continue
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
@@ -27,7 +27,7 @@ from lossatlas.option_fields import option
 
 @dataclass(frozen=True)
 class FileOptions:
-    """The options of this command."""
+    """A file, and whether to check, describe, convert or shorten it."""
 
     HEADING: ClassVar[str] = "file"
 

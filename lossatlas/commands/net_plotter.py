@@ -1,10 +1,10 @@
 """Make or describe the directions of a surface: random ones, towards other networks, from a file, or from curvature.
 
-    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5      makes two
+    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5  makes two
     python net_plotter.py OUT.h5                                      prints how far the directions move each tensor
 
-Gradients of the loss and top eigenvectors of its Hessian are computed too. A direction file that exists is kept where it
-holds the directions that the options ask for.
+Gradients of the loss and top eigenvectors of its Hessian are computed too. A direction file that exists is kept where
+it holds the directions that the options ask for.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import job_choices, options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs.inputs import file_names
@@ -28,7 +28,7 @@ from lossatlas.option_fields import changed, natural, option, resolved
 
 
 def describe(path: Path) -> list[str]:
-    """Describe a direction file in lines of text: lengths, angle, record, and the moves of each tensor. Raises BadInput."""
+    """Describe a direction file in lines of text: lengths, angle, record, moves of each tensor. Raises BadInput."""
     saved = read_directions(path)
     axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
     flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]
@@ -53,7 +53,7 @@ def describe(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class DirectionFileOptions(config.PlaneOptions, config.OneSplitDataOptions):
-    """The options of this command."""
+    """The directions to make, and the file to write them to or to describe."""
 
     HEADING: ClassVar[str] = "run"
 
@@ -83,10 +83,10 @@ def run(args: DirectionFileOptions) -> None:
 def make(args: DirectionFileOptions) -> None:
     """Find or make the directions that the options ask for, write them, and print them."""
     nets, choice, chosen, loss = (
-        options.networks(args, second_axis=args.axes == 2),
-        options.direction_choice(args, second_axis=args.axes == 2),
-        options.data_choice(args),
-        options.loss_choice(args),
+        job_choices.networks(args, second_axis=args.axes == 2),
+        job_choices.direction_choice(args, second_axis=args.axes == 2),
+        job_choices.data_choice(args),
+        job_choices.loss_choice(args),
     )
     check_user_functions(nets.model, chosen.dataset, loss)
     dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), None)

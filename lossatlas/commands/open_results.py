@@ -100,10 +100,12 @@ def read_started(path: Path, rows_of: str = "") -> Surface:
     if surface.rows_of != rows_of:
         if not surface.rows_of:
             raise BadInput(
-                f"{path} holds no curves of {rows_of}: compute them with {program('plot_surface')} --{COMPUTED_WITH[rows_of]}"
+                f"{path} holds no curves of {rows_of}: compute them with {program('plot_surface')} "
+                f"--{COMPUTED_WITH[rows_of]}"
             )
         raise BadInput(
-            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {program(DRAWN_BY[surface.rows_of])} draws"
+            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which "
+            f"{program(DRAWN_BY[surface.rows_of])} draws"
         )
     if not surface.known.any():
         raise BadInput(f"{path} has no finished cell yet")
@@ -165,16 +167,16 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
     for surface, path in zip(surfaces, paths, strict=True):
         if losses_of and (here := loss_key(surface.request)) and here != losses_of:
             raise BadInput(
-                f"the losses of the checkpoints in {proj_file} are of other data, or another loss, than {path}: use the one that "
-                "was made with this surface"
+                f"the losses of the checkpoints in {proj_file} are of other data, or another loss, than {path}: use "
+                "the one that was made with this surface"
             )
         for name, words in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
             unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
             ours, theirs = plane.get(name), None if unknown else surface.request.get(name)
             if ours is None or theirs is None:
                 say(
-                    f"note: {proj_file if ours is None else path} does not say which {words} it belongs to; the path may be "
-                    "misplaced"
+                    f"note: {proj_file if ours is None else path} does not say which {words} it belongs to; the path "
+                    "may be misplaced"
                 )
             elif ours != theirs:
                 raise BadInput(

@@ -1,4 +1,4 @@
-"""Draw saved files with the command that draws what they hold: a curve, a surface, repeats, layers, a spectrum, sharpness, a path.
+"""Draw saved files with the command for their content: curve, surface, repeats, layers, spectrum, sharpness, path.
 
 lossatlas plot FILE.h5                                  its figures beside the file
 lossatlas plot A.h5 B.h5 --labels shortcuts none        several files of one kind in one figure
@@ -43,7 +43,7 @@ DRAWINGS = {
 
 @dataclass(frozen=True)
 class PlotFileOptions:
-    """The options of this command; every other one is that of the command that draws."""
+    """The files to draw; every other option is one of the command that draws them."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -66,7 +66,7 @@ def drawing_of(file: str) -> Drawing:
 
 
 def command_for(files: Sequence[str]) -> Drawing:
-    """Return the command that draws all of these files. Raises BadInput, and BadUsage where they are of several kinds."""
+    """Return the command that draws all of these files. Raises BadInput, and BadUsage for files of several kinds."""
     first, *others = [drawing_of(file) for file in files]
     for file, other in zip(files[1:], others, strict=True):
         if other != first:

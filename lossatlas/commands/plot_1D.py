@@ -2,7 +2,7 @@
 
 python plot_1D.py --surf_file FILE.h5                      loss and accuracy of one file
 python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one figure
-python plot_1D.py --surf_file R.h5 [S.h5]                  repeats (plot_surface.py --repeat N): their mean and its confidence
+python plot_1D.py --surf_file R.h5 [S.h5]           repeats (plot_surface.py --repeat N): their mean and its confidence
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 import numpy as np
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels, read_curve, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import has_eigenvalues
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.line_plots import (
     AxisLimits,
     eigen_ratio_figure,
@@ -26,10 +27,10 @@ from lossatlas.figures.line_plots import (
     lines_figure,
     loss_or_error_figure,
     needs_log_axis,
-    repeats_figure,
 )
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.plotted_fields import loss_names
+from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
 from lossatlas.option_fields import changed, finite, option, whole
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LineOptions(config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """Files of lines or of their repeats, and the axes, names and looks of their figures."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -110,21 +111,21 @@ def draw(
 
 def _curve_figures(
     plt: FigureFactory, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits
-) -> "dict[str, Figure]":
+) -> "dict[Kind, Figure]":
     """Figures by kind of all that the curves hold."""
-    drawn: dict[str, Figure] = {}
+    drawn: dict[Kind, Figure] = {}
     if any(loss_names(surface) for surface in curves):
         axes = _with_log_where_needed(axes, curves)
         if len(curves) > 1:
-            drawn["lines"] = lines_figure(plt, curves, names, axes)
+            drawn[Kind.CURVES] = lines_figure(plt, curves, names, axes)
         else:
-            drawn["line"] = line_figure(plt, curves[0], axes)
-            drawn["line_loss"] = loss_or_error_figure(plt, curves[0], axes, "loss")
+            drawn[Kind.CURVE] = line_figure(plt, curves[0], axes)
+            drawn[Kind.CURVE_LOSS] = loss_or_error_figure(plt, curves[0], axes, "loss")
             if any(name.endswith("_acc") for name in curves[0].fields):
-                drawn["line_error"] = loss_or_error_figure(plt, curves[0], axes, "error")
+                drawn[Kind.CURVE_ERROR] = loss_or_error_figure(plt, curves[0], axes, "error")
     if all(has_eigenvalues(surface) for surface in curves):
-        drawn["line_eigenvalues"] = eigenvalues_figure(plt, curves, names, axes)
-        drawn["line_eigen_ratio"] = eigen_ratio_figure(plt, curves, names, axes)
+        drawn[Kind.CURVE_EIGENVALUES] = eigenvalues_figure(plt, curves, names, axes)
+        drawn[Kind.CURVE_RATIO] = eigen_ratio_figure(plt, curves, names, axes)
     return drawn
 
 
@@ -167,8 +168,8 @@ def draw_repeats(
     check_labels(labels, paths)
     if idx_max <= idx_min:
         raise BadUsage(
-            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a spread "
-            "needs at least 2"
+            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a "
+            "spread needs at least 2"
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
     return _draw_groups(groups, paths, labels, out or prefixes[0], axes or AxisLimits(), FigureOutput(**keywords))
@@ -189,7 +190,7 @@ def _draw_groups(
     everything = [surface for curves in groups for surface in curves]
     with output.style() as plt:
         fig = repeats_figure(plt, groups, figure_labels(labels, sources), _with_log_where_needed(axes, everything))
-        return output.save({"repeats": fig}, sources, out, log=axes.log)
+        return output.save({Kind.REPEATS: fig}, sources, out, log=axes.log)
 
 
 def repeats_in(path: Path) -> list[Surface]:
@@ -250,9 +251,11 @@ def run(args: LineOptions) -> None:
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
     if args.prefix:
         indices = args.idx_min, args.idx_max
-        draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
+        draw_repeats(
+            args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args)
+        )
     else:
-        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
+        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

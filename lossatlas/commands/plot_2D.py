@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import (
     check_labels,
@@ -22,8 +22,9 @@ from lossatlas.commands.open_results import (
     read_plane,
 )
 from lossatlas.errors import BadUsage, exit_code, named
-from lossatlas.figures import rendered_plots
-from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
+from lossatlas.figures import rendered_plots, surface_renderer
+from lossatlas.figures.contour_plots import DRAW_FLAT, draw_heat_map, flat_figure
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.panels import Panel, panels_scale, ratio_scale, surface_panel
 from lossatlas.figures.plotted_fields import field_title
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """Surface files, trajectories on them, and the names and looks of their figures."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -67,8 +68,8 @@ class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.Fig
     )
     render: bool = option(
         False,
-        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values above V are "
-        "drawn as a plateau",
+        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values "
+        "above V are drawn as a plateau",
     )
 
 
@@ -149,7 +150,7 @@ def draw(
     for file in proj_files:
         check_plane(file, surfaces, paths)
     if render:
-        rendered_plots.require_rendering()
+        surface_renderer.require_rendering()
     look = SolidLook(zlim, camera, rendered_camera, check_layout(layout, paths), render)
     drawn: list[Path] = []
     with output.style() as plt:
@@ -163,10 +164,10 @@ def draw(
             made = _field_figures(plt, panels, scale, name, own_runs, look)
             if runs and name == names[0] and name.endswith("_loss"):
                 under = [(run, surface_under_path(surfaces[0], name, run, scale)) for run in own_runs]
-                made["path_losses"] = path_losses_figure(plt, under, name, log=scale.log)
+                made[Kind.PATH_LOSSES] = path_losses_figure(plt, under, name, log=scale.log)
             drawn += output.save(made, paths, out, field=name)
         if with_eigenvalues:
-            drawn += output.save({"eigen_ratio": _eigen_ratio_figure(plt, surfaces, labels)}, paths, out)
+            drawn += output.save({Kind.RATIO: _eigen_ratio_figure(plt, surfaces, labels)}, paths, out)
     return drawn
 
 
@@ -177,17 +178,16 @@ def _field_figures(
     name: str,
     runs: Sequence[Projection],
     look: SolidLook,
-) -> "dict[str, Figure]":
+) -> "dict[Kind, Figure]":
     """Figures of one field by kind. All are made before any is written, because one of them may be refused."""
-    kinds = {"contours": draw_contours, "filled_contours": draw_filled_contours, "heat_map": draw_heat_map}
     solid = solid_figure(
         plt, panels, scale, name, look.zlim, look.camera, overlay=look.overlay, paths=runs, title=field_title(name)
     )
     fit_height(solid)
-    made = {kind: flat_figure(plt, panels, scale, name, each, runs) for kind, each in kinds.items()}
-    made["solid"] = solid
+    made = {kind: flat_figure(plt, panels, scale, name, each, runs) for kind, each in DRAW_FLAT.items()}
+    made[Kind.SOLID] = solid
     if look.render:
-        made["rendered"] = rendered_plots.rendered_figure(
+        made[Kind.RENDERED] = rendered_plots.rendered_figure(
             plt, panels, scale, name, look.rendered_camera, overlay=look.overlay, paths=runs
         )
     return made
@@ -228,7 +228,7 @@ def draw_path(
     output = FigureOutput(**keywords)
     runs = [read_projection(file, dir_file) for file in files]
     with output.style() as plt:
-        return output.save({"path": path_figure(plt, runs)}, files, out)
+        return output.save({Kind.PATH: path_figure(plt, runs)}, files, out)
 
 
 def run(args: ContourPlotOptions) -> None:
@@ -236,7 +236,7 @@ def run(args: ContourPlotOptions) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage(f"name a {named('surf_file')} to draw, or a {named('proj_file')}")
-        draw_path(args.proj_file, args.dir_file, out=args.out, **options.file_keywords(args))
+        draw_path(args.proj_file, args.dir_file, out=args.out, **figure_keywords.file_keywords(args))
         return
     draw(
         args.surf_file,
@@ -246,12 +246,12 @@ def run(args: ContourPlotOptions) -> None:
         dir_file=args.dir_file,
         proj_file=args.proj_file,
         zlim=args.zlim,
-        camera=options.camera_of(args),
-        rendered_camera=options.camera_of(args, rendered_plots.CAMERA),
+        camera=figure_keywords.camera_of(args),
+        rendered_camera=figure_keywords.camera_of(args, rendered_plots.CAMERA),
         layout=args.layout,
         render=args.render,
         infinite=args.infinite,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

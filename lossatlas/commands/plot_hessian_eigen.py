@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
 from lossatlas.jobs.inputs import file_names
@@ -28,7 +28,7 @@ from lossatlas.option_fields import changed
 
 @dataclass(frozen=True)
 class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
-    """The options of this command."""
+    """A line or a plane, and the accuracy of the eigenvalues at its points."""
 
     split: str = changed(config.DataOptions, "split", choices=("train", "test"))
     batch_size: int = changed(config.ProductOptions, "batch_size")
@@ -52,11 +52,11 @@ def draw(surf_file: Path, surface: Surface, figures: config.PlotConfig) -> None:
     if surface.grid.y is None:
         from lossatlas.commands import plot_1D
 
-        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), **options.look_keywords(figures))
+        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), **figure_keywords.look_keywords(figures))
         return
     from lossatlas.commands import plot_2D
 
-    plot_2D.draw([surf_file], **options.scale_keywords(figures), **options.look_keywords(figures))
+    plot_2D.draw([surf_file], **figure_keywords.scale_keywords(figures), **figure_keywords.look_keywords(figures))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def order() -> GridCommand:
         from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 
-        task = options.grid_task(args, ["plot_hessian_eigen", *command])
-        chosen = options.hessian_choice(args)
+        task = job_choices.grid_task(args, ["plot_hessian_eigen", *command])
+        chosen = job_choices.hessian_choice(args)
         quantity = EigenvalueQuantity(
             parameters=chosen.parameters,
             without=chosen.without,

@@ -1,7 +1,8 @@
 """Draw which layers carry the loss, from a surface file of lossatlas surface --per_layer alone.
 
 lossatlas plot-layers --surf_file FILE.h5                               a heat map of layer and distance
-lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block beside it
+lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block
+beside it
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import ClassVar, Unpack
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.layer_plots import layer_map_figure
 from lossatlas.figures.plotted_fields import is_accuracy
 from lossatlas.io import Findings, read_findings
@@ -23,7 +25,7 @@ from lossatlas.option_fields import option
 
 @dataclass(frozen=True)
 class LayerPlotOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """A surface file of layers, a spectrum file, and the name and look of their figure."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -73,7 +75,7 @@ def draw(
     with output.style() as plt:
         scale = figures.choose_colour_scale([surface.fields[name]], linear=is_accuracy(name), **output.limits)
         fig = layer_map_figure(plt, surface, name, scale, findings)
-        return output.save({"layers": fig}, [path], out, field=name)
+        return output.save({Kind.LAYER_MAP: fig}, [path], out, field=name)
 
 
 def _read_traces(spectrum_file: str | Path, path: Path, surface: Surface) -> Findings:
@@ -95,7 +97,7 @@ def run(args: LayerPlotOptions) -> None:
         spectrum_file=args.spectrum_file,
         surf_name=args.surf_name,
         out=args.out,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

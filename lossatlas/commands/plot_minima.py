@@ -12,10 +12,11 @@ from typing import ClassVar, Unpack
 import numpy as np
 
 from lossatlas import config, figures
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
 from lossatlas.errors import counted, exit_code, say
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.minima_plots import minima_figure
 from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.landscape.topology import Minimum, minima
@@ -26,7 +27,7 @@ LISTED = 10  # minima that are printed
 
 @dataclass(frozen=True)
 class MinimaOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
-    """The options of this command."""
+    """A surface file, the least depth, and the name and look of its figure."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -76,7 +77,7 @@ def draw(
     with output.style() as plt:
         scale = panels_scale([panel], name, **output.limits)
         fig = minima_figure(plt, panel, scale, name, found, depth)
-        return output.save({"minima": fig}, [path], out, field=name)
+        return output.save({Kind.MINIMA: fig}, [path], out, field=name)
 
 
 def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
@@ -106,7 +107,7 @@ def run(args: MinimaOptions) -> None:
         surf_name=args.surf_name,
         depth=args.depth,
         out=args.out,
-        **options.plot_keywords(args),
+        **figure_keywords.plot_keywords(args),
     )
 
 

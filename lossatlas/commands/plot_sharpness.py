@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import ClassVar, Unpack
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.sharpness_plots import rises_figure, table
 from lossatlas.io import read_findings
 from lossatlas.option_fields import option
@@ -21,7 +22,7 @@ from lossatlas.programs import program
 
 @dataclass(frozen=True)
 class SharpnessPlotOptions(config.FigureOptions, config.ShowOptions):
-    """The options of this command."""
+    """Files of sharpness, and the name and look of their figure."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -69,12 +70,12 @@ def draw(
             say(f"note: {path} is not complete: the same {program('sharpness')} command continues it")
     with output.style() as plt:
         fig = rises_figure(plt, found, figure_labels(labels, paths, ending=False))
-        return output.save({"rises": fig}, paths, out)
+        return output.save({Kind.RISES: fig}, paths, out)
 
 
 def run(args: SharpnessPlotOptions) -> None:
     """Draw what the command line names, and print it as a table."""
-    draw(args.sharpness_file, labels=args.labels, out=args.out, **options.file_keywords(args))
+    draw(args.sharpness_file, labels=args.labels, out=args.out, **figure_keywords.file_keywords(args))
     names = args.labels or [Path(file).name.removesuffix(".h5") for file in args.sharpness_file]
     for line in table([read_findings(file, "sharpness") for file in args.sharpness_file], names):
         print(printable(line))

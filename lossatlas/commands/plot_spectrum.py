@@ -3,33 +3,26 @@
 lossatlas plot-spectrum --spectrum_file spectrum.h5
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.errors import BadInput, exit_code
-from lossatlas.figures.spectrum_plots import activations_figure, density_figure, layers_figure
+from lossatlas.figures.spectrum_plots import DRAW_SPECTRUM, held_kinds
 from lossatlas.io import read_findings
 from lossatlas.option_fields import option
 
 if TYPE_CHECKING:
-    from lossatlas.figures.matplotlib_style import Figure
-
-# Figures by the array that they need.
-FIGURES: "dict[str, tuple[str, Callable[..., Figure]]]" = {
-    "density/grid": ("density", density_figure),
-    "layers/trace": ("layer_traces", layers_figure),
-    "activations/trace": ("activation_traces", activations_figure),
-}
+    pass
 
 
 @dataclass(frozen=True)
 class SpectrumPlotOptions(config.FigureOptions, config.ShowOptions):
-    """The options of this command."""
+    """A spectrum file, and the names and looks of its figures."""
 
     HEADING: ClassVar[str] = "input"
 
@@ -58,7 +51,7 @@ def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FileKey
     """
     findings, output = read_findings(file), FigureOutput(**keywords)
     with output.style() as plt:
-        drawn = {kind: make(plt, findings) for array, (kind, make) in FIGURES.items() if array in findings.arrays}
+        drawn = {kind: DRAW_SPECTRUM[kind].draw(plt, findings) for kind in held_kinds(findings)}
         if not drawn:
             raise BadInput(f"{file} is not far enough to be drawn: it holds {', '.join(findings.arrays) or 'nothing'}")
         return output.save(drawn, [file], out)
@@ -66,7 +59,7 @@ def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FileKey
 
 def run(args: SpectrumPlotOptions) -> None:
     """Draw what the command line names."""
-    draw(args.spectrum_file, out=args.out, **options.file_keywords(args))
+    draw(args.spectrum_file, out=args.out, **figure_keywords.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

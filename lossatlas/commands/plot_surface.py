@@ -5,7 +5,7 @@
         --x=-1:1:21 --y=-1:1:21 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --plot
 
     mpirun -n 4 python plot_surface.py --mpi --cuda ...      one CUDA device for each rank of a node
-    python plot_surface.py ... --x=-1:1:51 --repeat 10       curves along ten random directions, for the mean and its confidence
+    python plot_surface.py ... --x=-1:1:51 --repeat 10       curves along ten random directions: mean and confidence
     python plot_surface.py ... --x=-1:1:51 --per_layer       one layer at a time: which layers carry the loss
 
 Run the same command again to continue after an interruption.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs non
 class SurfaceOptions(
     config.GridCommandOptions, config.SchemeOptions, config.BatchNormOptions, config.EvaluationOptions
 ):
-    """The options of this command."""
+    """A line or a plane, by directions or by a scheme, and how its losses are evaluated."""
 
 
 def parser() -> options.Parser[SurfaceOptions]:
@@ -43,10 +43,11 @@ def parser() -> options.Parser[SurfaceOptions]:
 
 
 def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | None]:
-    """Return the tolerance of a cell and that of interpolation. Raises BadUsage, also for TF32 without a CUDA device."""
+    """Return the tolerances of a cell and of interpolation. Raises BadUsage, also for TF32 without a CUDA device."""
     if args.precision == "tf32" and not args.cuda:
         raise BadUsage(
-            f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another precision"
+            f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another "
+            "precision"
         )
     return (
         Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),
@@ -54,13 +55,15 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
     )
 
 
-def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> "LossQuantity":
-    """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
+def loss_quantity(
+    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
+) -> "LossQuantity":
+    """Return the quantity that the options describe. recalibrated: samples for BatchNorm. Raises BadUsage."""
     tolerance, adaptive = tolerances(args)
 
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
-    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
+    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated, memory)
 
 
 def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
@@ -68,7 +71,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, **options.look_keywords(figures))
+        plot_layers.draw(surf_file, **figure_keywords.look_keywords(figures))
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
@@ -76,7 +79,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
         plot_1D.draw(
             [surf_file],
             axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max),
-            **options.look_keywords(figures),
+            **figure_keywords.look_keywords(figures),
         )
         return
     from lossatlas.commands import plot_2D
@@ -85,14 +88,14 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
         [surf_file],
         proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        **options.scale_keywords(figures),
-        **options.look_keywords(figures),
+        **figure_keywords.scale_keywords(figures),
+        **figure_keywords.look_keywords(figures),
     )
 
 
 def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
     """Return the command that computes losses over a grid. Raises BadUsage."""
-    quantity = loss_quantity(args, task.run, task.recalibrated)
+    quantity = loss_quantity(args, task.run, task.recalibrated, task.memory)
     if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
         task = replace(task, data=replace(task.data, stream="always"))
     return GridCommand(
@@ -113,6 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        return grid_command(args, options.grid_task(args, ["plot_surface", *command]))
+        return grid_command(args, job_choices.grid_task(args, ["plot_surface", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -2,13 +2,14 @@
 
     python plot_trajectory.py --model resnet20 --dataset fashion_mnist_mini --model_folder runs/MY_RUN
 
-writes the plane of the two principal components, and where the checkpoints lie in it. With --surface it goes on: the loss of
-every checkpoint itself, a grid that holds the path with a margin, the surface on it, and the figures:
+writes the plane of the two principal components, and where the checkpoints lie in it. With --surface it goes on: the
+loss of every checkpoint itself, a grid that holds the path with a margin, the surface on it, and the figures:
 
     mpirun -n 4 python plot_trajectory.py --mpi --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_folder runs/MY_RUN --surface 25
 
-Several folders are several runs on one plane and one surface. Run the same command again to continue after an interruption.
+Several folders are several runs on one plane and one surface. Run the same command again to continue after an
+interruption.
 """
 
 import shlex
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossatlas import config, programs
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.plot_surface import grid_command
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.commands.trajectory_options import TrajectoryOptions, trajectory_config
@@ -78,9 +79,9 @@ def say_plane(task: "TrajectoryConfig", stored: "StoredRuns") -> None:
     for run, path in zip(projected.runs, projected.paths, strict=True):
         assert path.distance is not None
         say(
-            f"{f'{run.name}: ' if len(task.runs) > 1 else ''}farthest from the plane: {run.at(int(path.distance.argmax()))}, "
-            f"by {path.distance.max():.4g} (the path begins {float(np.hypot(path.x[0], path.y[0])):.4g} away from the origin, "
-            "in the plane)"
+            f"{f'{run.name}: ' if len(task.runs) > 1 else ''}farthest from the plane: "
+            f"{run.at(int(path.distance.argmax()))}, by {path.distance.max():.4g} (the path begins "
+            f"{float(np.hypot(path.x[0], path.y[0])):.4g} away from the origin, in the plane)"
         )
     (x0, x1), (y0, y1) = projected.extent
     say(f"x from {x0:.4g} to {x1:.4g}, y from {y0:.4g} to {y1:.4g}")
@@ -112,11 +113,12 @@ def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "Sto
     for line in loss_ratios(surface, name, paths):
         say(line)
     say(f"wrote {', '.join(files)}")
-    plot_2D.draw([surf_file], proj_file=files, **options.look_keywords(args))
+    plot_2D.draw([surf_file], proj_file=files, **figure_keywords.look_keywords(args))
     say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
     say(
-        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}"
+        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} "
+        f"--proj_file {shlex.quote(files[0])}"
     )
 
 
@@ -162,7 +164,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
         if prepared is not None:
             from lossatlas.commands import plot_2D
 
-            plot_2D.draw_path([str(file) for file in prepared[1].proj_files], **options.look_keywords(args))
+            plot_2D.draw_path([str(file) for file in prepared[1].proj_files], **figure_keywords.look_keywords(args))
             say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
         return 0
 

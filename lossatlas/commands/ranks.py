@@ -37,7 +37,7 @@ def describe_rank(world: World, *, cuda: bool) -> str:
 
 @dataclass(frozen=True)
 class RankOptions:
-    """The options of this command."""
+    """The ranks to start or to join, and whether each works on a CUDA device."""
 
     HEADING: ClassVar[str] = "run"
 

@@ -1,4 +1,4 @@
-"""Train a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026): its ends stay, its bends are trained.
+"""Train the control points of a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026).
 
     lossatlas train-curve --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.choices import CURVES
-from lossatlas.commands import options
-from lossatlas.commands.training_output import check_output_folder, write_json
+from lossatlas.commands import job_choices, options
 from lossatlas.errors import BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.lock import Lock
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
+from lossatlas.training.outputs import check_output_folder, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.curves.curve_job import Losses, TrainedCurve
@@ -63,7 +63,7 @@ class CurveTrainingOptions:
 
 @dataclass(frozen=True)
 class CurveOptions(config.TwoNetworksOptions, config.DataOptions, CurveTrainingOptions, config.DeviceOptions):
-    """The options of this command."""
+    """Two networks, their data, the training of the curve, and the device."""
 
 
 def parser() -> options.Parser[CurveOptions]:
@@ -82,13 +82,13 @@ def check(args: CurveOptions) -> None:
     out = named("out", args.out)
     if not args.out.endswith(".safetensors"):
         raise BadUsage(f"{out}: the name has to end in .safetensors")
-    from lossatlas.jobs.curves.curve_job import bend_files
+    from lossatlas.jobs.curves.curve_job import control_point_files
 
     check_output_folder(args.out)
     ends = [each for each in (args.model_file, args.model_file2) if each]
-    taken = {Path(options.in_folder(each, args.model_folder)).resolve() for each in ends}
+    taken = {Path(job_choices.in_folder(each, args.model_folder)).resolve() for each in ends}
     for k in range(args.repeat):
-        for file in bend_files(args.out, k, repeats=args.repeat, bends=args.bends):
+        for file in control_point_files(args.out, k, repeats=args.repeat, count=args.bends):
             if file.resolve() in taken:
                 raise BadUsage(f"{out} would replace {file}, one of the ends: choose another name")
 
@@ -116,18 +116,24 @@ def run(args: CurveOptions, command: Sequence[str]) -> None:
 def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) -> None:
     """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
     check(args)
-    from lossatlas.jobs.curves.curve_job import bend_files, load_ends, losses_along, train_curve, write_bends
+    from lossatlas.jobs.curves.curve_job import (
+        control_point_files,
+        load_ends,
+        losses_along,
+        train_curve,
+        write_control_points,
+    )
     from lossatlas.mpi.rank_resources import device_of, use_threads
 
     def on_epoch(epoch: int, loss: float) -> None:
         say(f"epoch {epoch}/{args.epochs}: loss {loss:.4g} at places drawn at random")
 
     use_threads(args.threads)
-    files = [bend_files(args.out, k, repeats=args.repeat, bends=args.bends) for k in range(args.repeat)]
+    files = [control_point_files(args.out, k, repeats=args.repeat, count=args.bends) for k in range(args.repeat)]
     for file in (file for each in files for file in each):
         locks.enter_context(Lock(file))
-    nets, data = options.two_networks(args), options.data_choice(args)
-    ends = load_ends(nets, data, options.loss_choice(args), device=device_of(args.cuda))
+    nets, data = job_choices.two_networks(args), job_choices.data_choice(args)
+    ends = load_ends(nets, data, job_choices.loss_choice(args), device=device_of(args.cuda))
     if (steps := args.epochs * -(-len(ends.train) // args.batch_size)) < FEW_STEPS:
         say(f"note: {steps} steps in all are few: more {named('epochs')}, or smaller batches, give a lower curve")
     straight = losses_along(ends, "polygonal", ends.points)
@@ -138,7 +144,7 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
         number = f" {repeat + 1} of {args.repeat}" if args.repeat > 1 else ""
         _say_largest(f"the {args.kind} curve{number} (seed {curve.recipe.seed})", curve.losses)
         results.append(curve.losses)
-        write_bends(ends.net, curve.bends, each)
+        write_control_points(ends.net, curve.control_points, each)
         record = {"ends": ends.names, "config": resolved(args), **_record(curve), "straight": straight}
         line = programs.command_line(command[0], command[1:])
         names = [file.name for file in each]
@@ -164,7 +170,7 @@ def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":
         weight_decay=args.weight_decay,
         warmup=0,
         seed=args.seed + repeat,
-        loss=str(options.loss_choice(args)),
+        loss=str(job_choices.loss_choice(args)),
     )
 
 
@@ -188,8 +194,8 @@ def _say_repeats(results: "Sequence[Losses]", straight: "Losses") -> None:
     for split in straight:
         largest = torch.tensor([largest_loss(losses[split]) for losses in results], dtype=torch.float64)
         say(
-            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} to "
-            f"{largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
+            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} "
+            f"to {largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
             f"{largest_loss(straight[split]):.4g}"
         )
 

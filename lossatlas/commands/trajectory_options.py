@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config
-from lossatlas.commands import options
+from lossatlas.commands import figure_keywords, job_choices
 from lossatlas.commands.plot_surface import tolerances
 from lossatlas.errors import BadUsage, named
 from lossatlas.jobs.inputs.output_files import check_folder
@@ -36,7 +36,8 @@ class CheckpointOptions:
     )
     prefix: str = option(
         PREFIX,
-        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found without it",
+        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found "
+        "without it",
     )
     suffix: str = option(SUFFIX, "end of the name of a checkpoint")
     start_epoch: int | None = option(None, "first epoch (default: the first there is)", kind=natural)
@@ -65,8 +66,8 @@ class TrajectoryPlaneOptions(config.SelectionOptions):
 
     plane: str = option(
         "pca",
-        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of the "
-        "Hessian at the last (river)",
+        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of "
+        "the Hessian at the last (river)",
         choices=("pca", "river"),
     )
     dir_type: str = option(
@@ -107,7 +108,7 @@ class TrajectoryOptions(
     config.EvaluationOptions,
     config.ShowOptions,
 ):
-    """The options of this command."""
+    """Checkpoints, their plane, the surface under the path, and the files of both."""
 
 
 def check(args: TrajectoryOptions) -> None:
@@ -184,7 +185,7 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
     from lossatlas.parameter_space import Selection
 
     check(args)
-    run, data = options.run_choice(args), options.data_choice(args)
+    run, data = job_choices.run_choice(args), job_choices.data_choice(args)
     runs = read_series(args)
     plane = PlaneChoice(
         kind=args.plane, dir_type=args.dir_type, ignore=args.ignore, selection=Selection(args.only, args.without)
@@ -194,14 +195,14 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
         plane=plane,
         dir_file=Path(args.dir_file) if args.dir_file else None,
         plane_file=plane_file(runs, plane, every=args.save_epoch, listed=bool(args.checkpoints)),
-        model=options.model_choice(args),
+        model=job_choices.model_choice(args),
         data=data,
-        loss=options.loss_choice(args),
+        loss=job_choices.loss_choice(args),
         run=run,
         output=config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose),
         counts=grid_counts(args.surface) if args.surface else None,
         margin=args.margin,
-        figures=config.PlotConfig(**options.look_keywords(args)),
+        figures=config.PlotConfig(**figure_keywords.look_keywords(args)),
         command=command,
         resolved=resolved(args),
     )

@@ -3,6 +3,7 @@
 lossatlas gallery A.h5 B.h5 --out FOLDER                           a page of each file
 lossatlas gallery A.h5+B.h5 C.h5 --out FOLDER                      A and B on one page
 lossatlas gallery PATH.h5+PROJECTION.h5 --out FOLDER               with the path of a training
+lossatlas gallery A.h5 B.h5 --vmax 10 usual --out FOLDER           the scale of A ends at 10, that of B as usual
 """
 
 from collections.abc import Sequence
@@ -15,15 +16,20 @@ from lossatlas.commands.open_results import check_labels
 from lossatlas.commands.view_surface import read_shown
 from lossatlas.errors import BadUsage, counted, exit_code, named, say
 from lossatlas.io.contents import kind_of
-from lossatlas.option_fields import option
+from lossatlas.option_fields import finite, option
 from lossatlas.viewer import GalleryPage, write_gallery
 
 JOINT = "+"  # between the files of a page
+USUAL = "usual"  # in place of the top of a scale
+
+
+def top_or_usual(text: str) -> float | None:
+    return None if text == USUAL else finite(text)
 
 
 @dataclass(frozen=True)
 class GalleryOptions:
-    """The options of this command."""
+    """Surface files, and the folder and titles of their pages."""
 
     HEADING: ClassVar[str] = "gallery"
 
@@ -37,6 +43,15 @@ class GalleryOptions:
     out: str | None = option(None, "folder to write", short="-o", metavar="FOLDER")
     titles: tuple[str, ...] | None = option(None, "a title for each page (default: the names of its files)", many="+")
     title: str = option("Loss landscapes", "title of the index", metavar="TEXT")
+    vmax: tuple[float | None, ...] | None = option(
+        None,
+        "top of the scale of the field that is shown first, as `view --vmax`: one value for all pages, or one for "
+        f"each, of which '{USUAL}' leaves a page as it is (default: the largest value, but at most 100 times the "
+        "median)",
+        kind=top_or_usual,
+        many="+",
+        metavar="VALUE",
+    )
 
 
 def parser() -> options.Parser[GalleryOptions]:
@@ -48,6 +63,7 @@ def gallery(
     out: str | Path | None,
     titles: Sequence[str] | None = None,
     title: str = "Loss landscapes",
+    vmax: Sequence[float | None] | None = None,
 ) -> Path:
     """Write a gallery of surface files.
 
@@ -56,6 +72,7 @@ def gallery(
         out: The folder.
         titles: Title of each page; by default the names of its files.
         title: Title of the index.
+        vmax: Top of the scale of all pages, or of each; None stands for the usual one.
 
     Returns:
         The index.
@@ -70,19 +87,31 @@ def gallery(
     if not out:
         raise BadUsage(f"name the folder to write: {named('out')}")
     check_labels(titles, files, "titles", "page")
-    pages = [page_of_files(text, titles[k] if titles else "") for k, text in enumerate(files)]
+    tops = tops_of(vmax, len(files))
+    pages = [page_of_files(text, titles[k] if titles else "", tops[k]) for k, text in enumerate(files)]
     written = write_gallery(out, pages, title)
     size = sum(file.stat().st_size for file in written)
     say(f"wrote {counted(len(pages), 'page', 'pages')} ({size / 1e6:.1f} MB): open {written[0]} in a browser")
     return written[0]
 
 
-def page_of_files(text: str, title: str = "") -> GalleryPage:
+def tops_of(vmax: Sequence[float | None] | None, count: int) -> list[float | None]:
+    """Return the top of the scale of each of `count` pages. Raises BadUsage unless it is one, or one for each."""
+    tops = list(vmax or [None])
+    if len(tops) not in (1, count):
+        raise BadUsage(
+            f"{named('vmax')} gives {len(tops)} values for {counted(count, 'page', 'pages')}: give one, or one for each"
+        )
+    return tops if len(tops) == count else tops * count
+
+
+def page_of_files(text: str, title: str = "", vmax: float | None = None) -> GalleryPage:
     """Read the files of one page.
 
     Args:
         text: Surface files joined by `+`, and at most one projection file; or one file that has this name.
         title: Title of the page; by default the names of the surfaces.
+        vmax: Top of the scale; by default the usual one.
 
     Raises:
         BadInput: A file is damaged, of another kind, or has no finite value.
@@ -98,7 +127,7 @@ def page_of_files(text: str, title: str = "") -> GalleryPage:
         raise BadUsage(f"'{text}': a page has surface files, and at most one trajectory")
     shown = read_shown(surfaces, proj_file=runs[0] if runs else None)
     name = JOINT.join(each.stem for each in surfaces)
-    return GalleryPage(name, title or " and ".join(each.label for each in shown), shown)
+    return GalleryPage(name, title or " and ".join(each.label for each in shown), shown, vmax=vmax)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,6 +135,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def run() -> None:
-        gallery(args.files, args.out, args.titles, args.title)
+        gallery(args.files, args.out, args.titles, args.title, args.vmax)
 
     return exit_code(run)

@@ -25,7 +25,7 @@ from lossatlas.viewer.notebook import flatness_in_words
 
 @dataclass(frozen=True)
 class PageOptions:
-    """The options of this command."""
+    """Surface files, a trajectory, a story, and the title and name of their page."""
 
     HEADING: ClassVar[str] = "page"
 
@@ -41,13 +41,14 @@ class PageOptions:
     )
     story: str | None = option(
         None,
-        "steps that explain the page (default: a story of what it shows): headings, text, and what the page's address holds",
+        "steps that explain the page (default: a story of what it shows): headings, text, and what the page's address "
+        "holds",
         metavar="FILE.md",
     )
     vmax: float | None = option(
         None,
-        "top of the scale of the field that is shown first; what lies above it is drawn as a flat grey lid (default: the "
-        "largest value, but at most 100 times the median)",
+        "top of the scale of the field that is shown first; what lies above it is drawn as a flat grey lid (default: "
+        "the largest value, but at most 100 times the median)",
         kind=finite,
     )
 

@@ -26,6 +26,8 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
 from lossatlas.errors import BadInput, note
 
+# What `as_dataset` takes: (inputs, targets) or another structure of tensors, a torch data set, or batches.
+DataLike = tuple[Any, ...] | Mapping[str, Any] | TorchDataset[Any] | DataLoader[Any] | Iterable[Structure] | AnyData
 READ_BATCH = 256  # samples in a batch that is read from a data set without a loader
 CHECKED_SAMPLES = 3  # that are read twice
 CURE = (
@@ -34,7 +36,7 @@ CURE = (
 
 
 def as_dataset(
-    data: Any,
+    data: DataLike,
     *,
     name: str = "",
     split: str = "train",
@@ -47,8 +49,8 @@ def as_dataset(
     Data that are in memory already stay there. Batches whose shapes differ stay as they are.
 
     Args:
-        data: (inputs, targets) or another structure of tensors with the samples along the first axis; tokens (n, t) alone; a
-            torch `Dataset`; a `DataLoader`; or any iterable of batches.
+        data: (inputs, targets) or another structure of tensors with the samples along the first axis; tokens (n, t)
+            alone; a torch `Dataset`; a `DataLoader`; or any iterable of batches.
         name: A name for messages and files; by default the type of `data`.
         split: The name of the split.
         classes: The number of classes, 0 where targets are not labels.
@@ -73,7 +75,8 @@ def as_dataset(
     found = all_samples(fewer_samples(data, limit), name, split, classes, stream, limit)
     if isinstance(found, FixedBatches) and len(found.first(limit)) > limit:
         note(
-            f"the batches of the {name} stay as they are: the first of them with {len(found.first(limit))} samples are used"
+            f"the batches of the {name} stay as they are: the first of them with {len(found.first(limit))} samples are "
+            "used"
         )
     return found.first(limit)
 
@@ -84,14 +87,14 @@ def is_token_tensor(data: Any) -> bool:
 
 
 def fewer_samples(data: Any, limit: int) -> Any:
-    """Return a torch data set, or a loader of one, without the samples after the first `limit`; other data as they are."""
+    """Return a torch data set, or a loader of one, without the samples after `limit`; other data as they are."""
     if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset | TensorDataset) and has_length(data):
         return Subset(data, range(min(limit, len(data))))  # type: ignore[arg-type]
     return data
 
 
 def all_samples(
-    data: Any, name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
+    data: DataLike, name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
 ) -> AnyData:
     """Return the samples of any data, see `as_dataset`; with a limit those after it may be missing."""
     if isinstance(data, Dataset | FixedBatches | Streamed):
@@ -247,8 +250,9 @@ def read_all(batches: Iterable[Any], name: str, limit: int | None = None) -> lis
     kept: list[Structure] = []
     if isinstance(batches, list | tuple) and any(isinstance(batch, Tensor) for batch in batches):
         raise BadInput(
-            f"the {name} holds tensors beside other things, or of different lengths: give (inputs, targets) of one tensor "
-            "each, a dict of all tensors with a loss(model, batch), or batches that are dicts or tuples, as (tensor,)"
+            f"the {name} holds tensors beside other things, or of different lengths: give (inputs, targets) of one "
+            "tensor each, a dict of all tensors with a loss(model, batch), or batches that are dicts or tuples, as "
+            "(tensor,)"
         )
     size, count, most = 0, 0, budget()
     for batch in batches:

@@ -96,7 +96,8 @@ def check_independence(whole: Losses, halves: list[Losses]) -> None:
     if not agree or error > (MAX_DIFFERENCE if whole.spread else MAX_MEAN_DIFFERENCE) * size + NEGLIGIBLE:
         raise BadInput(
             "the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
-            "samples (ignored labels, weights, tokens of padded sequences), or the network normalizes over the batch; let a "
-            "loss(model, batch) return lossatlas.Losses(per_sample, weights=...), such as the mean over the tokens of each "
-            f"sequence and their numbers; samples lie along the first axis of every tensor; {BATCH_AS_SAMPLE}"
+            "samples (ignored labels, weights, tokens of padded sequences), or the network normalizes over the batch; "
+            "let a loss(model, batch) return lossatlas.Losses(per_sample, weights=...), such as the mean over the "
+            "tokens of each sequence and their numbers; samples lie along the first axis of every tensor; "
+            f"{BATCH_AS_SAMPLE}"
         )

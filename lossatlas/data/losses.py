@@ -4,8 +4,8 @@
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name; for `next_token` tokens alone, and for `multiple_choice` questions. `model` is the network, or a
-function that computes the same.
+network's arguments by name; for `next_token` tokens alone, and for `multiple_choice` questions. `model` is the network,
+or a function that computes the same.
 """
 
 import inspect
@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lossatlas.choices import LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, is_column, leaves, mapped
-from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
@@ -66,6 +66,7 @@ class Losses:
 
 Model = Callable[..., Any]  # a network, or a function from inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
+LossLike = LossName | str | nn.Module | Callable[[Any, Any], Tensor | Losses]  # what `as_loss` takes; it checks names
 
 
 def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
@@ -101,14 +102,16 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
 
 
 def check_not_shifted(kind: str) -> None:
-    """Raise BadInput for a network whose output at a position is not about the label there; kind: the name of its class."""
+    """Raise BadInput for a network whose outputs are not about the labels at their positions; kind: its class."""
     if any(word in kind for word in ("CausalLM", "LMHead")):
         raise BadInput(
-            f"{kind} predicts the next token, and its labels have to be shifted: give {named('loss_name', 'next_token')}"
+            f"{kind} predicts the next token, and its labels have to be shifted: give "
+            f"{named('loss_name', 'next_token')}"
         )
     if any(word in kind for word in ("Seq2Seq", "ConditionalGeneration")):
         raise BadInput(
-            f"{kind} makes its own inputs of the labels: give a loss(model, batch) of your own, see docs/howto/own-loss.md"
+            f"{kind} makes its own inputs of the labels: give a loss(model, batch) of your own, see "
+            "docs/howto/own-loss.md"
         )
 
 
@@ -173,14 +176,15 @@ def mean_over_positions(logits: Tensor, targets: Tensor) -> Losses:
 def next_token(model: Model, batch: Batch) -> Losses:
     """Compute the cross-entropy of each token given those before it, of a causal language model.
 
-    The weight of a sample is the number of its tokens that count, so that the mean is over all tokens; its exponential is
-    the perplexity. `labels` are shifted here, as transformers does: the label at position k + 1 belongs to the output at k.
+    The weight of a sample is the number of its tokens that count, so that the mean is over all tokens; its exponential
+    is the perplexity. `labels` are shifted here, as transformers does: the label at position k + 1 belongs to the
+    output at k.
 
     Args:
         model: Its output is (n, t, vocabulary).
-        batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0 at
-            padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no padding
-            and follows one that is none. Lists, such as the texts, are not passed. Or the tokens alone, (n, t).
+        batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0
+            at padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no
+            padding and follows one that is none. Lists, such as the texts, are not passed. Or the tokens alone, (n, t).
 
     Returns:
         Losses in nats, with the accuracy of the most probable token.
@@ -203,8 +207,8 @@ def next_token(model: Model, batch: Batch) -> Losses:
         output = output_of(model(tokens))
     if output.dim() != 3 or output.shape[:2] != targets.shape:
         raise BadInput(
-            f"next_token: outputs {tuple(output.shape)} and tokens {tuple(targets.shape)} do not fit: a causal language "
-            "model gives (samples, positions, vocabulary)"
+            f"next_token: outputs {tuple(output.shape)} and tokens {tuple(targets.shape)} do not fit: a causal "
+            "language model gives (samples, positions, vocabulary)"
         )
     return mean_over_positions(output, targets)
 
@@ -213,8 +217,8 @@ def tokens_alone(batch: Batch) -> Any:
     """Return the one tensor of a batch without names. Raises BadInput where there are several."""
     if isinstance(batch, list | tuple) and len(batch) != 1:
         raise BadInput(
-            "next_token: the batch has several tensors without names: give a dict with 'input_ids', or, where the targets "
-            f"are shifted already, {named('loss_name', 'crossentropy')}"
+            "next_token: the batch has several tensors without names: give a dict with 'input_ids', or, where the "
+            f"targets are shifted already, {named('loss_name', 'crossentropy')}"
         )
     return batch[0] if isinstance(batch, list | tuple) else batch
 
@@ -229,7 +233,8 @@ def following_tokens(batch: Mapping[str, Any]) -> Tensor:
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
         given = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else ", ".join(map(str, batch))
         raise BadInput(
-            f"next_token needs tokens as whole numbers (samples, positions), alone or under 'input_ids': the batch has {given}"
+            "next_token needs tokens as whole numbers (samples, positions), alone or under 'input_ids': the batch has "
+            f"{given}"
         )
     targets = torch.full_like(tokens, IGNORED, dtype=torch.int64)
     targets[:, :-1] = tokens[:, 1:]
@@ -238,8 +243,8 @@ def following_tokens(batch: Mapping[str, Any]) -> Tensor:
         return targets
     if mask.shape != tokens.shape:
         raise BadInput(
-            f"next_token: the attention mask {tuple(mask.shape)} does not say which of the tokens {tuple(tokens.shape)} are "
-            "padding: give 'labels', with -100 where a token does not count"
+            f"next_token: the attention mask {tuple(mask.shape)} does not say which of the tokens "
+            f"{tuple(tokens.shape)} are padding: give 'labels', with -100 where a token does not count"
         )
     real = mask != 0
     targets[:, :-1].masked_fill_(~(real[:, 1:] & real[:, :-1]), IGNORED)
@@ -268,10 +273,10 @@ def multiple_choice(model: Model, batch: Batch) -> Losses:
             `attention_mask`, `characters` (n, choices), which is 0 where there is no such choice, and `answer` (n,).
 
     Returns:
-        The negative log-likelihood of the right choice, summed over its tokens, in nats. Metrics: `exact_match`, the share of
-        questions of which each token of the right choice is the most probable one, as greedy generation would give it; and
-        of several choices `accuracy`, the share whose right choice has the largest log-likelihood, and `accuracy_norm`, the
-        same after division by the number of characters of the choice.
+        The negative log-likelihood of the right choice, summed over its tokens, in nats. Metrics: `exact_match`, the
+        share of questions of which each token of the right choice is the most probable one, as greedy generation would
+        give it; and of several choices `accuracy`, the share whose right choice has the largest log-likelihood, and
+        `accuracy_norm`, the same after division by the number of characters of the choice.
 
     Raises:
         BadInput: The batch holds no questions.
@@ -301,7 +306,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (n, ...).
 
     Raises:
-        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another one.
+        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another
+            one.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
@@ -312,8 +318,8 @@ def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
     last = logits.dim() >= 2 and targets.shape == logits.shape[:-1]
     if second and last and logits.dim() > 2:
         raise BadInput(
-            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a function of "
-            "(output, target), such as F.cross_entropy for the second one, or pad to another length"
+            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a "
+            "function of (output, target), such as F.cross_entropy for the second one, or pad to another length"
         )
     if second or last:
         return logits.movedim(1, -1) if second else logits
@@ -365,7 +371,7 @@ LOSSES: dict[str, Loss] = {
 TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
-def as_loss(function: Any) -> Loss:
+def as_loss(function: LossLike) -> Loss:
     """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
     A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives
@@ -385,14 +391,13 @@ def as_loss(function: Any) -> Loss:
     """
     if isinstance(function, str):
         if function not in LOSSES:
-            near = get_close_matches(function, LOSSES, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            meant = did_you_mean(function, LOSSES)
             raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):
-        return function
+        return cast(Loss, function)
     if isinstance(function, nn.Module):
         return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
@@ -462,8 +467,8 @@ def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *,
         if "'Tensor' object is not callable" not in str(error):
             raise
         raise BadInput(
-            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters model "
-            "and batch where it calls the network itself"
+            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters "
+            "model and batch where it calls the network itself"
         ) from error
     except RuntimeError:  # its own tensors, such as class weights, are float32
         found = function(output.float(), match_dtype(targets, output.float()), **options)

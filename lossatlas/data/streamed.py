@@ -160,3 +160,8 @@ def some_of(data: AnyData, count: int) -> AnyData:
     if isinstance(data, Streamed) and data.fixed:
         return data.first(count)
     return data.take(torch.tensor(spread_numbers(len(data), count)))
+
+
+def shape_of(data: AnyData) -> tuple[int, ...]:
+    """Return the shape of one input."""
+    return tuple(next(data.batches(1))[0].shape[1:])

@@ -21,15 +21,15 @@ def with_scores(score: Score, tokenizer: Any = None, loss: Any = "next_token") -
     """Return a loss with the scores of a user's function as further metrics.
 
     Args:
-        score: A function score(model, tokenizer, samples) that returns one value for each sample, or a dict of such values
-            by name. It may generate: what it draws at random has the same seed for every batch.
+        score: A function score(model, tokenizer, samples) that returns one value for each sample, or a dict of such
+            values by name. It may generate: what it draws at random has the same seed for every batch.
         tokenizer: Passed to `score`.
         loss: The loss, see `lossatlas.data.as_loss`. Of samples in a dict, lists of texts do not reach the model.
 
     Returns:
-        The loss, for `lossatlas.surface(..., loss=...)`. The surface has a field for each score, such as `train_NAME`; a
-        score without a name has that of the function. Each sample counts once, also in the mean loss, so that the mean of a
-        score is that over the samples.
+        The loss, for `lossatlas.surface(..., loss=...)`. The surface has a field for each score, such as `train_NAME`;
+        a score without a name has that of the function. Each sample counts once, also in the mean loss, so that the
+        mean of a score is that over the samples.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The library `transformers`, which reads folders of Hugging Face: imported when it is needed, from local files alone."""
+"""The library `transformers`, imported when it is needed; it reads folders of Hugging Face, local files alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

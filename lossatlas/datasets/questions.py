@@ -1,9 +1,10 @@
 """Questions with choices as samples of a causal language model: contexts, and continuations of which one is right.
 
-    --dataset choices:FILE.jsonl      {"context": "Two and two are", "choices": ["four", "five"], "answer": 0} on each line
+    --dataset choices:FILE.jsonl      {"context": "Two and two are", "choices": ["four", "five"], "answer": 0} on each
+    line
 
-Contexts and choices become tokens as in lm-evaluation-harness: they are tokenized together, spaces at the end of a context
-belong to the choice, and tokens beyond the length are left out at the beginning.
+Contexts and choices become tokens as in lm-evaluation-harness: they are tokenized together, spaces at the end of a
+context belong to the choice, and tokens beyond the length are left out at the beginning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,16 +71,16 @@ def question_data(
 
     Args:
         folder: The local folder of the model, with its tokenizer.
-        questions: Each a dict of `context`, `choices` (texts) and `answer` (the number of the right choice, from 0, or its
-            text); or a .jsonl file of such objects. One choice alone is a text that the model should continue so.
-        length: Largest number of tokens that the model sees; 0 for 2,048, or for the positions of the model where these are
-            fewer. Longer contexts are cut at the beginning.
+        questions: Each a dict of `context`, `choices` (texts) and `answer` (the number of the right choice, from 0, or
+            its text); or a .jsonl file of such objects. One choice alone is a text that the model should continue so.
+        length: Largest number of tokens that the model sees; 0 for 2,048, or for the positions of the model where
+            these are fewer. Longer contexts are cut at the beginning.
         delimiter: The text between a context and a choice.
         progress: Print a line that says how many questions there are, and how many were cut.
 
     Returns:
-        The samples, for the loss 'multiple_choice': `input_ids`, `attention_mask` and `following`, the token behind each
-        position, (questions, choices, tokens); `characters` (questions, choices), and `answer` (questions,).
+        The samples, for the loss 'multiple_choice': `input_ids`, `attention_mask` and `following`, the token behind
+        each position, (questions, choices, tokens); `characters` (questions, choices), and `answer` (questions,).
 
     Raises:
         BadUsage: The length is too small.
@@ -157,8 +158,8 @@ def encoded_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[
 
     Args:
         tokenizer: The tokenizer.
-        context: The context; spaces at its end belong to the continuation. Where it is empty, the model sees the token of the
-            beginning or of the end of a text.
+        context: The context; spaces at its end belong to the continuation. Where it is empty, the model sees the token
+            of the beginning or of the end of a text.
         continuation: The continuation.
 
     Raises:

@@ -4,8 +4,8 @@
     data = load("fashion_mnist_mini", "train", limit=500)
     data.inputs, data.targets          # float32 (500, 1, 28, 28), int64 (500,)
 
-`SOURCES` holds the known data sets. `OWN` holds kinds of data of the user's: imagefolder (the layout of ImageNet) and npz
-(a file of arrays).
+`SOURCES` holds the known data sets. `OWN` holds kinds of data of the user's: imagefolder (the layout of ImageNet) and
+npz (a file of arrays).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -374,7 +374,8 @@ def find(name: str, source: DatasetSource, datapath: str | Path | None) -> Path:
     where = ", ".join(map(str, places))
     hint = f", or fetch it with {named('download')}" if source.urls else ""
     raise BadInput(
-        f"{name}: no '{source.markers[0]}' in {where}: put the data set there, name its folder with {named('datapath')}{hint}"
+        f"{name}: no '{source.markers[0]}' in {where}: put the data set there, name its folder with "
+        f"{named('datapath')}{hint}"
     )
 
 

@@ -154,10 +154,12 @@ class TextSettings:
     """The way from texts to samples.
 
     Attributes:
-        length: Largest number of tokens of a sample; 0 for LONGEST, or for the positions of the model where these are fewer.
-        packed: Concatenate the texts, each with the end-of-text token behind it, and cut the whole into samples of `length`.
-            Otherwise one text is one sample, cut at `length` and padded on the right.
-        chat: The texts are conversations, rendered by the chat template of the tokenizer. Otherwise no template is used.
+        length: Largest number of tokens of a sample; 0 for LONGEST, or for the positions of the model where these are
+            fewer.
+        packed: Concatenate the texts, each with the end-of-text token behind it, and cut the whole into samples of
+            `length`. Otherwise one text is one sample, cut at `length` and padded on the right.
+        chat: The texts are conversations, rendered by the chat template of the tokenizer. Otherwise no template is
+            used.
     """
 
     length: int = 0
@@ -169,10 +171,12 @@ class TextSettings:
 
         Args:
             texts: The texts; with `chat` conversations.
-            tokenizer: The folder of the model with the tokenizer, whose special tokens are added as it does by default.
+            tokenizer: The folder of the model with the tokenizer, whose special tokens are added as it does by
+                default.
 
         Returns:
-            `input_ids` (n, t), and `attention_mask` (n, t) where samples are padded; and a line that says what was done.
+            `input_ids` (n, t), and `attention_mask` (n, t) where samples are padded; and a line that says what was
+            done.
 
         Raises:
             BadUsage: The length is too small.
@@ -229,7 +233,8 @@ def check_vocabulary(encoded: Sequence[Sequence[int]], config: Any, folder: Path
     largest = max((max(tokens) for tokens in encoded if tokens), default=0)
     if words is not None and largest >= words:
         raise BadInput(
-            f"the tokenizer in {folder} gives the token {largest}, the model there has {words}: they do not belong together"
+            f"the tokenizer in {folder} gives the token {largest}, the model there has {words}: they do not belong "
+            "together"
         )
 
 

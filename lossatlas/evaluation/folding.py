@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from lossatlas.parameter_space.points import named_tensors
+
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -155,8 +157,8 @@ class FoldedFunction:
 
     def __init__(self, net: nn.Module) -> None:
         first: dict[int, str] = {}
-        allocated = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
-        self.names = {name: first.setdefault(id(value), name) for name, value in allocated}
+        allocated = named_tensors(net, every_name=True)
+        self.names = {name: first.setdefault(id(value), name) for name, value in allocated.items()}
         traced, pairs = trace(net)
         self.folds = [
             (str(layer.target), str(norm.target), insert_folded_layer(traced, layer, norm).norm.eps)

@@ -86,11 +86,11 @@ def replicas(net: nn.Module, count: int) -> list[nn.Module]:
         net: The network.
         count: The number of copies.
     """
-    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
-    return [deep_copy(net, shared) for _ in range(count)]
+    own = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    return [deep_copy(net, own) for _ in range(count)]
 
 
-def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
+def deep_copy(net: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> nn.Module:
     """Copy a network.
 
     Modules that store results with an autograd history are copied too: `torch.nn.utils.weight_norm` leaves such a
@@ -98,7 +98,7 @@ def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.
 
     Args:
         net: The network.
-        shared: Tensors that are not copied: the tensor to use by the `id` of the one in the network.
+        replaced: Tensors that are not copied: that of the copy, often the same, by the `id` of that in the network.
     """
     results = {
         id(value): value.detach()
@@ -106,7 +106,7 @@ def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.
         for value in vars(module).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    return deepcopy(net, {**results, **(shared or {})})
+    return deepcopy(net, {**results, **(replaced or {})})
 
 
 def is_training(net: nn.Module) -> bool:
@@ -126,16 +126,16 @@ def changes_weights_with_mode(net: nn.Module) -> bool:
     )
 
 
-def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
+def evaluation_copy(net: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> nn.Module:
     """Copy a network, with the copy in evaluation mode.
 
     Flags are set and `eval()` is not called, because it may change tensors (see `reference.check_modes`).
 
     Args:
         net: The network.
-        shared: Tensors that are not copied, see `deep_copy`.
+        replaced: Tensors that are not copied, see `deep_copy`.
     """
-    result = deep_copy(net, shared)
+    result = deep_copy(net, replaced)
     for module in result.modules():
         module.training = False
     return result
@@ -149,8 +149,8 @@ def frozen_copy(net: nn.Module, *, fixed: bool = False) -> nn.Module:
         fixed: The copy's parameters, which share their memory with the network's, require no gradient.
     """
 
-    def shared(parameter: nn.Parameter) -> nn.Parameter:
+    def of_copy(parameter: nn.Parameter) -> nn.Parameter:
         return nn.Parameter(parameter.detach(), requires_grad=False) if fixed else parameter
 
-    result = evaluation_copy(net, {id(p): shared(p) for p in net.parameters()})
+    result = evaluation_copy(net, {id(p): of_copy(p) for p in net.parameters()})
     return result.requires_grad_(False) if fixed else result

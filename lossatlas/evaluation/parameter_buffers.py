@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.parameter_space.planes import AffinePlane, Plane
-from lossatlas.parameter_space.points import is_variance, real_view
+from lossatlas.parameter_space.points import is_variance, named_tensors, real_view
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class AffineBuffers:
     def __init__(self, net: nn.Module, plane: AffinePlane, *, channels_last: bool = True) -> None:
         self.layout = FlatLayout.of(plane.origin, net, channels_last=channels_last)
         self.views = self.layout.views
-        own = named_tensors(net)
+        own = named_tensors(net, every_name=True)
         device, dtype = (
             next(net.parameters()).device,
             point_dtype([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
@@ -172,7 +172,7 @@ class GeneralBuffers:
     """
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
-        device, own = next(net.parameters()).device, named_tensors(net)
+        device, own = next(net.parameters()).device, named_tensors(net, every_name=True)
         start = plane.point(0.0, 0.0)
         dtype = point_dtype([*start.values(), *map(own.__getitem__, start)])
         self.plane = plane.on(device, dtype)
@@ -203,7 +203,7 @@ class InPlaceBuffers:
     """
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
-        self.plane, self.own = plane, named_tensors(net)
+        self.plane, self.own = plane, named_tensors(net, every_name=True)
 
     @torch.no_grad()
     def move(self, a: float, b: float) -> Tensor:
@@ -240,11 +240,6 @@ def parameter_buffers(net: nn.Module, plane: Plane, *, in_place: bool, channels_
     if isinstance(plane, AffinePlane):
         return AffineBuffers(net, plane, channels_last=channels_last)
     return GeneralBuffers(net, plane)
-
-
-def named_tensors(net: nn.Module) -> dict[str, Tensor]:
-    """Return every parameter and buffer of a network by name; tied ones under every name that they have."""
-    return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
 
 
 def point_dtype(tensors: Iterable[Tensor]) -> torch.dtype:

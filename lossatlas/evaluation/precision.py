@@ -18,6 +18,7 @@ PRECISIONS = {
 }
 
 
+LOW = ("bfloat16", "float16")  # whose error is corrected by some samples in float32, with a tolerance
 OWN = "own"  # each tensor in its own type: networks in half precision, or in several types
 
 
@@ -69,7 +70,7 @@ def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch
 
 
 # With these, convolutions on a CUDA device use filters in channels-last order; others take 2.8 times as long so (H200).
-TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16", "float16")
+TENSOR_CORE_PRECISIONS = ("tf32", *LOW)
 
 
 def channels_come_last(device: torch.device, precision: str) -> bool:

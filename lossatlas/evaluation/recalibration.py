@@ -13,6 +13,7 @@ from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.errors import BadUsage, named
+from lossatlas.evaluation.precision import LOW
 from lossatlas.evaluation.sample_storage import StoredSamples
 
 BATCH = 125  # samples of a batch
@@ -41,7 +42,7 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
         raise BadUsage(
             f"there is no BatchNorm with running statistics in this network to recalibrate: use {named('bn', 'keep')}"
         )
-    if precision in ("bfloat16", "float16"):
+    if precision in LOW:
         raise BadUsage(
             f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or {named('bn', 'keep')}"
         )

@@ -13,7 +13,6 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -22,11 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data.plain_tensors import raw_bytes
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.evaluation.parameter_buffers import named_tensors
-from lossatlas.parameter_space.points import Point, movable, tensors
+from lossatlas.parameter_space.points import Point, movable, named_tensors, tensors
 from lossatlas.parameter_space.scratch import Scratch
 
 P = ParamSpec("P")
@@ -89,10 +87,9 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """Return a question for an argument of a similar name, or of the name of an option of the commands."""
-    options = {"xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore", "loss_name": "loss"}
-    options |= {"xdirection": "directions", "ydirection": "directions", "surf_file": "file", "model_file2": "towards"}
-    near = [options[name]] if options.get(name) in known else get_close_matches(name, known, 1)
-    return f": did you mean {near[0]}?" if near else f": it takes {', '.join(known)}"
+    options = {**KEYWORDS, "xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore"}
+    meant = options[name] if options.get(name) in known else name
+    return did_you_mean(meant, known) or f": it takes {', '.join(known)}"
 
 
 @contextmanager
@@ -160,15 +157,19 @@ class KeptTensors:
     Args:
         net: The network, as it is to be restored.
         scratch: Makes the files.
+        copies: The copies in a file that is there, in the order of `tensors_of`; None to make them.
 
     Attributes:
+        file: The copies.
         scratch: Makes files.
         active: The network is being evaluated, see `evaluated_in_place`.
     """
 
-    def __init__(self, net: nn.Module, scratch: Scratch) -> None:
+    def __init__(self, net: nn.Module, scratch: Scratch, copies: Mapping[str, Tensor] | None = None) -> None:
         self.originals = {str(id(t)): t for t in tensors_of(net)}  # a reference, so that no other tensor gets the id
-        self.scratch, self.copies, self.active = scratch, scratch.copy(self.originals), False
+        self.scratch, self.active = scratch, False
+        self.file: Mapping[str, Tensor] = scratch.copy(self.originals) if copies is None else copies
+        self.copies = dict(zip(self.originals, self.file.values(), strict=True))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -186,29 +187,35 @@ class KeptTensors:
 
     def point(self, net: nn.Module, dir_type: str) -> Point:
         """Return the copies of the tensors that a direction covers, by name and in their own types."""
-        own = named_tensors(net)
+        own = named_tensors(net, every_name=True)
         return {name: self.of(own[name]) for name in tensors(net, dir_type)}
 
 
 KEPT: "WeakKeyDictionary[nn.Module, KeptTensors]" = WeakKeyDictionary()  # by network
 
 
-@contextmanager
-def restored_from_disk(net: nn.Module) -> Iterator[KeptTensors]:
-    """Within the block, restore a network from scratch files wherever a copy in memory would do it otherwise.
+def keep_on_disk(net: nn.Module, copies: Mapping[str, Tensor] | None = None) -> KeptTensors:
+    """From now on, restore a network from scratch files wherever a copy in memory would do it otherwise.
 
     Args:
         net: The network, as it is to be restored. It must not change between evaluations.
+        copies: The copies of its tensors in a file that is there, in the order of `tensors_of`; None to make them.
 
-    Yields:
+    Returns:
         The copies of its tensors.
 
     Raises:
         CannotWrite: The disk lacks the space for them.
     """
-    KEPT[net] = kept = KeptTensors(net, Scratch.in_folder())
+    KEPT[net] = kept = KeptTensors(net, Scratch.in_folder(), copies)
+    return kept
+
+
+@contextmanager
+def restored_from_disk(net: nn.Module) -> Iterator[KeptTensors]:
+    """Restore a network from scratch files within the block, see `keep_on_disk`."""
     try:
-        yield kept
+        yield keep_on_disk(net)
     finally:
         KEPT.pop(net, None)
 
@@ -268,9 +275,9 @@ def holds_same_objects(container: Any, content: Any) -> bool:
 def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
     """Give the network itself in evaluation mode with float64 outputs, and restore it afterwards, also after an error.
 
-    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`. Of nested blocks for a
-    network that is restored from disk, the outermost restores it; its outputs of more than LARGEST_OUTPUT numbers keep
-    their type.
+    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`. Of nested blocks for
+    a network that is restored from disk, the outermost restores it; its outputs of more than LARGEST_OUTPUT numbers
+    keep their type.
 
     Args:
         net: The network.

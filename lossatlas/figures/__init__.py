@@ -4,6 +4,7 @@
 the house style. The colour scale of a figure is decided in `colour_scale`, the names of files in `figure_files`.
 """
 
+from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale, format_value
 from lossatlas.figures.figure_files import save, save_all
 from lossatlas.figures.matplotlib_style import FigureFiles, style
@@ -16,7 +17,6 @@ from lossatlas.figures.plotted_fields import (
     has_eigenvalues,
     mathtext,
 )
-from lossatlas.figures.surface_plots import Camera
 
 __all__ = [
     "RATIO_TITLE",

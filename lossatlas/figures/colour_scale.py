@@ -45,8 +45,8 @@ class ColourScale:
         shift: Constant that is added before the logarithm.
         below: Some values lie below `low`, and are drawn as such.
         colour_map: Colour map of the figure, a name or a map of matplotlib.
-        ranks: (k,) heights at evenly spaced ranks among the cells within the range, ascending, for colours that blend value and
-            rank; empty for colours in proportion to the height.
+        ranks: (k,) heights at evenly spaced ranks among the cells within the range, ascending, for colours that blend
+            value and rank; empty for colours in proportion to the height.
     """
 
     low: float
@@ -124,11 +124,6 @@ class ColourScale:
         """Choose levels that are at least `gap` apart in height, powers of ten first; none above the height `top`."""
         return _spread([level for level in self.levels if self.height(level) <= top], self.height, gap)
 
-    def bar_ticks(self, most: int) -> list[float]:
-        """Choose at most `most` levels for a colour bar, powers of ten first, far enough apart in the colours."""
-        levels = sorted(_spread(self.levels, lambda level: self.norm(self.height(level)), 1 / (2 * most)))
-        return levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
-
 
 def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
     """Levels whose places are at least `gap` apart, powers of ten first."""
@@ -162,8 +157,8 @@ def choose_colour_scale(
         vlevel: Distance of the contours, on a linear scale; None chooses round levels.
         log: Take the plain logarithm where all values are positive.
         linear: Take no logarithm unless `log` is given.
-        colours: "value" for colours in proportion to the height, "blended" for `VALUE_SHARE` of it and the rest by rank; None
-            blends where the cells are `CROWDED` and `linear` is not set.
+        colours: "value" for colours in proportion to the height, "blended" for `VALUE_SHARE` of it and the rest by
+            rank; None blends where the cells are `CROWDED` and `linear` is not set.
 
     Returns:
         The scale.
@@ -354,7 +349,7 @@ def log_levels(low: float, high: float) -> np.ndarray:
 
 
 def shifted_log_levels(low: float, high: float) -> np.ndarray:
-    """Choose round numbers for the logarithm of value + `LOG_SHIFT`, few of them below it, where they lie close together.
+    """Choose round numbers for the logarithm of value + `LOG_SHIFT`, few below it, where they lie close together.
 
     Returns:
         (k,) levels, ascending.

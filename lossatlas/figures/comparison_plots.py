@@ -1,7 +1,7 @@
 """Several landscapes in one figure: planes side by side on one scale, curves over each other."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -11,11 +11,13 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
+from lossatlas.figures.curve_plots import Line, draw_lines
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.line_plots import DASHES, note_incomplete
 from lossatlas.figures.matplotlib_style import FigureFactory, users_style
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
-from lossatlas.figures.plot_functions import Line, draw_lines, plane_panel
+from lossatlas.figures.plot_functions import plane_panel
 from lossatlas.figures.plot_options import SIZE, PlotOptions
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import SolidLayout
@@ -26,16 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
-FLAT: "dict[str, contour_plots.DrawPanel]" = {
-    "contour": contour_plots.draw_contours,
-    "filled": contour_plots.draw_filled_contours,
-    "heat": contour_plots.draw_heat_map,
-}
 NO_CURVES = "these landscapes are lines: compare them as curves"
 
 
 def comparison_figure(
-    plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str], kind: str, options: PlotOptions
+    plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str], kind: Kind, options: PlotOptions
 ) -> "Figure":
     """Draw several landscapes.
 
@@ -43,7 +40,7 @@ def comparison_figure(
         plt: Maker of figures, see `style`.
         surfaces: Planes, or lines.
         labels: Name of each.
-        kind: "contour", "filled", "heat" or "solid" of planes, "curve" of lines.
+        kind: Any of `kinds.OF_SURFACE`; a curve of lines, the others of planes.
         options: Options of the figure.
 
     Returns:
@@ -54,24 +51,24 @@ def comparison_figure(
     """
     labels = [mathtext(label) for label in labels]
     with users_style(options.columns, options.look):
-        if kind == "curve":
+        if kind is Kind.CURVE:
             return _curves(plt, surfaces, labels, options)
         found = [plane_panel(each, options, NO_CURVES, label) for each, label in zip(surfaces, labels, strict=True)]
         name, panels = found[0][0], [panel for _, panel in found]
-        if kind == "solid":
+        if kind is Kind.SOLID:
             return _solids(plt, panels, name, options)
-        return _flat(plt, panels, name, FLAT[kind], options)
+        return _flat(plt, panels, name, kind, options)
 
 
 def _flat(
     plt: FigureFactory,
     panels: Sequence[Panel],
     name: str,
-    draw_panel: "Callable[..., object]",
+    kind: Kind,
     options: PlotOptions,
 ) -> "Figure":
-    scale, drawn = options.scale(panels, name), cast("contour_plots.DrawPanel", draw_panel)
-    fig = flat_figure(plt, panels, scale, name, drawn, colour_bar=options.colorbar is not False)
+    scale, draw_panel = options.scale(panels, name), contour_plots.DRAW_FLAT[kind]
+    fig = flat_figure(plt, panels, scale, name, draw_panel, colour_bar=options.colorbar is not False)
     if options.figsize is not None or options.columns:
         width, height = fig.get_size_inches()
         wanted = options.size
@@ -124,7 +121,7 @@ def difference_figure(
     label: str,
     options: PlotOptions,
 ) -> "Figure":
-    """Draw a difference of two landscapes: a plane with colours from blue below zero to red above, a line with its band.
+    """Draw a difference of two landscapes: a plane in colours from blue below zero to red above, a line with its band.
 
     Args:
         plt: Maker of figures, see `style`.

@@ -1,7 +1,7 @@
 """Hidden surfaces: which of many triangles each pixel of a picture shows, exactly, with numpy alone.
 
-Depth over the picture of a triangle is linear, so it is compared at the centre of each pixel. Surfaces that intersect are
-told apart along their line of intersection.
+Depth over the picture of a triangle is linear, so it is compared at the centre of each pixel. Surfaces that intersect
+are told apart along their line of intersection.
 """
 
 from collections.abc import Iterator
@@ -38,8 +38,8 @@ def nearest_triangles(
     """Find the nearest triangle at the centre of each pixel.
 
     Args:
-        corners: (n, 3) columns x and y in pixels, from the lower left corner of the picture, and depth, which grows away from
-            the camera. Triangles with a corner that is not finite are left out.
+        corners: (n, 3) columns x and y in pixels, from the lower left corner of the picture, and depth, which grows
+            away from the camera. Triangles with a corner that is not finite are left out.
         triangles: (m, 3) indices of corners.
         shape: Height and width of the picture, in pixels.
         levels: (n,) values at the corners; a triangle is cut where its value leaves `within`.
@@ -69,10 +69,33 @@ def nearest_triangles(
     return DepthBuffer(depth.reshape(shape), triangle.reshape(shape), weights.reshape(*shape, 3))
 
 
+def depth_slopes(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Compute how the depth of triangles changes over the picture.
+
+    Args:
+        corners: (n, 3) columns x and y in pixels, and depth.
+        triangles: (m, 3) indices of corners.
+
+    Returns:
+        (m, 2) change of the depth from a pixel to the next one right, and above; 0 where a triangle has
+        no area in the picture.
+
+    Example:
+        >>> corners = np.array([[0, 0, 1], [2, 0, 2], [0, 1, 1]], float)
+        >>> depth_slopes(corners, np.array([[0, 1, 2]])).tolist()
+        [[0.5, 0.0]]
+    """
+    a, b, c = (corners[triangles[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = -normal[:, :2] / normal[:, 2:]
+    return np.where(np.isfinite(slopes), slopes, 0.0) + 0.0  # no minus zero
+
+
 def _fragments(
     corners: np.ndarray, triangles: np.ndarray, shape: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Triangles, pixels and barycentric coordinates (k, 3) of pixels whose centre lies in a triangle, piece by piece."""
+    """Triangles, pixels and barycentric coordinates (k, 3) of pixels with the centre in a triangle, piece by piece."""
     limits = np.array([shape[1], shape[0]])
     known = np.flatnonzero(np.isfinite(corners[triangles]).all((1, 2)))
     flat = corners[triangles[known], :2]

@@ -1,4 +1,4 @@
-"""Files of figures: their names, all in one table, and how they are written."""
+"""Files of figures: their names, which `kinds` ends, and how they are written."""
 
 import io
 import textwrap
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossatlas.errors import note, say
 from lossatlas.figures import matplotlib_style
+from lossatlas.figures.kinds import COMPARED, WITH_LOG, Film, Kind
 from lossatlas.figures.matplotlib_style import COLUMNS, CURRENT_FILES
 from lossatlas.figures.plotted_fields import mathtext
 from lossatlas.io.atomic_write import shortened_base, write_file
@@ -17,40 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 MARGIN = 0.06  # inches around the content of a figure
-# End of a figure's name by kind; {field} is the field that is drawn. Names are those of the release of Li et al. where
-# it has such a figure.
-ENDINGS = {
-    "lines": "_1d_compare",
-    "line": "_1d_loss_acc",
-    "line_loss": "_1d_train_loss",
-    "line_error": "_1d_train_err",
-    "line_eigenvalues": "_1d_eig",
-    "line_eigen_ratio": "_1d_eig_ratio",
-    "repeats": "_1d_loss_err_repeat",
-    "contours": "_{field}_2dcontour",
-    "filled_contours": "_{field}_2dcontourf",
-    "heat_map": "_{field}_2dheat",
-    "solid": "_{field}_3dsurface",
-    "rendered": "_{field}_3drender",
-    "path_losses": "_{field}_along_path",
-    "eigen_ratio": "_min_eig_max_eig_abs_ratio_heat_sns",
-    "path": "",
-    "layers": "_{field}_layers",
-    "minima": "_{field}_minima",
-    "rises": "_rises",
-    "density": "_density",
-    "layer_traces": "_layers",
-    "activation_traces": "_activations",
-}
-WITH_LOG = ("lines", "line", "line_loss", "line_error", "repeats")  # the name says that a logarithm was asked for
-COMPARED = (
-    "contours",
-    "filled_contours",
-    "heat_map",
-    "solid",
-    "rendered",
-    "path_losses",
-)  # the name says that several files are drawn
+GAP = 0.08  # inches between axes that keep their shape and what stands above or below them
 # Metadata that would make two files of the same figure differ.
 WITHOUT_DATE: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None},
@@ -60,12 +28,12 @@ WITHOUT_DATE: dict[str, dict[str, None]] = {
 
 
 def figure_name(
-    kind: str, files: Sequence[str | Path], out: str | None = None, *, field: str = "", log: bool = False
+    kind: Kind, files: Sequence[str | Path], out: str | None = None, *, field: str = "", log: bool = False
 ) -> str:
     """Name of a figure without the ending of its format.
 
     Args:
-        kind: Kind of the figure, a key of `ENDINGS`.
+        kind: Kind of the figure.
         files: Files that are drawn; the first one gives the name.
         out: Beginning of the name that the user gives instead.
         field: Name of the field that is drawn.
@@ -75,21 +43,20 @@ def figure_name(
         The path without ".pdf" or ".png".
 
     Example:
-        >>> figure_name("heat_map", ["a.h5"], field="train_loss")
+        >>> figure_name(Kind.HEAT, ["a.h5"], field="train_loss")
         'a.h5_train_loss_2dheat'
     """
-    ending = ENDINGS[kind]
     several = "_compare" if len(files) > 1 and not out and kind in COMPARED else ""
-    return f"{out or files[0]}{several}{ending.format(field=field)}{'_log' if log and kind in WITH_LOG else ''}"
+    return f"{out or files[0]}{several}{kind.ending.format(field=field)}{'_log' if log and kind in WITH_LOG else ''}"
 
 
-def animation_name(file: str | Path, field: str, kind: str) -> Path:
+def animation_name(file: str | Path, field: str, kind: Film) -> Path:
     """Name of an animation whose name the user does not give."""
-    return Path(f"{file}_{field}_{kind}.gif")
+    return Path(f"{file}_{field}_{kind.word}.gif")
 
 
 def save_all(
-    figures: "Mapping[str, Figure]",
+    figures: "Mapping[Kind, Figure]",
     files: Sequence[str | Path],
     out: str | None = None,
     *,
@@ -100,7 +67,7 @@ def save_all(
     """Write the figures of one or several files.
 
     Args:
-        figures: Figures by kind, see `ENDINGS`.
+        figures: Figures by kind.
         files: Files that are drawn.
         out: Beginning of the figures' names that the user gives.
         field: Name of the field that is drawn.
@@ -180,6 +147,8 @@ def fit_width(figure: "Figure", width: float) -> "Bbox":
         before = figure.get_size_inches()
         wider = max(before[0] + missing, 0.4 * width)  # labels around the panels do not grow with them
         figure.set_size_inches(wider, before[1] * wider / before[0])
+    _close_gaps(figure)
+    box = figure.get_tightbbox()
     if box.width + 2 * MARGIN > 1.005 * width:
         note(
             f"a figure needs {box.width + 2 * MARGIN:.2f} inches for its words, more than the {width:g} of its columns"
@@ -187,3 +156,24 @@ def fit_width(figure: "Figure", width: float) -> "Bbox":
         return box.padded(MARGIN)
     middle = (box.x0 + box.x1) / 2
     return Bbox([[middle - width / 2, box.y0 - MARGIN], [middle + width / 2, box.y1 + MARGIN]])
+
+
+def _close_gaps(figure: "Figure") -> None:
+    """Lower a figure whose axes keep their shape by the height that they leave empty, as above the legend."""
+    engine = figure.get_layout_engine()
+    if not getattr(engine, "_compress", False):
+        return
+    for _ in range(4):
+        figure.draw_without_rendering()
+        own: Any = figure
+        boxes = [axis.get_tightbbox(own._get_renderer()) for axis in figure.axes if axis.get_visible()]
+        low, high = min(box.y0 for box in boxes if box), max(box.y1 for box in boxes if box)
+        ends = [0.0, figure.bbox.height]
+        for each in figure.legends:
+            ends[0] = max(ends[0], each.get_window_extent().y1)
+        if figure.get_suptitle():
+            ends[1] = own._suptitle.get_window_extent().y0
+        empty = (low - ends[0] + ends[1] - high) / figure.dpi - 2 * GAP
+        if empty < 0.02:
+            return
+        figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() - empty)

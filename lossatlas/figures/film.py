@@ -7,8 +7,9 @@ from typing import TypedDict
 import numpy as np
 
 from lossatlas.errors import BadUsage, did_you_mean, named
-from lossatlas.figures import animations
-from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
+from lossatlas.figures import animations, film_files
+from lossatlas.figures.animations import FASTEST, SLOWEST, Subject
+from lossatlas.figures.kinds import Film, Kind, words_of
 from lossatlas.figures.matplotlib_style import style
 from lossatlas.figures.plot_functions import plane_panel
 from lossatlas.figures.plot_options import PlotOptions
@@ -54,25 +55,26 @@ def write_film(
         BadUsage: The surface is no plane, or an argument cannot be used.
         CannotWrite: The file cannot be written.
     """
-    _check_film(kind, run, frames, fps, dpi)
-    animations.check_animation_file(path)
-    options = PlotOptions.of("solid", {**keywords, "field": field})
+    film = _checked_film(kind, run, frames, fps, dpi)
+    film_files.check_animation_file(path)
+    options = PlotOptions.of(Kind.SOLID, {**keywords, "field": field})
     name, panel = plane_panel(surface, options, "a film shows a plane, and this is a line")
     surface, _ = options.find(surface)
     with style(look=options.look) as plt:
         subject = Subject([panel], options.scale([panel], name), name)
         moving = None if run is None else (run.of(name), _under(surface, subject, run))
         pictures = animations.frames_of(
-            plt, kind, subject, surface, options.camera, frames or FRAMES[kind], dpi, run=moving, zlim=options.zlim
+            plt, film, subject, surface, options.camera, frames or film.frames, dpi, run=moving, zlim=options.zlim
         )
-        animations.save_animation(path, pictures, fps or RATES[kind], HOLD[kind])
+        film_files.save_animation(path, pictures, fps or film.rate, film.hold)
     return path
 
 
-def _check_film(kind: str, run: Projection | None, frames: int | None, fps: float | None, dpi: int) -> None:
-    if kind not in FRAMES:
-        raise BadUsage(f"unknown kind of film {kind!r}{did_you_mean(kind, FRAMES)}: choose from {', '.join(FRAMES)}")
-    if (run is None) == (kind == "path"):
+def _checked_film(kind: str, run: Projection | None, frames: int | None, fps: float | None, dpi: int) -> Film:
+    words = words_of(Film)
+    if (film := Film.named(kind)) is None:
+        raise BadUsage(f"unknown kind of film {kind!r}{did_you_mean(kind, words)}: choose from {', '.join(words)}")
+    if (run is None) == (film is Film.PATH):
         raise BadUsage(
             "kind='path' needs a trajectory" if run is None else f"{named('trajectory')} belongs to kind='path'"
         )
@@ -81,6 +83,7 @@ def _check_film(kind: str, run: Projection | None, frames: int | None, fps: floa
             raise BadUsage(f"{named(name, count)}: give a whole number from 1 to 10000")
     if fps is not None and not (isinstance(fps, int | float) and SLOWEST <= fps <= FASTEST):
         raise BadUsage(f"{named('fps', fps)}: give frames per second from {SLOWEST:g} to {FASTEST:g}")
+    return film
 
 
 def _under(surface: Surface, subject: Subject, run: Projection) -> np.ndarray:

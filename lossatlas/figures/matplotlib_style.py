@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import matplotlib
 
@@ -56,7 +56,7 @@ class FigureFactory(Protocol):
     def figure(self, **options: Any) -> "Figure":
         """Make an empty figure."""
 
-    def subplots(self, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+    def subplots(self, nrows: int = 1, ncols: int = 1, **options: Any) -> Any:
         """Make a figure and an array of axes, or a single one."""
 
 
@@ -70,11 +70,11 @@ class OffscreenFigures:
         return Figure(**options)
 
     def subplots(
-        self, rows: int = 1, columns: int = 1, *, figsize: Any = None, layout: Any = None, **options: Any
+        self, nrows: int = 1, ncols: int = 1, *, figsize: Any = None, layout: Any = None, **options: Any
     ) -> Any:
         """Make a figure and an array of axes, or a single one."""
         fig = self.figure(figsize=figsize, layout=layout)
-        return fig, fig.subplots(rows, columns, **options)
+        return fig, fig.subplots(nrows, ncols, **options)
 
 
 def house_parameters(font_scale: float = FONT_SCALE) -> dict[str, Any]:
@@ -132,15 +132,16 @@ def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
 def _parameters_set(parameters: Mapping[str, Any]) -> Iterator[None]:
     """Set these parameters within, and no others.
 
-    `matplotlib.rc_context` restores all of them, also `interactive`, which the backend of a notebook sets when the first figure
-    is made: later figures would not be shown.
+    `matplotlib.rc_context` restores all of them, also `interactive`, which the backend of a notebook sets when the
+    first figure is made: later figures would not be shown.
     """
-    before = {name: matplotlib.rcParams[name] for name in parameters}
-    matplotlib.rcParams.update(parameters)
+    present = cast("dict[str, Any]", matplotlib.rcParams)
+    before = {name: present[name] for name in parameters}
+    present.update(parameters)
     try:
         yield
     finally:
-        matplotlib.rcParams.update(before)
+        present.update(before)
 
 
 def changed_by_user(name: str) -> bool:
@@ -152,7 +153,9 @@ def changed_by_user(name: str) -> bool:
 def _differing() -> frozenset[str]:
     """The parameters that differ from matplotlib's defaults."""
     watched = [*house_parameters(), "figure.figsize", "axes.prop_cycle"]
-    return frozenset(name for name in watched if bool(matplotlib.rcParams[name] != matplotlib.rcParamsDefault[name]))
+    present = cast("dict[str, Any]", matplotlib.rcParams)
+    defaults = cast("dict[str, Any]", matplotlib.rcParamsDefault)
+    return frozenset(name for name in watched if bool(present[name] != defaults[name]))
 
 
 @contextmanager
@@ -163,7 +166,8 @@ def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
 
     Args:
         columns: Columns of a page that the figure fills, see `COLUMNS`; 0 for a figure of its own width.
-        look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding one.
+        look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding
+            one.
 
     Raises:
         BadUsage: There is no such look.
@@ -209,7 +213,7 @@ def letters(points: float) -> float:
 
 @contextmanager
 def texts_kept(axis: "Axes") -> Iterator[None]:
-    """Keep the texts of a user's Axes within: its title, names of the axes, legend and all their fonts stay as they are.
+    """Keep the texts of a user's Axes within: its title, axis names, legend and all their fonts stay as they are.
 
     A text that is empty before, or one of `OWN_WORDS`, may be written, in the font that it has.
     """

@@ -1,12 +1,12 @@
 """Networks that a line or a plane goes through, as far as a surface file records them."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 
 POSITIONS = {"model_file": (0.0, 0.0), "model_file2": (1.0, 0.0), "model_file3": (0.0, 1.0)}
@@ -37,24 +37,28 @@ def network_marks(surface: Surface) -> list[NetworkMark]:
         The two or three networks that the axes point to, and the average of three. No mark where the directions are
         of another kind, or the network lies outside the grid.
     """
+    recorded = networks_of(surface)
+    if curve_kind(surface):
+        return recorded
+    return _marks_in_grid(surface, recorded, mark_single="networks" in surface.about and "scheme" in surface.request)
+
+
+def networks_of(surface: Surface) -> list[NetworkMark]:
+    """List the networks on a line or a plane, also those outside the grid, as its file records them."""
     if "networks" in surface.about:
-        recorded = [NetworkMark(str(name), float(x), float(y)) for name, x, y in surface.about["networks"]]
-        if curve_kind(surface):
-            return recorded
-        return _marks_in_grid(surface, recorded, mark_single="scheme" in surface.request)
-    # Files of earlier versions record the command alone.
-    command = str(surface.about.get("command", ""))
-    marks = []
+        return [NetworkMark(str(name), float(x), float(y)) for name, x, y in surface.about["networks"]]
+    marks = []  # files of earlier versions record the command alone
+    elsewhere = any(recorded_option(surface.about, option) for option in ("same_dir", "orthogonalize"))
     for option, (x, y) in POSITIONS.items():
-        if option == "model_file3" and "--same_dir" in command:  # then y is not the direction to that file
+        if option == "model_file3" and elsewhere:  # the y axis does not lead to that file then
             continue
-        if file := re.search(rf"--{option}[= ](\S+)", command):
-            marks.append(NetworkMark(Path(file.group(1)).stem, x, y))
-    return _marks_in_grid(surface, marks)
+        if file := recorded_option(surface.about, option):
+            marks.append(NetworkMark(Path(file).stem, x, y))
+    return marks
 
 
 def curve_kind(surface: Surface) -> str:
-    """Kind of the curve between the first two networks whose bend is the third one; "" where there is none."""
+    """Kind of the curve between the first two networks whose control point is the third one; "" where there is none."""
     kind = surface.about.get("curve", "")
     return str(kind) if kind in ("bezier", "polygonal") and len(surface.about.get("networks", ())) == 3 else ""
 
@@ -64,7 +68,7 @@ def curve_points(kind: str, networks: Sequence[NetworkMark]) -> tuple[np.ndarray
 
     Args:
         kind: "bezier" or "polygonal".
-        networks: The two ends and the bend.
+        networks: The two ends and the control point.
 
     Returns:
         x (n,) and y (n,).

@@ -1,7 +1,7 @@
 """Colours of all figures, in one place: a look sets ground, ink, lines and colour maps together.
 
-Modules that draw ask `current_look()` for colours when they draw, so that one context, see `matplotlib_style.style`, changes
-all of them. Line colours are after Paul Tol's schemes, without pairs of red and green.
+Modules that draw ask `current_look()` for colours when they draw, so that one context, see `matplotlib_style.style`,
+changes all of them. Line colours are after Paul Tol's schemes, without pairs of red and green.
 """
 
 import itertools
@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.config import LOOKS as LOOK_NAMES
+from lossatlas.choices import LOOKS as LOOK_NAMES
 from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
@@ -24,19 +23,20 @@ class Look:
     """Colours and widths of figures that belong together.
 
     Attributes:
-        name: One of `config.LOOKS`.
+        name: One of `choices.LOOKS`.
         ground: Colour of the paper.
         ink: Colour of texts, axes and marks.
         muted: Colour of guide lines and of what is less important.
         grid: Colour of faint lines.
         main: Colour of a single curve, and of losses.
         accent: Colour of a second quantity, and of warnings.
-        lines: Colours of several curves, which colour-blind readers can tell apart; none is the ink, the colour of a single run.
+        lines: Colours of several curves, which colour-blind readers can tell apart; none is the ink, the colour of a
+            single run.
         drop: Colour of checkpoints before which the learning rate dropped.
         not_done: Colour of cells without a value.
         colour_map: Sequential colour map of fields.
-        map_part: Part of `colour_map` that fields take, so that nothing is lost in the ground; a map that the user names is
-            taken whole.
+        map_part: Part of `colour_map` that fields take, so that nothing is lost in the ground; a map that the user
+            names is taken whole.
         difference_colour_map: Diverging colour map of the difference of two surfaces.
         overlay_colour_maps: Colour maps of several surfaces in one box.
         line_width: Width of curves and of axes, relative to the house style.
@@ -57,11 +57,6 @@ class Look:
     difference_colour_map: "str | Colormap" = "RdBu_r"
     overlay_colour_maps: tuple[str, ...] = ("Blues_r", "Oranges_r", "Purples_r", "Greys_r")
     line_width: float = 1.0
-
-    @property
-    def is_dark(self) -> bool:
-        """The ground is darker than the ink."""
-        return sum(bytes.fromhex(self.ground[1:])) < 3 * 128
 
 
 PAPER = Look(
@@ -122,7 +117,7 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
     """Draw in another look within.
 
     Args:
-        name: One of `config.LOOKS`; None keeps the surrounding one.
+        name: One of `choices.LOOKS`; None keeps the surrounding one.
         **changes: Attributes of `Look` to replace; None leaves the one of the look.
 
     Yields:
@@ -159,9 +154,10 @@ def check_colour_map(name: Any) -> None:
 
     if isinstance(name, Colormap) or (isinstance(name, str) and name in colormaps):
         return
-    near = get_close_matches(str(name), [each for each in colormaps if not each.endswith("_r")], 3)
-    meant = f"did you mean {' or '.join(near)}?" if near else "give a name of matplotlib.colormaps"
-    raise BadUsage(f"{named('cmap', name)} is no colour map of matplotlib: {meant}")
+    meant = did_you_mean(name, (each for each in colormaps if not each.endswith("_r")), most=3)
+    raise BadUsage(
+        f"{named('cmap', name)} is no colour map of matplotlib{meant or ': give a name of matplotlib.colormaps'}"
+    )
 
 
 def colours_from(name: str, count: int = 6) -> tuple[str, ...]:
@@ -203,7 +199,7 @@ def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap"
 
 
 def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
-    """Colour map of contour lines: the part of a map that stands out from the ground, also of one that the user names."""
+    """Colour map of contour lines: the part of a map, also of a user's, that stands out from the ground."""
     return visible_part(colour_map)
 
 
@@ -215,8 +211,8 @@ def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap"
         least: Smallest contrast to the ground, as WCAG defines it.
 
     Returns:
-        The map without the ends whose contrast is lower, and with such colours between them, as in the middle of a diverging
-        map, mixed with as much ink as they need; the whole map where no colour has it.
+        The map without the ends whose contrast is lower, and with such colours between them, as in the middle of a
+        diverging map, mixed with as much ink as they need; the whole map where no colour has it.
     """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
@@ -227,7 +223,7 @@ def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap"
         return whole
     part = part_of(colour_map, clear[0], clear[-1])
     colours = part([k / 255 for k in range(256)]).tolist()
-    return ListedColormap([_inked(each, least) for each in colours], part.name)
+    return ListedColormap([inked(each, least) for each in colours], part.name)
 
 
 def _is_clear(colour: Sequence[float], least: float) -> bool:
@@ -237,8 +233,16 @@ def _is_clear(colour: Sequence[float], least: float) -> bool:
     return contrast_of(luminance(colour[:3]), luminance(to_rgb(current_look().ground))) >= least
 
 
-def _inked(colour: Sequence[float], least: float) -> tuple[float, ...]:
-    """A colour mixed with so little ink that its contrast to the ground is at least so much."""
+def inked(colour: Sequence[float], least: float) -> tuple[float, ...]:
+    """Mix a colour with as little ink as needed.
+
+    Args:
+        colour: RGB in [0, 1].
+        least: Smallest contrast to the ground, as WCAG defines it; texts need 4.5.
+
+    Returns:
+        RGB; the ink where no mixture has the contrast.
+    """
     from matplotlib.colors import to_rgb
 
     ink = to_rgb(current_look().ink)

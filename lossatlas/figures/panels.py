@@ -37,7 +37,7 @@ class Panel:
         detail: Points along an axis of the finer grid, about.
         networks: Networks in the plane, which are marked.
         scheme: Name of a scheme other than an affine plane; "" for a plane.
-        curve: Kind of the curve between the first two networks whose bend is the third; "" for none.
+        curve: Kind of the curve between the first two networks whose control point is the third; "" for none.
         infinite_cells: Number of infinite cells that are drawn as the largest finite value.
         more_is_better: The best cell is the highest one, as of an accuracy.
         standard_errors: Size of the standard errors in words; "" where there are none.
@@ -119,7 +119,7 @@ class Panel:
         return axes[0], axes[1], values
 
     def best_cell(self) -> tuple[int, int] | None:
-        """Row and column of the best computed cell, of equal ones the nearest to the origin; None where none is finite."""
+        """Row and column of the best computed cell, of equal ones the nearest to the origin; None if none is finite."""
         known = np.isfinite(self.values) if self.interpolated is None else np.isfinite(self.values) & ~self.interpolated
         if not known.any():
             return None
@@ -238,7 +238,8 @@ def ratio_scale(panels: Sequence[Panel]) -> ColourScale:
         panels: Panels of the ratio.
 
     Returns:
-        A linear scale; from 0 to 1 where no value is finite, as where no eigenvalue is resolved: all cells are grey then.
+        A linear scale; from 0 to 1 where no value is finite, as where no eigenvalue is resolved: all cells are grey
+        then.
     """
     values = np.concatenate([p.values[np.isfinite(p.values)] for p in panels])
     if values.size == 0:

@@ -5,34 +5,23 @@
 No function chooses or changes matplotlib's backend, and none shows or saves a figure.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Unpack, cast
 
-import matplotlib
 import numpy as np
 
-from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.line_plots import (
-    X_LABEL,
-    AxisLimits,
-    draw_curve,
-    draw_mean,
-    needs_log_axis,
-    note_incomplete,
-    spans_decades,
-    spread_handles,
-)
-from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
-from lossatlas.figures.palette import current_look, curve_colours, look_set, run_colour
+from lossatlas.figures.curve_plots import draw_lines, draw_rows, fields_of_curve
+from lossatlas.figures.kinds import FLAT, OF_SURFACE, Kind, words_of
+from lossatlas.figures.line_plots import note_incomplete
+from lossatlas.figures.matplotlib_style import Looks, changed_by_user, users_style
+from lossatlas.figures.own_axes import figure_and_axes
+from lossatlas.figures.palette import run_colour
 from lossatlas.figures.panels import Panel, surface_panel
 from lossatlas.figures.plot_options import (
-    KINDS,
     ContourKeywords,
     CurveKeywords,
     PlotKeywords,
@@ -40,7 +29,7 @@ from lossatlas.figures.plot_options import (
     SolidKeywords,
     with_keywords,
 )
-from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
+from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import LABEL_MARGIN, keep_labels_inside
 from lossatlas.figures.surface_plots import draw_solid
 from lossatlas.figures.trajectory_plots import axis_names, draw_trajectory
@@ -53,9 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
-OTHER_NAMES = {"contourf": "filled", "3d": "solid", "surface": "solid", "heatmap": "heat", "line": "curve"}  # of kinds
 PATH_MARGIN = 0.14  # around a path without a surface, for the names of its ends
-MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 
 
 @with_keywords(PlotKeywords)
@@ -79,8 +66,9 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         levels: Number of the contours, or their values.
         log: Take a logarithmic scale (True) or a linear one (False); None decides by the data.
         cmap: Colour map of matplotlib; by default `rcParams["image.cmap"]` where you have changed it.
-        colours: "value" for colours in proportion to the height, "blended" for 40 % value and 60 % rank among the cells; by default
-            blended where 70 % of the cells lie in a fifth of the range. Ticks of the colour bar are exact in both.
+        colours: "value" for colours in proportion to the height, "blended" for 40 % value and 60 % rank among the
+            cells; by default blended where 70 % of the cells lie in a fifth of the range. Ticks of the colour bar are
+            exact in both.
         look: "paper" (the default), "dark" or "print"; on an Axes of yours it chooses the colours of what is drawn.
         colorbar: Draw the colour bar; by default in all kinds that have colours but "solid".
         elev: Elevation of the camera in degrees ("solid").
@@ -100,30 +88,22 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         >>> from lossatlas.io import read_surface
         >>> fig = plot(read_surface("docs/surfaces/resnet56_cifar10.h5"), kind="filled", vmax=10)
     """
-    kinds: dict[str, Callable[..., Figure]] = {
-        "contour": contour,
-        "filled": filled,
-        "heat": heat,
-        "solid": solid,
-        "curve": curve,
-    }
     if isinstance(ax, str):
-        write = f"kind={ax!r}" if ax in KINDS else f".plot().savefig({ax!r}) to save the figure"
+        write = f"kind={ax!r}" if Kind.named(ax, OF_SURFACE) else f".plot().savefig({ax!r}) to save the figure"
         raise BadUsage(f"{ax!r} is no Axes of matplotlib: write {write}")
-    kind = kind or usual_kind(surface)
-    return kinds[checked_kind(kind)](surface, ax, **keywords)
+    return FUNCTIONS[checked_kind(kind) if kind else usual_kind(surface)](surface, ax, **keywords)
 
 
-def usual_kind(surface: Surface) -> str:
+def usual_kind(surface: Surface) -> Kind:
     """Kind of the figure of a surface where none is named."""
-    return "curve" if surface.grid.y is None or surface.rows_of else "contour"
+    return Kind.CURVE if surface.grid.y is None or surface.rows_of else Kind.CONTOUR
 
 
-def checked_kind(kind: str) -> str:
-    """Return a kind of figure. Raises BadUsage where there is no such kind."""
-    if kind not in KINDS:
-        meant = did_you_mean(OTHER_NAMES.get(kind.lower(), kind), KINDS)
-        raise BadUsage(f"unknown kind of figure '{kind}'{meant}: choose from {', '.join(KINDS)}")
+def checked_kind(word: str) -> Kind:
+    """Return the kind of a figure of a surface. Raises BadUsage where there is no such kind."""
+    if (kind := Kind.named(word, OF_SURFACE)) is None:
+        meant = Kind.meant_by(word, OF_SURFACE)
+        raise BadUsage(f"unknown kind of figure '{word}'{meant}: choose from {', '.join(words_of(OF_SURFACE))}")
     return kind
 
 
@@ -145,7 +125,7 @@ def contour(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[Conto
         >>> from lossatlas.io import read_surface
         >>> fig = contour(read_surface("docs/surfaces/resnet56_cifar10.h5"), levels=[0.5, 1, 2, 4], cmap="magma")
     """
-    return _draw_plane("contour", surface, ax, contour_plots.draw_contours, keywords)
+    return _draw_plane(Kind.CONTOUR, surface, ax, keywords)
 
 
 @with_keywords(ContourKeywords)
@@ -156,7 +136,7 @@ def filled(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[Contou
         >>> from lossatlas.io import read_surface
         >>> fig = filled(read_surface("docs/surfaces/resnet56_cifar10.h5"), vmax=10)
     """
-    return _draw_plane("filled", surface, ax, contour_plots.draw_filled_contours, keywords)
+    return _draw_plane(Kind.FILLED, surface, ax, keywords)
 
 
 @with_keywords(ContourKeywords)
@@ -167,22 +147,22 @@ def heat(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourK
         >>> from lossatlas.io import read_surface
         >>> fig = heat(read_surface("docs/surfaces/resnet56_cifar10.h5"), field="train_acc")
     """
-    return _draw_plane("heat", surface, ax, contour_plots.draw_heat_map, keywords)
+    return _draw_plane(Kind.HEAT, surface, ax, keywords)
 
 
 def _draw_plane(
-    kind: str,
+    kind: Kind,
     surface: Surface,
     ax: "Axes | None",
-    draw_panel: "contour_plots.DrawPanel",
     keywords: ContourKeywords,
     trajectories: Sequence[Projection] = (),
 ) -> "Figure":
     options = PlotOptions.of(kind, keywords)
     name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
-    with _axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
+    with figure_and_axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
         scale, bar = options.scale([panel], name), options.colorbar is not False
         runs = [run.of(name) for run in trajectories]
+        draw_panel = contour_plots.DRAW_FLAT[kind]
         contour_plots.draw_flat(
             fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title, own=ax is None
         )
@@ -242,9 +222,9 @@ def solid(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[SolidKe
         >>> from lossatlas.io import read_surface
         >>> fig = solid(read_surface("docs/surfaces/resnet56_cifar10.h5"), elev=40, azim=30)
     """
-    options = PlotOptions.of("solid", keywords)
+    options = PlotOptions.of(Kind.SOLID, keywords)
     name, panel = plane_panel(surface, options, "a line is no solid: draw it with curve()")
-    with _axes(ax, options, solid=True) as (fig, axis):
+    with figure_and_axes(ax, options, solid=True) as (fig, axis):
         scale = options.scale([panel], name)
         draw_solid(cast("Axes3D", axis), [panel], scale, name, options.zlim, options.camera)
         if options.title:
@@ -306,126 +286,19 @@ def curve(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[CurveKe
         >>> from lossatlas.io import read_surface
         >>> fig = curve(read_surface("docs/surfaces/interpolation.h5"), field="exp(train_loss)", color="black")
     """
-    options = PlotOptions.of("curve", keywords)
+    options = PlotOptions.of(Kind.CURVE, keywords)
     if surface.grid.y is not None and not surface.rows_of:
         raise BadUsage("a plane is no curve: draw it with contour(), heat() or solid()")
     if surface.rows_of:
         surface, name = options.find(surface)
-        with _axes(ax, options) as (fig, axis):
+        with figure_and_axes(ax, options) as (fig, axis):
             draw_rows(axis, surface, name, options)
         return fig
-    lines = _fields_of_curve(surface, options)
-    with _axes(ax, options) as (fig, axis):
+    lines = fields_of_curve(surface, options)
+    with figure_and_axes(ax, options) as (fig, axis):
         draw_lines(axis, lines, options)
         note_incomplete(axis, surface)
     return fig
-
-
-def _fields_of_curve(surface: Surface, options: PlotOptions) -> "list[Line]":
-    """The fields of a curve to draw, each in a style of its own."""
-    if options.field is None:
-        names = loss_names(surface) or [each for each in ("max_eig", "min_eig") if each in surface.fields]
-        found = [(surface, name) for name in names or [default_field(surface)]]
-    else:
-        found = [options.find(surface)]
-    colour = "C0" if changed_by_user("axes.prop_cycle") else current_look().main
-    dashes = itertools.cycle(("-", "--", "-.", ":"))
-    return [
-        Line(each, name, {"color": colour, "linestyle": dash, "label": field_title(name)})
-        for (each, name), dash in zip(found, dashes, strict=False)
-    ]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A field of a curve to draw.
-
-    Attributes:
-        surface: The curve.
-        name: Name of the field.
-        looks: Keywords of matplotlib's `plot`.
-    """
-
-    surface: Surface
-    name: str
-    looks: Looks
-
-
-def draw_lines(axis: "Axes", lines: Sequence[Line], options: PlotOptions) -> None:
-    """Draw fields along lines on one axis, with a legend where there are several.
-
-    Args:
-        axis: Axis to draw on.
-        lines: The fields of each curve.
-        options: Options of the figure.
-    """
-    values = np.concatenate([each.surface.fields[each.name] for each in lines])
-    width: Looks = {"linewidth": matplotlib.rcParams["lines.linewidth"]} if changed_by_user("lines.linewidth") else {}
-    for each in lines:
-        draw_curve(axis, each.surface, each.name, **{**width, **each.looks, **(options.looks or {})})
-    log = needs_log_axis(values) if options.log is None else options.log
-    AxisLimits(log=log).apply(axis)
-    limit_height(axis, options)
-    names = list(dict.fromkeys(each.name for each in lines))
-    several = "eigenvalue of the Hessian" if names == ["max_eig", "min_eig"] else "loss"
-    axis.set(xlabel=X_LABEL, ylabel=several if len(names) > 1 else field_title(names[0]))
-    if options.title is not None:
-        axis.set_title(mathtext(options.title))
-    if len(lines) > 1:
-        axis.legend(frameon=False)
-
-
-def limit_height(axis: "Axes", options: PlotOptions) -> None:
-    """Set the limits of the vertical axis that the user gives; otherwise later curves on it still move them."""
-    if options.vmin is not None or options.vmax is not None:
-        axis.set_ylim(options.vmin, options.vmax)
-
-
-def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
-    """Draw each row of a surface as a curve; the legend names them where they are few.
-
-    Args:
-        axis: Axis to draw on.
-        surface: A surface whose rows are repeats or layers.
-        name: Name of the field.
-        options: Options of the figure.
-    """
-    if surface.rows_of == "repeats" and surface.done.all():
-        draw_repeats(axis, surface, name, options)
-        return
-    rows = [mathtext(each) for each in row_labels(surface)]
-    few = len(rows) <= MOST_NAMED
-    lines = [
-        Line(surface.curve(k), name, {"color": colour, "label": row if few else None, "linewidth": 1.1})
-        for k, (row, colour) in enumerate(zip(rows, curve_colours(), strict=False))
-    ]
-    draw_lines(axis, lines, options)
-    if few:
-        axis.legend(frameon=False, fontsize="x-small")
-    elif legend := axis.get_legend():
-        legend.remove()
-
-
-def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
-    """Draw lines along random directions, their mean, and its confidence interval.
-
-    Args:
-        axis: Axis to draw on.
-        surface: A complete surface whose rows are repeats.
-        name: Name of the field.
-        options: Options of the figure.
-    """
-    values, looks = surface.fields[name], dict(options.looks or {})
-    colour, line = looks.get("color", current_look().main), looks.get("linestyle") or "-"
-    label = looks.get("label") or f"mean of {len(values)} directions"
-    draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
-    AxisLimits(log=spans_decades([values]) if options.log is None else options.log).apply(axis)
-    limit_height(axis, options)
-    axis.set(xlabel=X_LABEL, ylabel=field_title(name))
-    if options.title is not None:
-        axis.set_title(mathtext(options.title))
-    spread = spread_handles(colour)
-    axis.legend(handles=[*axis.get_legend_handles_labels()[0], *spread], frameon=False, fontsize="small")
 
 
 def path(
@@ -469,7 +342,7 @@ def paths(runs: Sequence[Projection], ax: "Axes | None" = None, look: str | None
         >>> from lossatlas.io import read_projection
         >>> fig = paths([read_projection("docs/surfaces/path_projection.h5")])
     """
-    with _axes(ax, PlotOptions(look=look)) as (fig, axis):
+    with figure_and_axes(ax, PlotOptions(look=look)) as (fig, axis):
         for k, run in enumerate(runs):
             draw_trajectory(axis, run, colour=run_colour(k, len(runs)))
         if len(runs) > 1:
@@ -491,8 +364,8 @@ def path_on(
 
     Args:
         surface: A surface over the plane of the path.
-        run: Checkpoints in the plane, of one run or of several. Where their own losses are known, each has the colour of its
-            loss.
+        run: Checkpoints in the plane, of one run or of several. Where their own losses are known, each has the colour
+            of its loss.
         ax: Axes to draw on; None makes a figure.
         kind: "contour", "filled" or "heat".
 
@@ -507,14 +380,10 @@ def path_on(
         >>> surface = read_surface("docs/surfaces/path.h5")
         >>> fig = path_on(surface, read_projection("docs/surfaces/path_projection.h5"), kind="filled")
     """
-    kinds = {
-        "contour": contour_plots.draw_contours,
-        "filled": contour_plots.draw_filled_contours,
-        "heat": contour_plots.draw_heat_map,
-    }
-    if kind not in kinds:
-        raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(kinds)}")
-    return _draw_plane(kind, surface, ax, kinds[kind], keywords, [run] if isinstance(run, Projection) else run)
+    found = Kind.named(kind, FLAT)
+    if found is None:
+        raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(words_of(FLAT))}")
+    return _draw_plane(found, surface, ax, keywords, [run] if isinstance(run, Projection) else run)
 
 
 def spectrum(findings: Findings, kind: str = "density", look: str | None = None) -> "Figure":
@@ -537,49 +406,18 @@ def spectrum(findings: Findings, kind: str = "density", look: str | None = None)
     """
     import matplotlib.pyplot as plt
 
-    kinds: dict[str, tuple[str, Callable[..., Figure]]] = {
-        "density": ("density/grid", spectrum_plots.density_figure),
-        "layers": ("layers/trace", spectrum_plots.layers_figure),
-        "activations": ("activations/trace", spectrum_plots.activations_figure),
-    }
-    if kind not in kinds or kinds[kind][0] not in findings.arrays:
-        there = [name for name, (needed, _) in kinds.items() if needed in findings.arrays]
-        raise BadUsage(f"no figure of '{kind}': there are {', '.join(there) or 'none yet'}")
+    there = spectrum_plots.held_kinds(findings)
+    found = Kind.named(kind, there)
+    if found is None:
+        raise BadUsage(f"no figure of '{kind}': there are {', '.join(words_of(there)) or 'none yet'}")
     with users_style(look=look):
-        return kinds[kind][1](plt, findings)
+        return spectrum_plots.DRAW_SPECTRUM[found].draw(plt, findings)
 
 
-@contextmanager
-def _axes(
-    ax: "Axes | None", options: PlotOptions, *, solid: bool = False, size: tuple[float, float] | None = None
-) -> "Iterator[tuple[Figure, Axes]]":
-    """The user's Axes and its figure, whose texts stay, or a new one that pyplot knows, so that plt.show() shows it."""
-    if ax is None:
-        with users_style(options.columns, options.look):
-            import matplotlib.pyplot as plt
-
-            layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("compressed", None)
-            fig, ax = plt.subplots(figsize=size or options.size, layout=layout, subplot_kw=kind)
-            yield fig, ax
-            if not solid:
-                ax.title.set_wrap(True)
-        return
-    _check_axes(ax, options, solid=solid)
-    with look_set(options.look), texts_kept(ax):
-        yield cast("Figure", ax.figure), ax
-    if options.title is not None:
-        ax.title.set_text(mathtext(options.title))
-
-
-def _check_axes(ax: "Axes", options: PlotOptions, *, solid: bool) -> None:
-    """Refuse what is no Axes of the kind that is drawn on, and options of a new figure."""
-    if not hasattr(ax, "get_legend_handles_labels"):
-        raise BadUsage(f"{named('ax')}: {type(ax).__name__} is no Axes of matplotlib")
-    if solid != hasattr(ax, "zaxis"):
-        raise BadUsage(
-            f"{named('ax')}: "
-            + ("make the Axes of a solid with projection='3d'" if solid else "this figure is flat, the Axes is not")
-        )
-    for name in ("figsize", "columns"):
-        if getattr(options, name):
-            raise BadUsage(f"{named(name)} is of a new figure, and an Axes has its own: leave one of them out")
+FUNCTIONS: "dict[Kind, Callable[..., Figure]]" = {
+    Kind.CURVE: curve,
+    Kind.CONTOUR: contour,
+    Kind.FILLED: filled,
+    Kind.HEAT: heat,
+    Kind.SOLID: solid,
+}

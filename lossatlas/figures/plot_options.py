@@ -4,20 +4,20 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 
 import matplotlib
 import numpy as np
 
-from lossatlas.config import COLOURS
+from lossatlas.choices import COLOURS
 from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
+from lossatlas.figures.kinds import FLAT, Kind
 from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
 from lossatlas.figures.palette import check_colour_map, checked_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import default_field, is_accuracy
-from lossatlas.figures.surface_plots import Camera
 from lossatlas.landscape.derived_fields import Field, resolved
 from lossatlas.landscape.surface import Surface
 
@@ -77,12 +77,10 @@ class PlotKeywords(SolidKeywords, CurveKeywords, total=False):
     """Keywords of all kinds of figures."""
 
 
-KINDS: dict[str, type] = {
-    "curve": CurveKeywords,
-    "contour": ContourKeywords,
-    "filled": ContourKeywords,
-    "heat": ContourKeywords,
-    "solid": SolidKeywords,
+KEYWORDS: dict[Kind, type] = {
+    Kind.CURVE: CurveKeywords,
+    **dict.fromkeys(FLAT, ContourKeywords),
+    Kind.SOLID: SolidKeywords,
 }
 LOOKS = tuple(name for name in CurveKeywords.__annotations__ if name not in FigureKeywords.__annotations__)
 
@@ -160,11 +158,11 @@ class PlotOptions:
     looks: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, kind: str, keywords: Mapping[str, Any]) -> "PlotOptions":
+    def of(cls, kind: Kind, keywords: Mapping[str, Any]) -> "PlotOptions":
         """Check the keywords of a kind of figure.
 
         Args:
-            kind: A key of `KINDS`.
+            kind: One of `kinds.OF_SURFACE`.
             keywords: Keywords as the user gives them.
 
         Raises:
@@ -233,9 +231,9 @@ class PlotOptions:
         return replace(chosen, levels=levels, colour_map=self.cmap or own or chosen.colour_map)
 
 
-def check_names(kind: str, keywords: Mapping[str, Any]) -> None:
+def check_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
     """Check that keywords apply to a kind of figure. Raises BadUsage with the names that do."""
-    valid = list(types_of(KINDS[kind]))
+    valid = list(types_of(KEYWORDS[kind]))
     everything = list(types_of(PlotKeywords))
     for name in keywords:
         if name in valid:
@@ -244,10 +242,9 @@ def check_names(kind: str, keywords: Mapping[str, Any]) -> None:
         if name in everything:
             if keywords[name] is None:
                 continue
-            raise BadUsage(f"{name} does not apply to kind='{kind}': {choose}")
-        near = get_close_matches(name, valid, 1) or get_close_matches(name, everything, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise BadUsage(f"a figure of kind='{kind}' has no option {name}{meant}: {choose}")
+            raise BadUsage(f"{name} does not apply to kind='{kind.word}': {choose}")
+        meant = did_you_mean(name, valid) or did_you_mean(name, everything)
+        raise BadUsage(f"a figure of kind='{kind.word}' has no option {name}{meant}: {choose}")
 
 
 def _check_values(given: Mapping[str, Any]) -> None:
@@ -326,6 +323,7 @@ def _levels(wanted: int | Sequence[float], scale: ColourScale) -> np.ndarray:
     found = np.unique(found[(found >= scale.low) & (found <= scale.high)])
     if not len(found):
         raise BadUsage(
-            f"{named('levels', wanted)}: none of them lies between {scale.low:.4g} and {scale.high:.4g}, the range of the colours"
+            f"{named('levels', wanted)}: none of them lies between {scale.low:.4g} and {scale.high:.4g}, the range of "
+            "the colours"
         )
     return found

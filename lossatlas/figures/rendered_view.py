@@ -1,11 +1,11 @@
-"""Perspective view of surfaces: the camera's place from which all of them fit into a picture, and where points appear."""
+"""Perspective view of surfaces: the place from which all of them fit into a picture, and where points appear."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossatlas.figures.surface_plots import Camera
+from lossatlas.figures.camera import Camera
 
 ANGLE = 30.0  # between the upper and the lower edge of a picture, in degrees
 MARGIN = 1.02  # distance of the camera, relative to the smallest one from which everything is seen

@@ -27,7 +27,7 @@ NO_RISES = np.zeros((0, 5))
 
 
 def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[str]) -> "Figure":
-    """Draw the rise of the mean loss over the radius: a panel for balls, and one for changes relative to each parameter.
+    """Draw the rise of the mean loss over the radius: a panel for balls, one for changes relative to each parameter.
 
     Solid lines are the largest rise found, dashed ones the mean over random directions with two standard errors.
 

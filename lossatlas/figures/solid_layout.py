@@ -1,4 +1,4 @@
-"""Layout of axes with three dimensions: as large as their labels allow, below their titles, with labels that are apart."""
+"""Layout of axes with three dimensions: as large as their labels allow, below titles, with labels that are apart."""
 
 import itertools
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corner
 
 
 class SolidLayout(LayoutEngine):
-    """Lays out the axes with three dimensions of a figure in rows and columns, again whenever the figure's size changes.
+    """Lays out the axes with three dimensions of a figure in rows and columns, again when the figure's size changes.
 
     Args:
         rows: Number of rows.
@@ -106,7 +106,7 @@ def keep_labels_inside(
     slot: tuple[float, float, float, float] = (0, 0, 1, 1),
     outline: np.ndarray | None = None,
 ) -> float:
-    """Place an axis with three dimensions so that all its labels are inside a part of the figure, and as large as it can be.
+    """Place an axis with three dimensions, as large as it can be with all its labels inside a part of the figure.
 
     Its title, its notes and its legend stand above the box.
 
@@ -114,8 +114,8 @@ def keep_labels_inside(
         fig: The figure, without a layout engine other than `SolidLayout`.
         axis: The axis, with everything drawn.
         slot: Left, bottom, right and top end of the part, as shares of the figure.
-        outline: (n, 3) points that need room, from 0 to 1 along each side of the box, such as `WHOLE_BOX`; None for those of
-            its surfaces.
+        outline: (n, 3) points that need room, from 0 to 1 along each side of the box, such as `WHOLE_BOX`; None for
+            those of its surfaces.
 
     Returns:
         The height that stays empty because the width limits the size, as a share of the figure's height.
@@ -154,7 +154,7 @@ def remember_labels(axis: "Axes3D") -> None:
 
 
 def restore_labels(axis: "Axes3D") -> None:
-    """Give the labels that an earlier layout has broken or made smaller back as they were, for another size of the figure."""
+    """Restore labels that an earlier layout has broken or made smaller, for another size of the figure."""
     for side in (axis.xaxis, axis.yaxis, axis.zaxis):
         now = side.label.get_text(), float(side.label.get_fontsize()), float(side.labelpad)
         given, made = CHANGED.get(side, (None, None))
@@ -166,7 +166,7 @@ def restore_labels(axis: "Axes3D") -> None:
 
 
 def _fill(fig: "Figure", axis: "Axes3D", low: np.ndarray, high: np.ndarray, outline: np.ndarray) -> float:
-    """Make an axis as large as it can be between two corners, shares of the figure; returns the height that stays empty."""
+    """Make an axis as large as fits between two corners, shares of the figure; return the height that stays empty."""
     for _ in range(15):
         fig.draw_without_rendering()
         box, inked = _box_and_labels(fig, axis, outline)
@@ -240,7 +240,7 @@ def _place_head(fig: "Figure", axis: "Axes3D", middle: float, top: float) -> Non
 
 
 def _shorten_height_label(fig: "Figure", axis: "Axes3D", height: float) -> None:
-    """Break the label of the vertical axis, and make its letters smaller, where it is longer than a share of the figure."""
+    """Break the label of the vertical axis, and shrink its letters, where it is longer than a share of the figure."""
     label, room = axis.zaxis.label, height * fig.bbox.height
 
     def length() -> float:

@@ -1,12 +1,13 @@
 """Spectra of a Hessian: its density, and the traces of layers and activations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import current_look
 from lossatlas.io.spectrum_files import Findings
@@ -253,3 +254,23 @@ def _bars_figure(
     axes[0, 0].invert_yaxis()
     sns.despine(fig)
     return fig
+
+
+@dataclass(frozen=True)
+class SpectrumFigure:
+    """A figure of a spectrum file. needs: the array without which there is none. draw: makes it."""
+
+    needs: str
+    draw: Callable[[FigureFactory, Findings], "Figure"]
+
+
+DRAW_SPECTRUM: dict[Kind, SpectrumFigure] = {
+    Kind.DENSITY: SpectrumFigure("density/grid", density_figure),
+    Kind.LAYERS: SpectrumFigure("layers/trace", layers_figure),
+    Kind.ACTIVATIONS: SpectrumFigure("activations/trace", activations_figure),
+}
+
+
+def held_kinds(findings: Findings) -> list[Kind]:
+    """List the kinds of figures for which a spectrum file holds what they need."""
+    return [kind for kind, figure in DRAW_SPECTRUM.items() if figure.needs in findings.arrays]

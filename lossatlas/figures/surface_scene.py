@@ -1,7 +1,7 @@
 """Shaded surfaces on an axis of matplotlib with three dimensions, with hidden parts removed pixel by pixel.
 
-The surfaces are a picture in every format of a file: tens of thousands of faces would make a vector file of megabytes. Lines
-on them stay lines.
+The surfaces are a picture in every format of a file: tens of thousands of faces would make a vector file of megabytes.
+Lines on them stay lines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +13,15 @@ from matplotlib.artist import Artist, allow_rasterization
 from matplotlib.path import Path
 from matplotlib.transforms import IdentityTransform
 
-from lossatlas.figures.depth_buffer import NO_TRIANGLE, DepthBuffer, nearest_triangles
+from lossatlas.figures.depth_buffer import NO_TRIANGLE, DepthBuffer, depth_slopes, nearest_triangles
 
 if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
 
 SAMPLES = 2  # of a pixel along each axis
-NEAR = 0.008  # depth by which a line may lie behind its surface, relative to the depth of the box
+# A point lies on a surface if its depth is that of the face in a pixel nearby, continued to the point, up to a share of
+# the depth of the box and to a part of the pixel's change of depth. Both are at most another share.
+NEAR, SLOPE_PIXELS, MOST_SLOPE = 0.004, 0.25, 0.02
 LINE_STEP = 1.0  # pixels between two points of a line whose visibility is looked up
 LOOKUP_SIZE = 700  # pixels of the picture in which `SurfaceScene.seen` looks points up
 OUTLINE = 41  # points along a side of a surface that tell how much room it needs
@@ -174,8 +176,11 @@ class SurfaceScene(Artist):
         low, sides = everything[:, :2].min(0), np.ptp(everything[:, :2], axis=0)
         factor = LOOKUP_SIZE / max(float(sides.max()), 1e-300)
         shape = int(factor * sides[1]) + 2, int(factor * sides[0]) + 2
-        buffer, owner = self.rasterized([_scaled(each, low, factor) for each in corners], shape)
-        return _seen(_scaled(self.projected(points), low, factor), buffer, owner == number, _tolerance(everything))
+        inside = [_scaled(each, low, factor) for each in corners]
+        buffer, owner = self.rasterized(inside, shape)
+        slopes = depth_slopes(inside[number], self.sheets[number].triangles)
+        range_of_depth = float(np.ptp(everything[:, 2]))
+        return _seen(_scaled(self.projected(points), low, factor), buffer, owner == number, slopes, range_of_depth)
 
     def _view(self, factor: float) -> _View:
         corners = [self.projected(each.corners) for each in self.sheets]
@@ -192,11 +197,12 @@ class SurfaceScene(Artist):
         inside = [_scaled(each, low, SAMPLES * factor) for each in corners]
         buffer, owner = self.rasterized(inside, (SAMPLES * height, SAMPLES * width))
         picture = _reduced(self._painted(inside, buffer, owner))
-        lines = []
+        lines, range_of_depth = [], float(np.ptp(everything[:, 2]))
         for k, sheet in enumerate(self.sheets):
+            slopes = depth_slopes(inside[k], sheet.triangles)
             for line in sheet.lines:
                 points = _finer(_scaled(self.projected(line.points), low, SAMPLES * factor))
-                seen = _seen(points, buffer, owner == k, _tolerance(everything))
+                seen = _seen(points, buffer, owner == k, slopes, range_of_depth)
                 lines += [(low + run / (SAMPLES * factor), line) for run in _runs(points[:, :2], seen)]
         return _View((float(low[0]), float(low[1])), picture, lines)
 
@@ -208,8 +214,8 @@ class SurfaceScene(Artist):
             shape: Height and width, in pixels.
 
         Returns:
-            What each pixel shows, with triangles counted within their own sheet, and (height, width) numbers of the sheets,
-            -1 where there is none.
+            What each pixel shows, with triangles counted within their own sheet, and (height, width) numbers of the
+            sheets, -1 where there is none.
         """
         depth, owner = np.full(shape, np.inf), np.full(shape, NO_TRIANGLE)
         triangle, weights = np.full(shape, NO_TRIANGLE), np.zeros((*shape, 3))
@@ -242,11 +248,6 @@ def _seen_from_above(corners: np.ndarray) -> np.ndarray:
     return ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) > 0
 
 
-def _tolerance(points: np.ndarray) -> float:
-    """Depth by which a point on a surface may differ from it in a picture of projected points (n, 3)."""
-    return NEAR * float(np.ptp(points[:, 2]))
-
-
 def _scaled(points: np.ndarray, origin: np.ndarray, factor: float) -> np.ndarray:
     """Projected points with places in samples from the corner of the picture."""
     return np.column_stack([(points[:, :2] - origin) * factor, points[:, 2]])
@@ -271,19 +272,38 @@ def _finer(points: np.ndarray) -> np.ndarray:
     return np.column_stack([np.interp(every, place, column) for column in points.T])
 
 
-def _seen(points: np.ndarray, buffer: DepthBuffer, own: np.ndarray, tolerance: float) -> np.ndarray:
-    """Tell where a line on a surface is seen: a neighbouring pixel shows that surface at about the same depth."""
+def _seen(
+    points: np.ndarray, buffer: DepthBuffer, own: np.ndarray, slopes: np.ndarray, range_of_depth: float
+) -> np.ndarray:
+    """Tell where points on a surface are seen: a neighbouring pixel shows it, and its face goes through the point.
+
+    Args:
+        points: (n, 3) places in pixels of the buffer, and depth.
+        buffer: What each pixel shows.
+        own: (height, width) mask of the pixels that show this surface.
+        slopes: (m, 2) change of the depth of each of its triangles from pixel to pixel.
+        range_of_depth: From the nearest to the farthest point of all surfaces.
+
+    Returns:
+        (n,) mask.
+    """
     height, width = own.shape
     seen = np.zeros(len(points), bool)
     known = np.isfinite(points).all(1)
+    if not len(slopes):
+        return seen
     place = np.floor(np.where(known[:, None], points[:, :2], -9)).astype(int)
+    most = MOST_SLOPE * range_of_depth
     for i in (-1, 0, 1):
         for j in (-1, 0, 1):
-            x, y = place[:, 0] + i, place[:, 1] + j
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+            pixel = np.column_stack([place[:, 0] + i, place[:, 1] + j])
+            x, y = np.clip(pixel, 0, [width - 1, height - 1]).T
+            shown = own[y, x] & (pixel == np.column_stack([x, y])).all(1)
+            slope = slopes[np.where(shown, buffer.triangle[y, x], 0)]
             with np.errstate(invalid="ignore"):
-                seen |= inside & own[y, x] & (np.abs(buffer.depth[y, x] - points[:, 2]) <= tolerance)
+                continued = ((points[:, :2] - pixel - 0.5) * slope).sum(1).clip(-most, most)
+                slack = NEAR * range_of_depth + np.minimum(SLOPE_PIXELS * np.abs(slope).max(1), most)
+                seen |= shown & (np.abs(buffer.depth[y, x] + continued - points[:, 2]) <= slack)
     return seen & known
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lossatlas.errors import BadUsage
 from lossatlas.figures import spectrum_plots
 from lossatlas.figures.comparison_plots import comparison_figure
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
 from lossatlas.figures.plot_functions import PATH_MARGIN, path, path_on, plot
 from lossatlas.figures.plot_options import PlotOptions
@@ -33,8 +34,8 @@ def surface_picture(surface: Surface) -> bytes | None:
         surface: The surface.
 
     Returns:
-        PNG; None where nothing can be drawn: no finite value, values near the largest numbers, or one point along an axis
-        of a plane.
+        PNG; None where nothing can be drawn: no finite value, values near the largest numbers, or one point along an
+        axis of a plane.
     """
     is_plane = surface.grid.y is not None and not surface.rows_of
     names = [default_field(surface)] if is_plane else loss_names(surface) or [default_field(surface)]
@@ -42,7 +43,7 @@ def surface_picture(surface: Surface) -> bytes | None:
     if not finite or (is_plane and min(surface.grid.shape) < 2):
         return None
     try:
-        return picture_of(lambda axis: plot(surface, axis, kind="filled" if is_plane else "curve"))
+        return picture_of(lambda axis: plot(surface, axis, kind=(Kind.FILLED if is_plane else Kind.CURVE).word))
     except BadUsage:  # the values are too large to be drawn
         return None
 
@@ -57,7 +58,7 @@ def path_picture(run: Projection, surface: Surface | None) -> bytes | None:
         axis.margins(PATH_MARGIN)
 
     try:
-        return picture_of(draw if surface is None else lambda axis: path_on(surface, run, axis, "filled"))
+        return picture_of(draw if surface is None else lambda axis: path_on(surface, run, axis, Kind.FILLED.word))
     except BadUsage:  # the values of the surface are too large to be drawn
         return picture_of(draw)
 
@@ -70,12 +71,13 @@ def spectrum_picture(findings: Findings) -> bytes | None:
         return png_of(spectrum_plots.density_figure(OffscreenFigures(), findings))
 
 
-def card_picture(surfaces: Sequence[Surface], run: Projection | None = None) -> bytes:
+def card_picture(surfaces: Sequence[Surface], run: Projection | None = None, vmax: float | None = None) -> bytes:
     """Draw the picture of a page for a gallery, without axes: surfaces in three dimensions side by side, or curves.
 
     Args:
         surfaces: Planes, or lines.
         run: A trajectory on the first one, which is then seen from above.
+        vmax: Highest value of the colours and of the vertical axis; None for the usual one.
 
     Returns:
         PNG of `CARD` inches.
@@ -83,20 +85,20 @@ def card_picture(surfaces: Sequence[Surface], run: Projection | None = None) -> 
     Raises:
         BadUsage: The values are too large to be drawn, or the surfaces have no field in common.
     """
-    kind = "curve" if surfaces[0].grid.y is None else "solid"
+    kind = Kind.CURVE if surfaces[0].grid.y is None else Kind.SOLID
     with users_style():
         if run is not None:
             fig, axis = OffscreenFigures().subplots()
-            path_on(surfaces[0], run, axis, "filled", colorbar=False, title="")
+            path_on(surfaces[0], run, axis, Kind.FILLED.word, colorbar=False, title="", vmax=vmax)
             axis.set_aspect("auto")
         else:
-            options = PlotOptions.of(kind, {"title": ""})
+            options = PlotOptions.of(kind, {"title": "", "vmax": vmax})
             fig = comparison_figure(OffscreenFigures(), surfaces, [""] * len(surfaces), kind, options)
         fig.set_layout_engine("none")
         fig.set_size_inches(*CARD)
         for k, axis in enumerate(fig.axes):
             without_words(axis)
-            more = 0.0 if kind == "curve" or run is not None else MORE
+            more = 0.0 if kind is Kind.CURVE or run is not None else MORE
             wide = 1 / len(fig.axes)
             axis.set_position(((k - more / 2) * wide, -more / 2, (1 + more) * wide, 1 + more))
         return png_of(fig)

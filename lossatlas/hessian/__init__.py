@@ -12,12 +12,13 @@ from torch import Tensor
 
 from lossatlas.hessian.activations import Activations, Traces, traces
 from lossatlas.hessian.batching import usual_batch_size
-from lossatlas.hessian.density import Spectrum, density
-from lossatlas.hessian.effective_dimension import Dimension, effective_dimension
+from lossatlas.hessian.density import density
+from lossatlas.hessian.effective_dimension import effective_dimension
 from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
 from lossatlas.hessian.operator_checks import check_deterministic
-from lossatlas.hessian.trace import TraceEstimate, diagonal, hutch_plus_plus, hutchinson
+from lossatlas.hessian.trace import diagonal, hutch_plus_plus, hutchinson
+from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
 
 __all__ = [
     "Activations",

@@ -24,7 +24,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.curvature_copy import curvature_copy
-from lossatlas.hessian.mean_loss import Reduce, sum_of_weights, weighted_sum
+from lossatlas.hessian.loss_samples import Reduce, sum_of_weights, weighted_sum
 from lossatlas.hessian.trace import enough_probes, random_signs, standard_errors
 from lossatlas.parameter_space.selection import patterns_of
 

@@ -9,38 +9,11 @@ quadrature, SIAM J. Matrix Anal. Appl. 38, 2017; Ghorbani, Krishnan and Xiao, IC
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from lossatlas.hessian.lanczos import Operator, lanczos
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spectrum:
-    """Curves over eigenvalues: the mean over probes, with standard errors.
-
-    Attributes:
-        nodes: (probes, steps), the nodes of the quadrature rules.
-        weights: (probes, steps), their weights; each row sums to 1.
-        grid: (points,), eigenvalues.
-        density: (points,), which integrates to 1, smoothed by a Gaussian.
-        density_se: (points,), its standard error, NaN for one probe.
-        cumulative: (points,), the fraction of eigenvalues up to each point.
-        cumulative_se: (points,), its standard error, NaN for one probe.
-        sigma: The standard deviation of the Gaussian, in units of the eigenvalues.
-        products: Number of products with the operator.
-    """
-
-    nodes: np.ndarray
-    weights: np.ndarray
-    grid: np.ndarray
-    density: np.ndarray
-    density_se: np.ndarray
-    cumulative: np.ndarray
-    cumulative_se: np.ndarray
-    sigma: float
-    products: int
+from lossatlas.landscape.spectrum import Spectrum
 
 
 def density(

@@ -121,19 +121,19 @@ class Probe:
         self.direction = []
         for p in parameters:
             self.direction.append(size_of_entries(p) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
-        if (free := mean_loss.free()) is not None:  # padding rows have no gradient, and do not vary
+        if (free := mean_loss.chosen.free()) is not None:  # padding rows have no gradient, and do not vary
             masks = mean_loss.unflatten(free)
             self.direction = [d * mask.to(d.device, d.dtype) for d, mask in zip(self.direction, masks, strict=True)]
-        pieces = mean_loss.unflatten(mean_loss.small_step())
+        pieces = mean_loss.unflatten(mean_loss.chosen.small_step())
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 
     def batch(self) -> Batch:
-        few = self.mean_loss.compared_samples.first_samples(SAMPLES)
+        few = self.mean_loss.samples.few(SAMPLES)
         return map_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
 
     def value(self) -> Tensor:
         """Compute the loss, with its graph where that is enabled."""
-        return self.mean_loss.batch_loss(self.net, self.batch(), penalty=True)
+        return self.mean_loss.samples.batch_loss(self.net, self.batch(), penalty=True)
 
     @contextmanager
     def at(self, step: float) -> Iterator[None]:
@@ -175,7 +175,7 @@ class Probe:
         return max(0.0, abs(rise - dot(slope, self.direction)) - noise) / max(usual, 1e-300)
 
     def steps_for_product(self, slope: Sequence[Tensor], product: Sequence[Tensor]) -> list[float]:
-        """Return the steps at which rounding of the gradient leaves a difference meaningful; the longest ones always."""
+        """Return the steps at which a difference is larger than the gradient's rounding; the longest ones always."""
         noise = self.rounding * norm(slope) / max(norm(product), 1e-300)
         return [step for k, step in enumerate(self.steps) if k < ALWAYS or noise / step <= self.largest_error]
 
@@ -195,7 +195,7 @@ class Probe:
 
         def compute() -> Tensor:
             return reverse_product(
-                self.mean_loss.batch_loss,
+                self.mean_loss.samples.batch_loss,
                 self.net,
                 self.batch(),
                 self.parameters,

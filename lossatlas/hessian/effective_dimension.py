@@ -22,33 +22,13 @@ the summand from chords between neighbouring nodes, whichever is larger.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from lossatlas.hessian.density import Spectrum
+from lossatlas.landscape.spectrum import Dimension, Spectrum
 
 RISK = 1e-3  # of each bound
 NEGLIGIBLE = 1e-25  # a weight: the node belongs to another invariant subspace than the probe
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """An effective dimension.
-
-    Attributes:
-        known: Sum over the computed eigenvalues.
-        low: Lower bound of the whole.
-        high: Upper bound of the whole.
-        value: Estimate of the whole, NaN without a density.
-        error: Its standard error, NaN without a density.
-    """
-
-    known: float
-    low: float
-    high: float
-    value: float = math.nan
-    error: float = math.nan
 
 
 def share(values: np.ndarray | float, z: float) -> np.ndarray:

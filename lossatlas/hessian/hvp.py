@@ -41,7 +41,8 @@ from lossatlas.hessian.batching import parallel_batch_count, usual_batch_size
 from lossatlas.hessian.curvature_copy import float64_copy, to_float64
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.flat_vectors import flatten, size_of, unflatten
-from lossatlas.hessian.mean_loss import MeanLoss, Reduce
+from lossatlas.hessian.loss_samples import Reduce
+from lossatlas.hessian.mean_loss import MeanLoss
 from lossatlas.parameter_space.points import named_tensors
 from lossatlas.parameter_space.selection import Selection
 
@@ -129,7 +130,7 @@ class Hessian(MeanLoss):
         )
         self.choose_mode(folded=folded, compiled=compiled)
         one_by_one = is_single_threaded(loss) or self.in_place
-        usual = parallel_batch_count(len(self.spans), self.batch_size, threads)
+        usual = parallel_batch_count(len(self.samples.spans), self.samples.batch_size, threads)
         count = 1 if one_by_one else parallel_batches or usual
         with self.session():
             check_derivatives(self)
@@ -155,19 +156,19 @@ class Hessian(MeanLoss):
         if self.in_place:
             return "the network itself is used, in place"
         net = float64_copy(self.net)
-        tensors = named_tensors(net)
+        tensors = named_tensors(net, every_name=False)
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
-        batch, again = (map_inputs(self.samples.first_samples(FOLDING_SAMPLES), to_float64) for _ in range(2))
+        batch, again = (map_inputs(self.samples.stored.first_samples(FOLDING_SAMPLES), to_float64) for _ in range(2))
         try:
             function = FoldedFunction(self.net)
             with forward_ad.dual_level():
                 found = forward_product(
-                    FoldedLoss(self.batch_loss, function, self.names, tensors), batch, parameters, vectors
+                    FoldedLoss(self.samples.batch_loss, function, self.names, tensors), batch, parameters, vectors
                 )
             with sdpa_kernel(SDPBackend.MATH):
                 expected = reverse_product(
-                    self.batch_loss, net, again, parameters, vectors, penalty=False, required=False
+                    self.samples.batch_loss, net, again, parameters, vectors, penalty=False, required=False
                 )
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
@@ -204,7 +205,7 @@ class Hessian(MeanLoss):
         """Compute `__call__` within a session."""
         chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
         parameters = [self.parameters[k] for k in chosen]
-        vector, free = vector.to(self.device, self.dtype), self.free(names)
+        vector, free = vector.to(self.device, self.dtype), self.chosen.free(names)
         pieces = unflatten(vector if free is None else free * vector, [self.shapes[k] for k in chosen])
         total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
         if self.folded:
@@ -223,7 +224,13 @@ class Hessian(MeanLoss):
             number, batch = item
             first = number == 0
             return reverse_product(
-                self.batch_loss, forward.net, batch, parameters, pieces, penalty=first, required=required and first
+                self.samples.batch_loss,
+                forward.net,
+                batch,
+                parameters,
+                pieces,
+                penalty=first,
+                required=required and first,
             )
 
         return self.map_batches(of_batch)
@@ -232,19 +239,19 @@ class Hessian(MeanLoss):
         self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
     ) -> Iterator[Tensor]:
         """Compute each batch's part of a product in forward mode; names: of a block's parameters, None for all."""
-        tensors = self.tensors()
+        tensors = self.network.tensors()
         if names is not None:
             fixed = dict(zip(self.names, self.parameters, strict=True))
             tensors |= {name: value.detach() for name, value in fixed.items()}
         elif self.compiled is not None:
-            for batch in self.batches():
+            for batch in self.samples.batches():
                 yield flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
             return
         own = self.names if names is None else names
 
         def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
             assert forward.function is not None
-            loss = FoldedLoss(self.batch_loss, forward.function, own, tensors)
+            loss = FoldedLoss(self.samples.batch_loss, forward.function, own, tensors)
             return forward_product(loss, item[1], parameters, pieces)
 
         with forward_ad.dual_level():  # one for all threads, because it belongs to the process
@@ -257,7 +264,7 @@ class Hessian(MeanLoss):
         function = self.forward.function
         assert function is not None
         return functional_product(
-            FoldedLoss(self.batch_loss, function, self.names, tensors), batch, parameters, vectors
+            FoldedLoss(self.samples.batch_loss, function, self.names, tensors), batch, parameters, vectors
         )
 
 

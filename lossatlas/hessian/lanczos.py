@@ -342,8 +342,9 @@ class ResolvedRange:
                 if apart and not (self.excludes(outer) and (ahead is None or self.excludes(ahead))):
                     break
                 result[i] = True
-                # The inner end of the intervals so far. Where they overlap, an inner interval may end farther out than an
-                # outer one, and nothing is missed up to the innermost end. (`ahead is None` only tells mypy what `apart` is.)
+                # The inner end of the intervals so far. Where they overlap, an inner interval may end farther out than
+                # an outer one, and nothing is missed up to the innermost end. (`ahead is None` only tells mypy what
+                # `apart` is.)
                 ahead = inner if apart or ahead is None else sign * min(sign * inner, sign * ahead)
         return result
 

@@ -11,7 +11,6 @@ Lanczos run the same needs no further products: `hutchinson(operator, known=foun
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,28 +18,10 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from lossatlas.hessian.lanczos import CapturedBasis, Operator
+from lossatlas.landscape.spectrum import TraceEstimate
 
 FEWEST_PROBES = 12  # probes before a standard error is used
 SKEWNESS = 2.0  # assumed at least; that of one dominant eigenvalue is 2.8
-
-
-@dataclass(frozen=True)
-class TraceEstimate:
-    """A trace with its standard error.
-
-    Attributes:
-        value: The trace.
-        error: Its standard error, see `standard_errors`.
-        products: Number of products with the operator.
-        blocks: (blocks,), the traces of diagonal blocks.
-        block_errors: (blocks,), their standard errors.
-    """
-
-    value: float
-    error: float
-    products: int
-    blocks: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    block_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def rademacher(operator: Operator, generator: torch.Generator) -> Tensor:
@@ -137,7 +118,7 @@ def standard_errors(samples: np.ndarray) -> np.ndarray:
 
 
 def student_factor(count: int) -> float:
-    """Return the 97.5 % quantile of Student's distribution for this many samples, relative to that of the normal one."""
+    """Return the 97.5 % quantile of Student's distribution for this many samples, relative to the normal one's."""
     return float(stdtrit(count - 1, 0.975) / 1.96)
 
 

@@ -41,9 +41,9 @@ TAKEN = ("loss", "step", "now")  # arguments of Recorder.step, which metrics of 
 class RecorderCallback(Callback):
     """Record the checkpoints and losses of a training, every few epochs or every few steps of the optimizer.
 
-    A checkpoint is numbered by the epochs that are done, or by the steps. Its loss is the mean over the batches since the
-    checkpoint before (of the first process); what the module logs is recorded as metrics, except for names in `TAKEN`. The
-    last state is always recorded.
+    A checkpoint is numbered by the epochs that are done, or by the steps. Its loss is the mean over the batches since
+    the checkpoint before (of the first process); what the module logs is recorded as metrics, except for names in
+    `TAKEN`. The last state is always recorded.
 
     Args:
         folder: The folder of this run, see `lossatlas.Recorder`.

@@ -32,9 +32,10 @@ OF_THE_WHOLE = ("train_", "total_flos")  # beginnings of names that the Trainer 
 class RecorderCallback(TrainerCallback):
     """Record the checkpoints and losses of a training every few steps of the optimizer.
 
-    A checkpoint is numbered by its step. Its loss is the one that the Trainer logs at this step, which is the mean since the
-    log before; where the Trainer logs none (`logging_steps`), it is NaN. Other numbers that it logs at the step, such as the
-    learning rate and results of evaluations, are recorded as metrics. The last state is always recorded.
+    A checkpoint is numbered by its step. Its loss is the one that the Trainer logs at this step, which is the mean
+    since the log before; where the Trainer logs none (`logging_steps`), it is NaN. Other numbers that it logs at the
+    step, such as the learning rate and results of evaluations, are recorded as metrics. The last state is always
+    recorded.
 
     Args:
         folder: The folder of this run, see `lossatlas.Recorder`; one of its own, not the Trainer's `output_dir`.

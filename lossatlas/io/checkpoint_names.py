@@ -1,4 +1,4 @@
-"""Names of checkpoints: a file or folder, or `FILE:WORD` for one of several sets of weights; the checkpoints in a folder.
+"""Names of checkpoints: a file, a folder, or `FILE:WORD` for one of several sets of weights; checkpoints in a folder.
 
 split_word("run/last.ckpt:state_dict_ema")      # (Path("run/last.ckpt"), "state_dict_ema")
 checkpoints_in("run/")                          # [(0, Path("run/model_0.safetensors")), ...]
@@ -10,8 +10,8 @@ from pathlib import Path
 from lossatlas.errors import BadInput
 from lossatlas.io.run_folder import LOG, read_log
 
-# Names of the checkpoints of a run, the first that is there: train.py and the release of 2018, the recorder, the Trainer of
-# Hugging Face, Lightning.
+# Names of the checkpoints of a run, the first that is there: train.py and the release of 2018, the recorder, the
+# Trainer of Hugging Face, Lightning.
 SERIES = (
     re.compile(r"model_(\d+)\.t7"),
     re.compile(r"model_(\d+)\.(?:safetensors|pth?|ckpt|bin)"),
@@ -52,7 +52,8 @@ def checkpoints_in(folder: str | Path) -> list[tuple[int, Path]]:
     """List the checkpoints of a training run in a folder.
 
     Args:
-        folder: The folder of `lossatlas.Recorder`, of `train.py --save`, or of another program with names as in `SERIES`.
+        folder: The folder of `lossatlas.Recorder`, of `train.py --save`, or of another program with names as in
+            `SERIES`.
 
     Returns:
         The number (of an epoch or a step) and the path of each, by number; empty where there is none.

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput, named
-from lossatlas.io.seeded_directions import SeededDirection, fill_seeded, read_seeded
 from lossatlas.io.hdf5 import check_seal, get_text, opened, read_json, seal, set_text, text, write
+from lossatlas.io.seeded_directions import SeededDirection, fill_seeded, read_seeded
 
 SEEDED = "seeded_"  # precedes the name of a direction that is stored as its seed
 SEALED = ("about", "sealed")  # attributes with a checksum, which covers `extra` too

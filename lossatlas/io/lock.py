@@ -11,13 +11,13 @@ From another host, where a process cannot be asked for, it is stale when it has 
 Libraries were compared in 2026, and none covers this with less code:
 
 - flufl.lock 10.0 compares the local clock with an expiry time that the holder writes by its own clock, with 10 s of
-  slop, so a clock that is wrong by more breaks the lock of a running job, or waits for a dead one. Its `lock()` does not
-  use the process number that it records, so a killed holder on the same host blocks until its lifetime ends; the caller
-  has to extend that lifetime by a thread of its own.
+  slop, so a clock that is wrong by more breaks the lock of a running job, or waits for a dead one. Its `lock()` does
+  not use the process number that it records, so a killed holder on the same host blocks until its lifetime ends; the
+  caller has to extend that lifetime by a thread of its own.
 - filelock 4.3 (`SoftFileLease`) recognizes dead processes and measures expiry by the observer's clock. But it creates
-  the marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken over;
-  one that cannot be read is taken over after 2 s. A running holder on another host is told from a dead one only by
-  waiting for the whole lease. The marker names no command and no time, and a lost lease is noticed by its heartbeat,
+  the marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken
+  over; one that cannot be read is taken over after 2 s. A running holder on another host is told from a dead one only
+  by waiting for the whole lease. The marker names no command and no time, and a lost lease is noticed by its heartbeat,
   not before the next write. A wrapper for these would be as long as this module.
 """
 

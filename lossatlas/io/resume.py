@@ -1,9 +1,9 @@
 """Decide whether a file may be continued: for surfaces, maps of eigenvalues and spectra alike.
 
 A file records a request: the fields that identify the job. Commands and Python functions record the same fields for the
-same job, so each continues the files of the other. Names are an exception: a command names a network by its entry in the
-zoo or by a user's function, Python has an object. Two commands compare these names, and the code of user functions; otherwise
-the SETTINGS decide: digests of the attributes and the source code of the network and of the loss.
+same job, so each continues the files of the other. Names are an exception: a command names a network by its entry in
+the zoo or by a user's function, Python has an object. Two commands compare these names, and the code of user functions;
+otherwise the SETTINGS decide: digests of the attributes and the source code of the network and of the loss.
 """
 
 from collections.abc import Mapping
@@ -78,8 +78,8 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     check_version(path, found, fresh, advice)
     if fresh.samples and not found.samples and not uses_all_samples(found):
         note(
-            f"{path} was started without {named('tolerance')}, or by a version in which cells were no control variates of "
-            f"each other: its missing cells use all samples; for fewer {advice}"
+            f"{path} was started without {named('tolerance')}, or by a version in which cells were no control variates "
+            f"of each other: its missing cells use all samples; for fewer {advice}"
         )
     warn_of_overridden_options(path, found, fresh)
     return found
@@ -90,8 +90,8 @@ def check_version(path: Path, found: Surface, fresh: Surface, advice: str) -> No
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
             raise BadInput(
-                f"{path} was started with {named('tolerance')} by an earlier version, whose standard errors could be far too "
-                f"small: {advice}"
+                f"{path} was started with {named('tolerance')} by an earlier version, whose standard errors could be "
+                f"far too small: {advice}"
             )
     for name in fresh.values:
         if name not in found.values:
@@ -118,7 +118,7 @@ def warn_of_overridden_options(path: Path, found: Surface, fresh: Surface) -> No
 
 
 def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> dict[str, Any]:
-    """Return the request of this run, with the file's digest for data whose sketches (digests of some samples) are equal.
+    """Return the request of this run, with the file's digest for data of equal sketches (digests of some samples).
 
     A run that streams its data records a sketch alone.
     """
@@ -168,8 +168,8 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
     compare(path, recorded, asked, advice)
     if "checkpoint" in both and "model" not in both and not both >= SETTINGS:
         raise BadInput(
-            f"{path} does not record the settings of its network and its loss, as an earlier version did not, so it cannot be "
-            f"told whether they are these: {advice}"
+            f"{path} does not record the settings of its network and its loss, as an earlier version did not, so it "
+            f"cannot be told whether they are these: {advice}"
         )
 
 
@@ -187,7 +187,7 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
 
 
 def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
-    """Return the surface of a file of the original release, to be continued; its cells are marked as of unknown provenance.
+    """Return the surface of a file of the original release, to be continued; its cells are of unknown provenance.
 
     Raises:
         BadInput: It holds eigenvalues, or was computed along other directions.
@@ -211,8 +211,8 @@ def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Pa
         )
     done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
     note(
-        f"{path} does not record checkpoint, data and loss; its {int(done.sum())} cells are kept as they are, marked as "
-        "of unknown provenance"
+        f"{path} does not record checkpoint, data and loss; its {int(done.sum())} cells are kept as they are, marked "
+        "as of unknown provenance"
     )
     # Fields that this run does not compute are carried along.
     return replace(fresh, done=done, values=found.values, foreign=done, about={**fresh.about, **found.about})
@@ -271,7 +271,7 @@ def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arr
 
 
 def merged_settings(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with which a part is computed again: for each the better of the recorded and the asked one."""
+    """Return the settings with which a part is computed again: of each the better of the recorded and the asked one."""
     if any(found.get(key) != asked[key] for key in ("patterns", "at") if key in asked):  # other activations
         return dict(asked)
     better = {**dict.fromkeys((*AT_LEAST, "most"), max), **dict.fromkeys(AT_MOST, min)}

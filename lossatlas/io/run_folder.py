@@ -1,7 +1,7 @@
-"""The folder of a recorded training run: `model_<step>.safetensors` and a log, `recorder.json`, of steps, times and losses.
+"""The folder of a recorded training run: `model_<step>.safetensors`, and `recorder.json` of steps, times and losses.
 
-The names are those that `plot_trajectory.py --model_folder` finds. The log lists the files that belong to the run; it is
-written after the checkpoint that it names, so that a checkpoint in it is always complete.
+The names are those that `plot_trajectory.py --model_folder` finds. The log lists the files that belong to the run; it
+is written after the checkpoint that it names, so that a checkpoint in it is always complete.
 """
 
 import json

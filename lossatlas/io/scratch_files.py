@@ -64,14 +64,14 @@ def new_file(size: int, folder: Path) -> MappedFile:
     except OSError as error:
         os.close(handle)
         raise CannotWrite(
-            f"{folder} has no space for {size / 1e9:.3g} GB of the network's tensors ({error.strerror}): set TMPDIR to a "
-            "folder on another disk"
+            f"{folder} has no space for {size / 1e9:.3g} GB of the network's tensors ({error.strerror}): set TMPDIR to "
+            "a folder on another disk"
         ) from error
     return mapped(handle, size)
 
 
 def open_file(place: str, size: int) -> MappedFile:
-    """Map the file of another process of this host, see `MappedFile.place`. Raises OSError where it cannot be reached."""
+    """Map the file of another process of this host, see `MappedFile.place`. Raises OSError if it cannot be reached."""
     handle = os.open(place, os.O_RDWR)
     if os.fstat(handle).st_size != max(size, 1):
         os.close(handle)

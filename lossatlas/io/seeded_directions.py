@@ -1,9 +1,9 @@
-"""Random directions of large networks as a file stores them: the seed and the factors of the normalization, not the vectors.
+"""Random directions of large networks as a file stores them: the seed and the factors of the normalization alone.
 
     direction.arrays()          # the vectors again, with the same bits
 
-A direction is drawn tensor by tensor from one generator of torch. Tensors that are not drawn (biases that are the network's
-own, for example) are stored as they are.
+A direction is drawn tensor by tensor from one generator of torch. Tensors that are not drawn (biases that are the
+network's own, for example) are stored as they are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -82,7 +82,7 @@ class SeededDirection(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, k):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, k):  # type: ignore[no-untyped-def]
         return self.arrays[k]
 
     @cached_property
@@ -121,8 +121,8 @@ class SeededDirection(Sequence[np.ndarray]):
         """Raise BadInput where the numbers are not those of `sketch`."""
         if len(self.sketch) and not np.array_equal(sketch_of(drawn), self.sketch):
             raise BadInput(
-                "the directions of this file were drawn by another version of torch or on another processor, and come out "
-                "different here: compute on the first machine again, or with vectors in the file (store_directions)"
+                "the directions of this file were drawn by another version of torch or on another processor, and come "
+                "out different here: compute on the first machine again, or with vectors in the file (store_directions)"
             )
 
 

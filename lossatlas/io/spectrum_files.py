@@ -12,10 +12,12 @@ import numpy as np
 from lossatlas.errors import BadInput
 from lossatlas.io.hdf5 import check_seal, checksum, get_text, opened, read_json, read_plan, seal, set_text, write
 from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
 from lossatlas.programs import program
 
 FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
 WRITERS = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
+CURVES = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")  # of a density
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
 
@@ -77,6 +79,28 @@ class Findings:
             count = int(np.prod(shape))
             result[name], flat = flat[:count].reshape(shape), flat[count:]
         return result
+
+    def trace(self) -> TraceEstimate | None:
+        """Return the trace, with the traces of the layers' diagonal blocks; None where it is not computed yet."""
+        a = self.arrays
+        if "trace" not in a:
+            return None
+        blocks = a["layers/trace"], a["layers/trace_se"]
+        return TraceEstimate(float(a["trace"]), float(a["trace_se"]), int(a["trace_products"]), *blocks)
+
+    def density(self) -> Spectrum | None:
+        """Return the density of the eigenvalues; None where it is not computed yet."""
+        if "density/grid" not in self.arrays:
+            return None
+        curves: dict[str, Any] = {name: self.arrays[f"density/{name}"] for name in CURVES}
+        return Spectrum(**{**curves, "sigma": float(curves["sigma"])}, products=0)
+
+    def dimension(self) -> Dimension | None:
+        """Return the effective dimension; None where it is not computed yet."""
+        a = self.arrays
+        if "effective_dimension" not in a:
+            return None
+        return Dimension(*map(float, [*a["effective_dimension"], *a.get("effective_dimension_estimate", ())]))
 
     def with_arrays(self, arrays: Mapping[str, Any], **about: Any) -> "Findings":
         """Add arrays and metadata."""

@@ -2,8 +2,8 @@
 
 The losses of a sample at two neighbouring cells are nearly proportional. The few samples that a cell draws therefore
 estimate the difference to its neighbours, whose means are known from many more samples of the same order. Coarse
-sub-grids are computed first (see `hierarchy`), and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24,
-2015) on a grid, with regression in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only
+sub-grids are computed first (see `hierarchy`), and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica
+24, 2015) on a grid, with regression in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only
 numpy. `sample_count` decides how many samples are drawn.
 """
 
@@ -273,8 +273,8 @@ def regress_on_controls(
     """Estimate a mean over all samples from n of them, by regression on k controls with known means.
 
     Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so
-    the residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran, Sampling
-    Techniques, 1977, section 7.3.
+    the residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran,
+    Sampling Techniques, 1977, section 7.3.
 
     Args:
         mean: The mean of the n samples.

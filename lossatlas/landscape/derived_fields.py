@@ -7,11 +7,10 @@ maximum. It is parsed as a syntax tree, of which nothing else is accepted.
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, counted, did_you_mean, named
 from lossatlas.landscape.surface import Surface
 
 FieldFunction = Callable[[Surface], np.ndarray]
@@ -59,7 +58,8 @@ def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
 
     Example:
         >>> from lossatlas.landscape import Grid
-        >>> line = Surface.of_values(Grid(np.array([0.0, 1.0])), ["max_eig"]).with_cells([0, 1], np.array([[4.0], [9.0]]))
+        >>> line = Surface.of_values(Grid(np.array([0.0, 1.0])), ["max_eig"])
+        >>> line = line.with_cells([0, 1], np.array([[4.0], [9.0]]))
         >>> found, name = resolved(line, "sqrt(max_eig)+1")
         >>> name, found.fields[name]
         ('sqrt(max_eig) + 1', array([3., 4.]))
@@ -116,9 +116,7 @@ def _parsed(text: str, fields: Mapping[str, np.ndarray]) -> ast.expr:
 
 def no_field(name: str, fields: Mapping[str, np.ndarray], source: object = "the surface") -> BadUsage:
     """Return the error that a surface has no field of a name, which lists the fields."""
-    near = get_close_matches(name, fields, 1)
-    meant = f" (did you mean '{near[0]}'?)" if near else ""
-    return BadUsage(f"{source} has no field '{name}'{meant}: choose from {', '.join(fields)}")
+    return BadUsage(f"{source} has no field '{name}'{did_you_mean(name, fields)}: choose from {', '.join(fields)}")
 
 
 def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> np.ndarray:
@@ -140,6 +138,6 @@ def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> n
             if len(arguments) == count:
                 return function(*(_evaluated(each, fields, text) for each in arguments))
             raise BadUsage(
-                f"{named('field', text)}: {name} takes {count} argument{'s' * (count > 1)}, not {len(arguments)}"
+                f"{named('field', text)}: {name} takes {counted(count, 'argument', 'arguments')}, not {len(arguments)}"
             )
     raise BadUsage(f"{named('field', text)}: '{ast.unparse(node)}' is not allowed: use {ALLOWED}")

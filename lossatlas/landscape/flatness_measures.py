@@ -4,7 +4,6 @@ Distances are in the coordinates of the line or plane: for filter-normalized dir
 the weights.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from lossatlas.errors import BadUsage
 from lossatlas.landscape.cell_prediction import prediction_errors
 from lossatlas.landscape.interpolant import Interpolant, cross_validate, limits
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 
 SAME_COORDINATE = 1e-9  # of the length of an axis: smaller differences are rounding
@@ -139,8 +139,8 @@ def between_networks(surface: Surface) -> bool:
     if "networks" in surface.about:
         positions = np.array([float(x) for _, x, _ in surface.about["networks"]])
         return all(bool(np.isclose(positions, end, atol=1e-6).any()) for end in (0, 1))
-    command = str(surface.about.get("command", ""))
-    return re.search(r"--model_file2[= ]", command) is not None and "--xdirection" not in command
+    towards, direction = (recorded_option(surface.about, name) for name in ("model_file2", "xdirection"))
+    return bool(towards) and direction in ("", "random")  # without an x direction of its own
 
 
 def barrier(surface: Surface, name: str) -> dict[str, Measure]:
@@ -185,13 +185,13 @@ class Radii:
     infinite: np.ndarray
 
     def smallest(self) -> Measure:
-        """Return the smallest one."""
+        """Return the shortest distance, a lower bound where its ray meets the edge of the grid first."""
         k = int(self.lengths.argmin())
         method = "up to an infinite cell" if self.infinite[k] else ""
         return Measure(float(self.lengths[k]), bound=bool(self.bounds[k]), method=method)
 
     def mean(self) -> Measure:
-        """Return the mean."""
+        """Return the mean distance, a lower bound where a ray meets the edge of the grid first."""
         method = f"{100 * self.infinite.mean():.2g} % of it up to infinite cells" if self.infinite.any() else ""
         return Measure(float(self.lengths.mean()), bound=bool(self.bounds.any()), method=method)
 

@@ -1,4 +1,4 @@
-"""Levels of a grid's cells, from coarse to fine: finer cells are estimated or predicted from their coarser neighbours."""
+"""Levels of a grid's cells, from coarse to fine: finer cells are estimated or predicted from coarser neighbours."""
 
 from collections.abc import Sequence
 

@@ -226,15 +226,16 @@ class Surface:
         for k, of_cells in enumerate(all_samples.values()):
             for cell, own in zip(cells, samples, strict=True):
                 of_cells[cell] = own[k]
-        done.flat[cells] = True
+        places = np.asarray(cells, dtype=np.intp)  # numpy 1.26 takes no range as an index of `flat`
+        done.flat[places] = True
         if not self.statistics:
             for column, (name, array) in enumerate(self.values.items()):
                 values[name] = array.copy()
-                values[name].flat[cells] = rows[:, column]
+                values[name].flat[places] = rows[:, column]
         for k, (split, arrays) in enumerate(self.statistics.items()):
             statistics[split] = {name: array.copy() for name, array in arrays.items()}
             for column, array in enumerate(statistics[split].values()):
-                array.flat[cells] = rows[:, k, column]
+                array.flat[places] = rows[:, k, column]
         return replace(self, done=done, statistics=statistics, values=values, samples=all_samples)
 
     def computed(self, blocks: Sequence[tuple[Sequence[int], str, float]]) -> "Surface":
@@ -248,8 +249,9 @@ class Surface:
         new |= {name: array.copy() for name, array in self.provenance.items()}
         for cells, who, seconds in blocks:
             names += [who] * (who not in names)
-            new["seconds"].flat[cells] = seconds / max(1, len(cells))
-            new["computed_by"].flat[cells] = names.index(who)
+            places = np.asarray(cells, dtype=np.intp)
+            new["seconds"].flat[places] = seconds / max(1, len(places))
+            new["computed_by"].flat[places] = names.index(who)
         return replace(self, provenance=new, about={**self.about, "computed_by": names})
 
 

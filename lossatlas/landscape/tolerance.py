@@ -18,8 +18,8 @@ WELL_BELOW = 10  # an unreliable error suffices if it is this many times smaller
 class Tolerance:
     """The allowed standard error of a cell's loss: the larger of relative * |loss| and absolute.
 
-    Zero asks for all samples. A few samples may dominate the loss. Where none of them is drawn, the estimated variance is
-    far too small. So `sample_count` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES (see
+    Zero asks for all samples. A few samples may dominate the loss. Where none of them is drawn, the estimated variance
+    is far too small. So `sample_count` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES (see
     `statistics.effective_samples`), or until the standard error is at most the allowed one divided by WELL_BELOW. No
     smaller standard error is stated. The first FEWEST_SAMPLES can miss losses that are concentrated in fewer than one
     sample in 300.

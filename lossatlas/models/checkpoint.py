@@ -1,9 +1,9 @@
 """Checkpoints as safetensors or as torch files of tensors; nothing in a file is ever executed.
 
-A checkpoint is a file, a folder with one (also in shards), or `FILE:WORD`, where WORD chooses one of several sets of weights
-in the file, such as those of an exponential moving average (EMA), or the tensors whose names begin with `WORD.`. It holds a
-state dict, bare or under one of `WITHIN`; wrappers' names are those of `state_names`; counters may be missing, as in files
-written before torch 0.4.1.
+A checkpoint is a file, a folder with one (also in shards), or `FILE:WORD`, where WORD chooses one of several sets of
+weights in the file, such as those of an exponential moving average (EMA), or the tensors whose names begin with
+`WORD.`. It holds a state dict, bare or under one of `WITHIN`; wrappers' names are those of `state_names`; counters may
+be missing, as in files written before torch 0.4.1.
 """
 
 import hashlib
@@ -40,11 +40,12 @@ IN_FOLDER = (  # of Hugging Face, diffusers, and others
     "pytorch_model.bin.index.json",
     "diffusion_pytorch_model.safetensors",
 )
+MAPPED = 1 << 30  # bytes of a torch file from which on it is mapped instead of read; safetensors files always are
 SHOWN = 3  # names of a file that a message lists
 
 
 def check_exists(name: str | Path) -> None:
-    """Raise BadInput where there is no such checkpoint; those of trained_nets/ are not part of the installed package."""
+    """Raise BadInput where there is no such checkpoint; those of trained_nets/ are not in the installed package."""
     path, _ = split_word(name)
     if not path.exists():
         hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
@@ -55,7 +56,8 @@ def read_state(name: str | Path, *, announce: bool = True) -> dict[str, Tensor]:
     """Read the state dict in a checkpoint.
 
     Args:
-        name: The checkpoint: a file of safetensors or torch.save, a folder with one, or either with `:WORD` (see above).
+        name: The checkpoint: a file of safetensors or torch.save, a folder with one, or either with `:WORD` (see
+            above).
         announce: Note that the file holds EMA weights too, where it does and none are chosen.
 
     Returns:
@@ -131,8 +133,8 @@ def weights_in(content: object, source: Path | str, word: str = "", *, announce:
     """
     if isinstance(content, StandIn):
         raise BadInput(
-            f"{source} is a pickled object of class {content.of}, which only its code can read: where you trust it, save "
-            f"torch.load({str(source)!r}, weights_only=False).state_dict()"
+            f"{source} is a pickled object of class {content.of}, which only its code can read: where you trust it, "
+            f"save torch.load({str(source)!r}, weights_only=False).state_dict()"
         )
     chosen = _chosen(content, source, word, announce=announce)
     if not isinstance(chosen, Mapping) or not chosen:
@@ -228,6 +230,8 @@ def read_content(path: Path) -> object:
             return load_file(path) if str(path).isprintable() else load(path.read_bytes())  # it takes UTF-8 alone
         with warnings.catch_warnings():  # about the pickle protocol of files that are refused anyway
             warnings.simplefilter("ignore")
+            if head.startswith(b"PK") and path.stat().st_size >= MAPPED:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             with open(path, "rb") as file:  # by the content, not by the name
                 return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything

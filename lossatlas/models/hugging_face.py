@@ -35,12 +35,14 @@ def language_model(
     """Read a causal language model of Hugging Face from a local folder, and tokenize texts for it.
 
     Args:
-        folder: The folder, with config.json, weights (safetensors, also in shards) and tokenizer. Nothing is downloaded.
-        texts: The texts; with `chat` conversations, each a list of {"role": ..., "content": ...}; or a .jsonl or .txt file,
-            see `lossatlas.datasets.texts.read_texts`.
-        length: Largest number of tokens of a sample; 0 for 2,048, or for the positions of the model where these are fewer.
-        packed: Concatenate the texts, each with the end-of-text token behind it, and cut the whole into samples of `length`
-            tokens. By default one text is one sample, cut at `length` and padded on the right.
+        folder: The folder, with config.json, weights (safetensors, also in shards) and tokenizer. Nothing is
+            downloaded.
+        texts: The texts; with `chat` conversations, each a list of {"role": ..., "content": ...}; or a .jsonl or .txt
+            file, see `lossatlas.datasets.texts.read_texts`.
+        length: Largest number of tokens of a sample; 0 for 2,048, or for the positions of the model where these are
+            fewer.
+        packed: Concatenate the texts, each with the end-of-text token behind it, and cut the whole into samples of
+            `length` tokens. By default one text is one sample, cut at `length` and padded on the right.
         chat: Render conversations by the chat template of the tokenizer. By default no template is used.
         dtype: 'float32', 'float64', 'bfloat16' or 'float16'; by default that of the folder.
         progress: Print a line that says how many samples were made, and how many texts were cut or padded.
@@ -50,7 +52,8 @@ def language_model(
 
     Raises:
         BadUsage: An argument is wrong.
-        BadInput: transformers is missing, the folder holds no causal language model or no tokenizer, or there are no texts.
+        BadInput: transformers is missing, the folder holds no causal language model or no tokenizer, or there are no
+            texts.
 
     Example:
         >>> import lossatlas
@@ -147,5 +150,6 @@ def check_causal(net: Any, folder: str | Path) -> None:
     change = (logits[0, :half] - logits[1, :half]).abs().max()
     if change > 2 * torch.finfo(logits.dtype).eps * logits.abs().max():
         raise BadInput(
-            f"{folder} holds no causal language model: the output of {type(net).__name__} at a token depends on later ones"
+            f"{folder} holds no causal language model: the output of {type(net).__name__} at a token depends on later "
+            "ones"
         )

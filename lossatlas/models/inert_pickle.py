@@ -1,8 +1,8 @@
 """A torch file read without its objects: tensors are read, anything else becomes an empty stand-in, and no code runs.
 
 `torch.load(weights_only=True)` refuses a whole file for one object in it, such as the hyperparameters of a Lightning
-checkpoint. Here a class or function that the file names is never imported: `StandIn` takes its place. Only the functions in
-`TENSORS`, which build tensors from storages of the same file, are called.
+checkpoint. Here a class or function that the file names is never imported: `StandIn` takes its place. Only the
+functions in `TENSORS`, which build tensors from storages of the same file, are called.
 """
 
 import collections

@@ -2,9 +2,9 @@
 
 Two families of He et al. (arXiv 1512.03385): `cifar_resnet` with three stages of 16-32-64 channels times `width` and
 depth 6 n + 2 (section 4.2), and `imagenet_resnet` with four stages of 64 to 512 channels, here behind a 3x3 stem
-without pooling. Where the shape changes the shortcut is a 1x1 convolution with BatchNorm, as in the release of Li et al.
-(arXiv 1712.09913), whose parameter names are kept so that published checkpoints load strictly. Networks without shortcuts
-have none of these convolutions either.
+without pooling. Where the shape changes the shortcut is a 1x1 convolution with BatchNorm, as in the release of Li et
+al. (arXiv 1712.09913), whose parameter names are kept so that published checkpoints load strictly. Networks without
+shortcuts have none of these convolutions either.
 """
 
 from collections.abc import Sequence

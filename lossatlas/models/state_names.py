@@ -1,8 +1,8 @@
-"""Names of tensors in checkpoints: what wrappers put before or between the names of a network, and how to see through it.
+"""Names of tensors in checkpoints, without the words that wrappers put before or between the names of a network.
 
-`torch.compile`, FSDP and activation checkpointing add a component anywhere in a name, DataParallel and DDP one at the front.
-Programs that keep the network in an attribute (Lightning) add the name of the attribute; it is removed only where the names
-fit the network then, and in no other way.
+`torch.compile`, FSDP and activation checkpointing add a component anywhere in a name, DataParallel and DDP one at the
+front. Programs that keep the network in an attribute (Lightning) add the name of the attribute; it is removed only
+where the names fit the network then, and in no other way.
 """
 
 import re
@@ -38,7 +38,7 @@ class Match:
 
 
 def state_tensors(net: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a network's state dict by name; entries of other kinds, as `get_extra_state` makes, are left out."""
+    """Return the tensors of a network's state dict by name, without other entries, as `get_extra_state` makes."""
     return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
 
 

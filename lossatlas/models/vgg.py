@@ -1,4 +1,4 @@
-"""VGG networks with BatchNorm: 3x3 convolutions in blocks that end in pooling (Simonyan and Zisserman, arXiv 1409.1556)."""
+"""VGG networks with BatchNorm: 3x3 convolutions in blocks that end in pooling (Simonyan, Zisserman: 1409.1556)."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def flat_size(shape: Sequence[int], blocks: Sequence[Sequence[int]]) -> int:
 
 
 class Vgg9(nn.Module):
-    """Network of seven convolutions, a hidden linear layer with BatchNorm and a classifier, as in the release of Li et al.
+    """Network of seven convolutions, a hidden linear layer with BatchNorm and a classifier, as Li et al. released it.
 
     Args:
         shape: Shape (C, H, W) of one sample.

@@ -90,8 +90,8 @@ def check_same_request(ranks: "Ranks", request: Mapping[str, Any]) -> None:
             mine, theirs = requests[0].get(name), other.get(name)
             if not equal(theirs, mine):
                 raise BadInput(
-                    f"rank {rank} has {name} = {theirs}, rank 0 {mine}: give every rank the same network, data (seed them) "
-                    "and arguments"
+                    f"rank {rank} has {name} = {theirs}, rank 0 {mine}: give every rank the same network, data (seed "
+                    "them) and arguments"
                 )
 
 

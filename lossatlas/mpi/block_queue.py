@@ -1,4 +1,4 @@
-"""Work queue of blocks of cells. Each block is handed out once, as soon as the results that it depends on have arrived."""
+"""Work queue of blocks of cells. Each block is handed out once, as soon as the results that it needs have arrived."""
 
 import heapq
 from collections.abc import Mapping, Sequence

@@ -48,9 +48,9 @@ class World:
         note: A line for the user about how the ranks were joined.
         from_python: A user calls Python functions on the ranks, instead of a command. An error is then raised on every
             rank; the ranks of a command are ended.
-        computing: The one thread of rank 0 for numerical work. A second thread that used OpenMP would have a second team
-            of threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs up to
-            half of the speed. One process of a script computes in the thread that called.
+        computing: The one thread of rank 0 for numerical work. A second thread that used OpenMP would have a second
+            team of threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs
+            up to half of the speed. One process of a script computes in the thread that called.
     """
 
     rank: int = 0
@@ -79,7 +79,7 @@ class World:
         return self.from_python and self.size == 1
 
     def share(self, value: Any) -> Any:
-        """Broadcast a value of rank 0, once every rank has called this. Numpy arrays are sent without pickling their data.
+        """Broadcast a value of rank 0 once every rank has called this. Data of numpy arrays are not pickled.
 
         Args:
             value: The value on rank 0; ignored on the others.
@@ -115,7 +115,7 @@ class World:
         return result
 
     def wait(self, request: "MPI.Request") -> None:
-        """Wait for a collective operation without keeping a core busy; rank 0 raises the errors of other ranks meanwhile."""
+        """Wait for a collective operation without keeping a core busy; rank 0 raises other ranks' errors meanwhile."""
         while not request.Test():
             if self.root:
                 raise_reported(self)
@@ -138,7 +138,8 @@ def pickle5_communicator(comm: "MPI.Comm") -> "MPI.Comm":
 def connect(mpi: bool) -> World:
     """Join the ranks of the launcher, or run as one process.
 
-    Launcher and library are compared by name before MPI starts, because MPI would end the process with a message of its own.
+    Launcher and library are compared by name before MPI starts, because MPI would end the process with a message of its
+    own.
 
     Args:
         mpi: Join the ranks of a launcher.

@@ -51,7 +51,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
             if not world.root:
                 report_error(world, error)
             if isinstance(error, KeyboardInterrupt):
-                raise Incomplete(f"{str(error) or 'interrupted'}: run the same command again to continue") from None
+                raise Incomplete(f"{str(error) or 'interrupted'}: {process.how_to_continue()}") from None
             raise
 
     code = exit_code(body_of_this_rank, lambda line: log(line) if world.root else None)
@@ -64,7 +64,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
 
 
 def joined_ranks(mpi: bool) -> World:
-    """Join the ranks. An error that all processes find is printed by the first, any other one by the process that finds it."""
+    """Join the ranks. The first process prints an error that all find, any other one the process that finds it."""
     try:
         return connect(mpi)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Start a command on several ranks of this machine, as `--ranks N` asks, with the mpirun that belongs to the MPI library in use."""
+"""Start a command on several ranks of this machine (`--ranks N`) with the mpirun of the MPI library in use."""
 
 import ctypes
 import os
@@ -26,7 +26,8 @@ POLL = 0.05  # seconds between looks whether the ranks have ended
 PATIENCE = 30.0  # seconds in which a rank that has been started has to register before it gets a signal all the same
 CHECK = "import sys; from lossatlas.launchers import other_family; print('family:', other_family(sys.argv[1]))"
 CURE = "pip install mpi4py mpich brings both"
-# Open MPI starts no more ranks than cores, and none for root, unless it is told so. Who asks for N ranks here wants them.
+# Open MPI starts no more ranks than cores, and none for root, unless it is told so. Who asks for N ranks here wants
+# them.
 PERMISSIONS = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -147,7 +148,7 @@ def run_local_ranks(count: int, command: Sequence[str], typed: str, mpirun: str)
 
 
 def copy_without_aborts(source: IO[bytes] | None) -> None:
-    """Copy the errors of ranks, but the lines by which MPI says that a rank has ended all of them, whose cause is printed before.
+    """Copy the errors of ranks, except MPI's lines that a rank has ended all of them, whose cause is printed before.
 
     Args:
         source: Where the errors of all ranks arrive.
@@ -184,8 +185,10 @@ def kept_signals() -> Iterator[list[int]]:
 
 
 def end_with_parent() -> Callable[[], object] | None:
-    """Return what the launcher calls first, so that it gets SIGTERM, upon which the ranks save and end, when this process is
-    killed; None on another system than Linux."""
+    """Return a function that the launcher calls first; None on another system than Linux.
+
+    With it the launcher gets SIGTERM when this process is killed, and then the ranks save and end.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

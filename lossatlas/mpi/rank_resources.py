@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 def threads_of(asked: int, share: int) -> int:
-    """Return the CPU threads of a rank: the number that was asked for, or for 0 its share of the cores, see `core_share`."""
+    """Return the CPU threads of a rank: as many as asked for, or for 0 its share of the cores, see `core_share`."""
     return asked or share
 
 
@@ -64,8 +64,8 @@ def device_of(
     """Return the device that computes.
 
     Args:
-        asked: The flag `cuda` of a command, with which every rank takes a CUDA device of its own; or the argument `device` of a
-            Python function, None for the device of the network.
+        asked: The flag `cuda` of a command, with which every rank takes a CUDA device of its own; or the argument
+            `device` of a Python function, None for the device of the network.
         local_rank: The number of the rank among those on its host.
         net: The network; None for one on the CPU.
 

@@ -10,9 +10,9 @@
 Where all ranks take part in one operation at a time, such as a sum over distributed data, rank 0 calls `lead` and the
 others `answer`.
 
-Rank 0 computes in a thread of its own while its main thread exchanges messages with the other ranks. Each rank has one or
-two blocks queued besides the one it computes, so that no rank waits for an answer. One process without MPI takes the same
-path; a user's script on one process computes in the thread that calls.
+Rank 0 computes in a thread of its own while its main thread exchanges messages with the other ranks. Each rank has one
+or two blocks queued besides the one it computes, so that no rank waits for an answer. One process without MPI takes the
+same path; a user's script on one process computes in the thread that calls.
 """
 
 import queue
@@ -114,8 +114,8 @@ def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Results:
 
     Args:
         world: The ranks; the others call `follow`.
-        blocks: The blocks. One that depends on a result is available once the caller, who has received that result, asks
-            for the next.
+        blocks: The blocks. One that depends on a result is available once the caller, who has received that result,
+            asks for the next.
         make_work: Gives the function from a block to its result.
 
     Returns:
@@ -165,8 +165,8 @@ def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[
         return world.comm.isend(item, dest=rank, tag=BLOCK)
 
     def refill() -> None:
-        # Several blocks for each rank cover the time that rank 0 takes to write a file. Near the end it is one, because a
-        # queued block would wait for the current one of a slow rank.
+        # Several blocks for each rank cover the time that rank 0 takes to write a file. Near the end it is one, because
+        # a queued block would wait for the current one of a slow rank.
         while True:
             ahead = 3 if blocks.left > 4 * world.size else 2 if blocks.left > 2 * world.size else 1
             rank = outstanding.index(min(outstanding))
@@ -233,8 +233,8 @@ def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[...,
         calls: The functions of this rank by name.
 
     Returns:
-        A function of (name, *arguments) that calls calls[name](*arguments) on every rank and returns the result of rank 0.
-        It raises WorkFailed when another rank fails, or has failed in the call before.
+        A function of (name, *arguments) that calls calls[name](*arguments) on every rank and returns the result of rank
+        0. It raises WorkFailed when another rank fails, or has failed in the call before.
     """
 
     def together(name: str, *arguments: Any) -> Any:

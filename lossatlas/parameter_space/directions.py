@@ -13,7 +13,16 @@ from torch import Tensor
 from lossatlas.errors import BadInput, note
 from lossatlas.io.seeded_directions import BLOCK, SeededTensor, blocks, fill_normal, finish
 from lossatlas.parameter_space.layout import PLAIN, Layout
-from lossatlas.parameter_space.normalization import LARGE, TINY, coordinates, dot, inner, is_bias, normalize, unit_length
+from lossatlas.parameter_space.normalization import (
+    LARGE,
+    TINY,
+    coordinates,
+    dot,
+    inner,
+    is_bias,
+    normalize,
+    unit_length,
+)
 from lossatlas.parameter_space.points import Point, widened
 from lossatlas.parameter_space.scratch import MappedPoint, Scratch
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
@@ -99,7 +108,7 @@ def drawn_in_file(
         result.records[name] = record or SeededTensor(tuple(w.shape), "zero")
         finish(result[name].view(-1), result.records[name])
     if norm == "unit":
-        length = np.float64(unit_length(result))
+        length = np.array(unit_length(result))
         for name, record in result.records.items():
             if record.kind == "drawn":
                 result.records[name] = replace(record, factor=length, divided=True)
@@ -147,7 +156,7 @@ def row_blocks(value: Tensor) -> Iterator[slice]:
 
 
 def wide_like(point: Mapping[str, Tensor], scratch: Scratch) -> Point:
-    """Return tensors of zeros in files, in the shapes of a point and its types, of which half precision becomes float32."""
+    """Return tensors of zeros in files, in the shapes and types of a point; half precision becomes float32."""
     return scratch.empty([(name, tuple(value.shape), widened_dtype(value)) for name, value in point.items()])
 
 

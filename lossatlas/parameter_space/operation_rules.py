@@ -422,11 +422,11 @@ CONSTANT = "zeros ones full empty zeros_like ones_like full_like empty_like new_
 REDUCTIONS = "mean sum amax amin max min var std logsumexp"
 OVER_SPATIAL_AXES = {
     1: "upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d reflection_pad1d replication_pad1d",
-    2: "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d "
-    "upsample_bicubic2d _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa reflection_pad2d "
-    "replication_pad2d grid_sampler_2d",
-    3: "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d upsample_trilinear3d "
-    "_upsample_nearest_exact3d reflection_pad3d replication_pad3d grid_sampler_3d",
+    2: "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d "
+    "upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
+    "reflection_pad2d replication_pad2d grid_sampler_2d",
+    3: "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d "
+    "upsample_trilinear3d _upsample_nearest_exact3d reflection_pad3d replication_pad3d grid_sampler_3d",
 }
 RULES |= {getattr(aten, name): pointwise for name in ELEMENTWISE.split()}  # not tagged as pointwise by torch
 RULES |= {getattr(aten, name): constant for name in CONSTANT.split()}

@@ -68,19 +68,18 @@ class AffinePlane:
         }
 
     def write_point(self, a: float, b: float, own: Mapping[str, Tensor]) -> None:
-        """Write the point at coordinates (a, b) into tensors of any type, block by block: it needs no memory of its size.
+        """Write the point at coordinates (a, b) into tensors of any type, block by block, without memory of its size.
 
         The numbers are those of `point`, rounded once to the type of each tensor.
         """
         for name, w in self.origin.items():
-            parts = [w, self.dx[name], *([] if self.dy is None else [self.dy[name]]), own[name]]
-            if not all(part.is_contiguous() for part in parts):
-                own[name].copy_(at(*parts[:2], a, None if self.dy is None else parts[2], b))
+            dx, dy, target = self.dx[name], None if self.dy is None else self.dy[name], own[name]
+            if not all(each.is_contiguous() for each in (w, dx, target, *([] if dy is None else [dy]))):
+                target.copy_(at(w, dx, a, dy, b))
                 continue
-            start, dx, *others, target = (part.reshape(-1) for part in parts)
+            w, dx, target, dy = w.reshape(-1), dx.reshape(-1), target.view(-1), None if dy is None else dy.reshape(-1)
             for block in blocks(len(target)):
-                dy = others[0][block] if others else None
-                target[block].copy_(at(start[block], dx[block], a, dy, b))
+                target[block].copy_(at(w[block], dx[block], a, None if dy is None else dy[block], b))
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "AffinePlane":
         """Return the same plane with its tensors on a device."""

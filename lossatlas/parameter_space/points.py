@@ -49,9 +49,21 @@ def real_view(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def named_tensors(net: nn.Module) -> Point:
-    """Return every parameter and buffer of a network by name, also those that a state dict leaves out."""
-    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+def named_tensors(net: nn.Module, *, every_name: bool) -> Point:
+    """Return every parameter and buffer of a network by name, also those that a state dict leaves out.
+
+    Args:
+        net: The network.
+        every_name: List a tensor with several names (tied weights) under each of them; otherwise under the first alone.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> net[1].weight = net[0].weight
+        >>> list(named_tensors(net, every_name=False)), list(named_tensors(net, every_name=True))
+        (['0.weight', '0.bias', '1.bias'], ['0.weight', '0.bias', '1.weight', '1.bias'])
+    """
+    once = not every_name
+    return {**dict(net.named_parameters(remove_duplicate=once)), **dict(net.named_buffers(remove_duplicate=once))}
 
 
 def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
@@ -204,7 +216,7 @@ def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
         ...     net.bias.item()
         1.0
     """
-    own = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
+    own = named_tensors(net, every_name=True)
     with restored([own[name] for name in point]):
         move(own, point)
         yield net

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lossatlas.errors import counted
+
 COLUMNS = 1 << 20  # columns that are converted to float64 at a time
 ROWS_IN_MEMORY = 4  # at a time, in float64
 
@@ -97,7 +99,7 @@ def principal_components(rows: RowMatrix, count: int = 2, rounding: float = 0.0)
     least = max(n * np.finfo(float).eps * longest, (rounding + eps * np.sqrt(longest)) ** 2)
     rank = int((values > least).sum())
     if rank < count:
-        directions = "1 direction" if rank == 1 else f"{rank} directions"
+        directions = counted(rank, "direction", "directions")
         raise ValueError(
             f"{n} checkpoints span {directions} beyond rounding, {count} are needed (singular values "
             f"{', '.join(f'{value:.3g}' for value in np.sqrt(values[:count]))}; rounding {np.sqrt(least):.3g})"

@@ -1,7 +1,7 @@
 """Tensors of large networks in memory-mapped temporary files, see `io.scratch_files`.
 
-    scratch = Scratch.in_folder()
-    origin = scratch.copy(tensors(net))          # its pages count as file cache, not as memory of the process
+scratch = Scratch.in_folder()
+origin = scratch.copy(tensors(net))          # its pages count as file cache, not as memory of the process
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lossatlas.io.scratch_files import MappedFile, new_file, temporary_folder
-from lossatlas.parameter_space.points import Point
 
 ALIGNMENT = 64  # bytes; of each tensor in a file
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import BadUsage, note
-from lossatlas.parameter_space.points import Point
+from lossatlas.parameter_space.points import Point, named_tensors
 
 
 def patterns_of(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -74,10 +74,10 @@ class Selection:
 def names_of(net: nn.Module) -> dict[str, tuple[str, ...]]:
     """List all names of each parameter and buffer, by each of them."""
     found: dict[int, list[str]] = {}
-    every = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
-    for name, value in every:
+    every = named_tensors(net, every_name=True)
+    for name, value in every.items():
         found.setdefault(id(value), []).append(name)
-    return {name: tuple(found[id(value)]) for name, value in every}
+    return {name: tuple(found[id(value)]) for name, value in every.items()}
 
 
 EVERYTHING = Selection()

@@ -107,7 +107,7 @@ def trace_symmetries(net: nn.Module, inputs: Any) -> TracedNetwork:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    tensors = named_tensors(net)
+    tensors = named_tensors(net, every_name=False)
     names = list(tensors)
 
     saved = set(net.state_dict())

@@ -14,24 +14,24 @@ from lossatlas.training.loop import TrainingRecipe, train
 
 
 class CurveNetwork(nn.Module):
-    """A network at a random point of a curve, drawn at every call; its parameters are the bends.
+    """A network at a random point of a curve, drawn at every call; its parameters are the control points.
 
     Args:
         net: Network of the architecture, whose own parameters are not trained.
         ends: Tensors of the two ends by name.
         kind: "bezier" or "polygonal".
-        bends: Number of bends, which begin on the straight line.
+        count: Number of control points between the ends, which begin on the straight line.
     """
 
-    def __init__(self, net: nn.Module, ends: tuple[Point, Point], kind: str, bends: int) -> None:
+    def __init__(self, net: nn.Module, ends: tuple[Point, Point], kind: str, count: int) -> None:
         super().__init__()
         self.inner = [net]  # in a list, so that it is no submodule
         self.ends, self.kind, self.names = ends, kind, list(ends[0])
-        self.bends = nn.ModuleList()
-        for k in range(bends):
-            part = (k + 1) / (bends + 1)
+        self.control_points = nn.ModuleList()
+        for k in range(count):
+            part = (k + 1) / (count + 1)
             start = [(1 - part) * ends[0][name] + part * ends[1][name] for name in self.names]
-            self.bends.append(nn.ParameterList([nn.Parameter(value.clone()) for value in start]))
+            self.control_points.append(nn.ParameterList([nn.Parameter(value.clone()) for value in start]))
 
     def train(self, mode: bool = True) -> "CurveNetwork":
         """Set the mode of the network too."""
@@ -40,20 +40,20 @@ class CurveNetwork(nn.Module):
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
         """Call the network at a point of the curve that torch's global generator draws uniformly."""
-        parts = control_weights(self.kind, float(torch.rand(())), len(self.bends) + 2)
-        point, bends = {}, list[Any](self.bends)
+        parts = control_weights(self.kind, float(torch.rand(())), len(self.control_points) + 2)
+        point, between = {}, list[Any](self.control_points)
         for k, name in enumerate(self.names):
-            inner: Any = sum(part * bend[k] for part, bend in zip(parts[1:-1], bends, strict=True))
+            inner: Any = sum(part * each[k] for part, each in zip(parts[1:-1], between, strict=True))
             point[name] = parts[0] * self.ends[0][name] + inner + parts[-1] * self.ends[1][name]
         return functional_call(self.inner[0], point, arguments, keywords)
 
     def points(self) -> list[Point]:
-        """Copy the bends as tensors by name."""
-        bends: Any = self.bends
-        return [{name: bend[k].detach().clone() for k, name in enumerate(self.names)} for bend in bends]
+        """Copy the control points as tensors by name."""
+        between: Any = self.control_points
+        return [{name: each[k].detach().clone() for k, name in enumerate(self.names)} for each in between]
 
 
-def train_bends(
+def train_control_points(
     net: nn.Module,
     ends: tuple[Point, Point],
     kind: str,
@@ -64,7 +64,7 @@ def train_bends(
     loss: Loss,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> list[Point]:
-    """Train the bends of a curve between two networks.
+    """Train the control points of a curve between two networks.
 
     Every step lowers the loss at a point of the curve that is drawn uniformly (arXiv 1802.10026, equation 2).
 
@@ -72,14 +72,14 @@ def train_bends(
         net: Network of the architecture, on its device; it is in evaluation mode afterwards.
         ends: Tensors of the two ends by name, on the device.
         kind: "bezier" or "polygonal".
-        count: Number of bends.
+        count: Number of control points between the ends.
         data: Training data.
         recipe: Recipe of the training.
         loss: Loss per sample.
         on_epoch: Called with (epochs done, mean loss of the epoch's batches).
 
     Returns:
-        Tensors of each bend by name.
+        Tensors of each control point by name.
     """
     losses: list[float] = []
 

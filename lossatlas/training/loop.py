@@ -59,7 +59,7 @@ class TrainingRecipe:
 
 
 def initialize(net: nn.Module, seed: int) -> None:
-    """Initialize convolutions and linear layers as He et al. (arXiv 1502.01852), with fan in, and a nearly zero classifier.
+    """Initialize convolutions and linear layers as He et al. (arXiv 1502.01852), with fan in; a classifier nearly zero.
 
     Args:
         net: Network that is changed in place; parameters of other layers stay.

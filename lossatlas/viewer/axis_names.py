@@ -32,7 +32,7 @@ def axis_names(directions: Mapping[str, Any] | None, trajectory: Projection | No
         ['drift', 'top eigenvector']
     """
     shares = trajectory.explained if trajectory is not None else ()
-    if not shares and not _are_principal(trajectory.axes if trajectory is not None else _axes_of(directions)):
+    if not shares and not are_principal(trajectory.axes if trajectory is not None else _axes_of(directions)):
         return [_in_short(name) for name in full_axis_names(trajectory)]
     percents = [f" ({100 * share:.0f} % of the variance)" for share in shares[:2]]
     return [f"PCA direction {k + 1}{percents[k] if k < len(percents) else ''}" for k in range(2)]
@@ -61,5 +61,6 @@ def _axes_of(directions: Mapping[str, Any] | None) -> tuple[str, ...]:
     return tuple(str((directions or {}).get(letter, "")) for letter in "xy")
 
 
-def _are_principal(axes: Sequence[str]) -> bool:
+def are_principal(axes: Sequence[str]) -> bool:
+    """Return whether the names of axes are those of principal components."""
     return len(axes) > 0 and all(PRINCIPAL in name for name in axes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lossatlas.figures.colour_scale import format_value
 from lossatlas.figures.plotted_fields import field_title
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer.content import Shown, is_path
@@ -182,12 +183,14 @@ def standing(surface: Surface, middle: float | None) -> str:
     places = [f"({', '.join(rounded(v) for v in ((x,) if flat else (x, y)))})" for _, x, y in networks]
     if len(places) > 1:
         listed = f"{', '.join(places[:-1])} and {places[-1]}"
-        return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
-    if "scheme" in surface.request or "--model_file2" in str(about.get("command", "")):
+        others = "All other points are made of them, and show what lies between and around them."
+        return f"Networks stand at {listed}. {others}"
+    if "scheme" in surface.request or recorded_option(about, "model_file2"):
         return ""
     value = "" if middle is None else " ({field} **{middle}**)"
     origin = "0" if flat else "(0, 0)"
-    return f"At {origin} stands the network itself{value}. All other points are changes of it: they show what is around it."
+    others = "All other points are changes of it: they show what is around it."
+    return f"At {origin} stands the network itself{value}. {others}"
 
 
 def comparison(shown: Sequence[Shown], field: str) -> Step:
@@ -228,8 +231,8 @@ def contrast(shown: Sequence[Shown], field: str) -> str:
     if is_loss(field) and shown[0].surface.grid.y is not None:
         counts = [sum(each.depth > DEPTH for each in minima(shown_.surface, field)) for shown_ in shown]
         words += (
-            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one included: "
-            f"here **{counts[1]}**, there **{counts[0]}**."
+            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one "
+            f"included: here **{counts[1]}**, there **{counts[0]}**."
         )
     return words
 
@@ -262,8 +265,8 @@ def ball(*, flat: bool) -> Step:
     return told(
         "Roll a ball",
         state,
-        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the same with "
-        "momentum, and Adam. The nearest valley is not always the deepest one.",
+        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the "
+        "same with momentum, and Adam. The nearest valley is not always the deepest one.",
         f"**Click anywhere on the {where}** to drop the ball there.",
         play=True,
     )
@@ -278,9 +281,10 @@ def limits(shown: Sequence[Shown]) -> Step:
     return told(
         "What it does not show",
         {},
-        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a ball that "
-        "stops here may not stop a training.",
-        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not used.",
+        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a "
+        "ball that stops here may not stop a training.",
+        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not "
+        "used.",
         "Height, colours, optimizers, cuts: all of it can be changed.",
     )
 
@@ -290,6 +294,7 @@ def limits_of_checkpoints() -> Step:
         "What it does not show",
         {},
         "From one checkpoint to the next the weights may move far or hardly at all: x counts both as one.",
-        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were not used.",
+        "What lies around the checkpoints is not on this line. What is low here says nothing yet about data that were "
+        "not used.",
         "Height, colours, scale: all of it can be changed.",
     )

@@ -23,8 +23,10 @@ from lossatlas.figures.colour_scale import (
 from lossatlas.figures.plotted_fields import eigen_ratio, field_title, has_eigenvalues, is_accuracy, loss_names
 from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
+from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.viewer.axis_names import axis_names, full_axis_names
+from lossatlas.viewer.axis_words import axes_in_words
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -196,6 +198,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
         "checkpoints": is_path(surface),
         "axes": axis_names(shown.directions, shown.trajectory),
         "full_axes": [_shortened(name) for name in full_axis_names(shown.trajectory)],
+        "coordinates": _shortened(axes_in_words(surface, shown.directions, shown.trajectory)),
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),
@@ -333,8 +336,7 @@ def caption(shown: Shown) -> list[list[str]]:
         "loss": request.get("loss", ""),
         "samples": _samples_in_words(surface),
         "directions": " ".join(str(part) for part in (kind, source) if part),
-        "normalization": _normalization_in_words(str(about.get("command", "")))
-        or _normalization_of_directions(shown.directions or {}),
+        "normalization": _normalization_of_directions(shown.directions or {}) or _normalization_asked_for(about),
         "axes": _axes_in_words(shown.trajectory),
         "seed": about.get("seed", ""),
         "precision": surface.plan.get("precision", ""),
@@ -351,28 +353,26 @@ def _samples_in_words(surface: Surface) -> str:
     return "; ".join(f"{count} {'training' if split == 'train' else split}" for split, count in counts.items())
 
 
-def _normalization_in_words(command: str) -> str:
-    """Normalization of the directions and the parameters that are ignored, as the command of the file says."""
-
-    def option(name: str) -> str:
-        found = re.search(rf"--{name}[= ](\S+)", command)
-        return found.group(1) if found else ""
-
-    x, y = option("xnorm"), option("ynorm")
+def _normalization_asked_for(about: Mapping[str, Any]) -> str:
+    """Normalization of the directions and the parameters that are ignored, as the options of the command say."""
+    x, y, ignored = (recorded_option(about, name) for name in ("xnorm", "ynorm", "xignore"))
     norms = x if x == y else "; ".join(f"{axis}: {norm}" for axis, norm in (("x", x), ("y", y)) if norm)
-    ignored = option("xignore")
     return norms + (f", {ignored} ignored" if norms and ignored else "")
 
 
 def _normalization_of_directions(about: Mapping[str, Any]) -> str:
     """Normalization of the directions, as the metadata of their file describe them; '' where they do not."""
-    found = [re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))) for letter in "xy"]
-    words = [match[1] + (f", {match[2]} ignored" if match[2] != "none" else "") for match in found if match is not None]
-    return "; ".join(dict.fromkeys(words))
+    words = {}
+    for letter in "xy":
+        if found := re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))):
+            words[letter] = found[1] + (f", {found[2]} ignored" if found[2] != "none" else "")
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return "; ".join(f"{letter}: {norm}" for letter, norm in words.items())
 
 
 def _axes_in_words(trajectory: Projection | None) -> str:
-    """What the axes of the plane of a path are, in full; '' where they are x and y."""
+    """Full names of the axes of the plane of a path; '' where they are x and y."""
     names = full_axis_names(trajectory)
     return (
         "" if names == ["x", "y"] else "; ".join(f"{letter}: {name}" for letter, name in zip("xy", names, strict=True))

@@ -1,6 +1,7 @@
 """A folder of interactive pages with an index, ready for any static host: nothing in it is fetched from elsewhere.
 
-write_gallery("gallery", [GalleryPage("pair", "With and without shortcuts", [Shown(first, "with"), Shown(second, "without")])])
+pair = GalleryPage("pair", "With and without shortcuts", [Shown(first, "with"), Shown(second, "without")])
+write_gallery("gallery", [pair])
 """
 
 import html
@@ -33,6 +34,7 @@ class GalleryPage:
         shown: Its surfaces.
         text: A sentence or two about it, for the index.
         story: Markdown file of steps that explain it, see `lossatlas.viewer.story`; by default it tells what it shows.
+        vmax: Top of the scale of the field that is shown first, see `page_of`; also of its picture in the index.
 
     Example:
         >>> import lossatlas
@@ -46,6 +48,7 @@ class GalleryPage:
     shown: Sequence[Shown]
     text: str = ""
     story: str | Path | None = None
+    vmax: float | None = None
 
 
 def write_gallery(
@@ -63,7 +66,8 @@ def write_gallery(
         The files that were written; the index is the first one.
 
     Raises:
-        BadUsage: There is no page, two have one name, a name is none of a file, or a page cannot be drawn.
+        BadUsage: There is no page, two have one name, a name is none of a file, a page cannot be drawn, or its vmax
+            does not lie above its lowest value.
         BadInput: A story cannot be read.
         CannotWrite: A file cannot be written.
 
@@ -78,8 +82,7 @@ def write_gallery(
     made = {}  # all of it is made before anything is written
     cards = []
     for page in pages:
-        picture = card_picture([each.surface for each in page.shown], page.shown[0].trajectory)
-        made[f"{page.name}.html"] = page_of(page.shown, page.title, page.story).encode(errors="replace")
+        made[f"{page.name}.html"], picture = parts_of(page)
         made[f"{page.name}.png"] = picture
         cards.append(card_of(page, picture))
     parts = {"TITLE": html.escape(title), "TEXT": f"<p>{html.escape(text)}</p>", "CARDS": "\n".join(cards)}
@@ -93,6 +96,15 @@ def write_gallery(
     for name, content in made.items():
         write_file(target / name, content)
     return [target / name for name in made]
+
+
+def parts_of(page: GalleryPage) -> tuple[bytes, bytes]:
+    """Make a page and its picture. Raises BadUsage, which names the page, and BadInput."""
+    try:
+        text = page_of(page.shown, page.title, page.story, page.vmax).encode(errors="replace")
+        return text, card_picture([each.surface for each in page.shown], page.shown[0].trajectory, page.vmax)
+    except BadUsage as error:
+        raise BadUsage(f"page '{page.name}': {error}") from error
 
 
 def check_names(names: Sequence[str]) -> None:

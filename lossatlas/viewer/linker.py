@@ -5,8 +5,8 @@ Two forms are known, each at the start of a line. Imports stand at the top of a 
     import { a, b } from "./other.js";
     export function | class | const name ...
 
-Anything else that says `import` or `export` is refused, so no construct is ever linked with another meaning. Each module runs
-in a function of its own, after those that it imports from; the order follows from the imports alone.
+Anything else that says `import` or `export` is refused, so no construct is ever linked with another meaning. Each
+module runs in a function of its own, after those that it imports from; the order follows from the imports alone.
 """
 
 import re
@@ -29,7 +29,7 @@ class LinkError(ValueError):
 
 @dataclass(frozen=True)
 class Module:
-    """A module: its code without imports and exports, the names that it imports from each file, and those that it exports."""
+    """A module: its code without imports and exports, the names that it imports from each file, and its exports."""
 
     name: str
     code: str
@@ -94,7 +94,7 @@ def modules_of(entry: str, read: Callable[[str], str]) -> list[Module]:
 
 
 def wrapped(module: Module) -> str:
-    """Return a module as a function that takes what it imports and returns what it exports, without comments and indents."""
+    """Return a module as a function from its imports to its exports, without comments and indents."""
     parameters = ", ".join(f"{{ {', '.join(names)} }}" for names in module.imports.values())
     arguments = ", ".join(f'modules["{source}"]' for source in module.imports)
     exports = ", ".join(module.exports)

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from math import inf, isfinite
 from urllib.parse import parse_qsl
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, did_you_mean
 from lossatlas.viewer.content import MAPS, OVERLAY_MAPS
 
 TEXT, NUMBER, FLAG, TEXTS, NUMBERS = "a text", "a number", "true or false", "names joined by ~", "numbers joined by ~"
@@ -133,8 +132,8 @@ def read_fragment(text: str, fields: Collection[str], more: Collection[str] = ()
             raise BadInput(f"'{part}' is no state: write NAME=VALUE, or what the page's address holds after its #")
         name, value = pairs[0]
         if name not in STATE and name not in more:
-            near = get_close_matches(name, [*STATE, *more], n=1)
-            hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join([*STATE, *more])}"
+            names = [*STATE, *more]
+            hint = did_you_mean(name, names) or f": there are {', '.join(names)}"
             raise BadInput(f"a page has no state '{name}'{hint}")
         if name in STATE:
             check_value(name, value, fields)

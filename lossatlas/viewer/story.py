@@ -1,4 +1,4 @@
-"""A story of a page: steps with a title, a text, and the state that the page then has. Anyone can write one, as Markdown.
+"""A story of a page: steps with a title, a text, and the state that the page then has. It is written as Markdown.
 
     # What is this sheet?
 
@@ -8,9 +8,9 @@
     azimuth=-60&elevation=34
     ```
 
-A heading begins a step. The text has paragraphs, **bold**, *italic*, `code` and [links](https://...). A block `state` holds what
-the page's address has after its `#`, as its button "Copy link" gives it. `play=true` lets the optimizers run, and `surface=2`
-scrolls the second surface into view. A step without a block leaves the page as it is.
+A heading begins a step. The text has paragraphs, **bold**, *italic*, `code` and [links](https://...). A block `state`
+holds what the page's address has after its `#`, as its button "Copy link" gives it. `play=true` lets the optimizers
+run, and `surface=2` scrolls the second surface into view. A step without a block leaves the page as it is.
 """
 
 import re
@@ -166,7 +166,7 @@ def step_of(lines: Sequence[Line], path: str | Path, page: PageFacts) -> Step:
 
 
 def without_block(lines: Sequence[Line], path: str | Path) -> tuple[list[Line], list[Line] | None]:
-    """Split the lines below a heading into text and the lines of the block, None if there is no block. Raises BadInput."""
+    """Split the lines below a heading into text and the lines of its block, None without a block. Raises BadInput."""
     texts: list[Line] = []
     block: list[Line] | None = None
     begun = 0  # the number of the line at which an open block begins

@@ -1,4 +1,4 @@
-"""The ranks of this session. Every rank runs every test; a failure on one of them ends all, because the others may wait."""
+"""The ranks of this session. Every rank runs every test; a failure on one ends all, because the others may wait."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence

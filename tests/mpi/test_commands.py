@@ -1,4 +1,4 @@
-"""Commands on all ranks of this session, against the same in one process: surfaces to the last bit, sums but for rounding."""
+"""Commands on all ranks of this session, against one process: surfaces to the last bit, sums but for rounding."""
 
 import shutil
 from dataclasses import replace
@@ -294,6 +294,14 @@ def test_sharpness_of_samples_that_are_spread_is_the_same(both_ways, folder):
     files = both_ways(sharpness.main, command, lambda: write_checkpoint(net, "mlp"))
     one, other = (read_findings(file, "sharpness").arrays["plain/rises"] for file in files)
     np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("command", [hessian_spectrum, sharpness])
+def test_a_dry_run_at_one_point_ends_every_rank_and_writes_nothing(folder, alone, command):
+    net = folder / "net.safetensors"
+    alone(lambda: write_checkpoint(net, "mlp"))
+    assert command.main([*map(str, curvature(net)), "--dry_run", "--mpi"]) == 0
+    assert [file.name for file in folder.iterdir()] == ["net.safetensors"]
 
 
 def write_run(folder: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import seeded
+from oracles import explicit_hessian, mean_cross_entropy
 from torch import nn
 
 import lossatlas
@@ -46,16 +47,7 @@ def test_a_map_of_eigenvalues_has_the_same_bits_on_every_rank(world):
 
 
 def test_a_spectrum_of_samples_that_are_spread_is_that_of_the_dense_hessian(world, folder):
-    net = network()
-    names, values = zip(*net.double().named_parameters(), strict=True)
-
-    def loss(flat):
-        pieces = flat.split([v.numel() for v in values])
-        own = {name: piece.view_as(v) for name, piece, v in zip(names, pieces, values, strict=True)}
-        return F.cross_entropy(torch.func.functional_call(net, own, (X.double(),)), Y)
-
-    matrix = torch.func.hessian(loss)(torch.cat([v.detach().flatten() for v in values]))
-    exact = torch.linalg.eigvalsh(matrix).numpy()
+    exact = torch.linalg.eigvalsh(explicit_hessian(network(), mean_cross_entropy(X, Y))).numpy()
     found = lossatlas.spectrum(
         network(), (X, Y), top=3, bottom=1, tolerance=1e-6, ranks=world.comm, file=folder / "h.h5", **LINE
     )

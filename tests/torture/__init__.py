@@ -1,4 +1,4 @@
-"""What may happen to a job in a batch queue, done to the commands: each section is a promise, and yields whether it held.
+"""Accidents of a job in a batch queue, done to the commands: each section is a promise, and yields whether it held.
 
 benchmarks/torture.py counts them in full, the tests in small numbers.
 """

@@ -88,7 +88,7 @@ def kills(
 
 
 def tried_at() -> set[tuple[int, int]]:
-    """The cells (row, column) at which a network is tried out, too: the middle, and where it is compared with itself."""
+    """Cells (row, column) at which a network is also tried out: the middle, and where it is compared with itself."""
     axis = np.linspace(-1, 1, SIDE)
     points = [(0.0, 0.0), *far_points(Grid(axis, axis))]
     return {(int(np.abs(axis - b).argmin()), int(np.abs(axis - a).argmin())) for a, b in points}

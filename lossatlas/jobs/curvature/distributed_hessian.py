@@ -1,6 +1,7 @@
 """The Hessian of a mean loss whose samples are spread over the ranks: one operator for the commands and for Python.
 
-Rank 0 leads: every product, loss and gradient that it asks for is computed by all ranks, each with its part of the samples.
+Rank 0 leads: every product, loss and gradient that it asks for is computed by all ranks, each with its part of the
+samples.
 
     def job(operator):                                # on rank 0
         return lanczos(operator, top=5)
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
-from lossatlas.process import stopped_by
+from lossatlas.process import how_to_continue, stopped_by
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import numpy as np
@@ -30,7 +31,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     Vector = Tensor | np.ndarray
 
 T = TypeVar("T")
-STOPPED = ": run the same command again to continue"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class HessianShare:
         return self.fitting(self.activations, number * self.world.size + self.world.rank)
 
     def calls(self, caught: list[int]) -> dict[str, Callable[..., Any]]:
-        """Return the functions that rank 0 may call on every rank, by name. caught: signals that ask this rank to end."""
+        """Return the functions that rank 0 calls on every rank, by name. caught: signals that ask this rank to end."""
 
         def ended_by_signal(function: Callable[..., Any]) -> Callable[..., Any]:
             def checked(*arguments: Any) -> Any:
@@ -194,7 +194,7 @@ class HessianShare:
 
 @dataclass(frozen=True)
 class DistributedHessian:
-    """A Hessian on rank 0 whose products, losses and gradients are the work of all ranks: an operator of `hessian.lanczos`.
+    """A Hessian on rank 0 whose products, losses and gradients all ranks compute: an operator of `hessian.lanczos`.
 
     Attributes:
         share: The part of rank 0.
@@ -288,7 +288,7 @@ def as_vector(vector: "Vector") -> "Tensor":
 def check_signals(caught: list[int]) -> None:
     """Raise Incomplete where a signal asks for an end."""
     if caught:
-        raise stopped_by(caught[0], STOPPED)
+        raise stopped_by(caught[0], f": {how_to_continue()}")
 
 
 def run_on_ranks(

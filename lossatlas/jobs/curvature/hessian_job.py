@@ -1,18 +1,18 @@
-"""Jobs that compute with a distributed Hessian: from inputs by name, or from Python objects, to a file of findings."""
+"""Jobs of Python functions that compute with a distributed Hessian.
+
+They share findings and checks with the jobs of commands, see `command_job`.
+"""
 
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from lossatlas import config
-from lossatlas.errors import BUG, BadUsage, Incomplete, say
+from lossatlas.errors import BUG, BadUsage, Incomplete
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.lock import Lock
-from lossatlas.io.progress import Log
 from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -20,81 +20,17 @@ from lossatlas.jobs.curvature.distributed_hessian import (
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
-from lossatlas.jobs.inputs.packed_inputs import PackedInputs
+from lossatlas.jobs.inputs.named_inputs import provenance
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.process import signals
-from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import nn
 
-    from lossatlas.data import AnyData
-
-Task = TypeVar("Task")
-
-
-@dataclass(frozen=True)
-class HessianJob:
-    """A distributed Hessian as rank 0 of a command sends it to the other ranks."""
-
-    packed: PackedInputs
-    loss: str | UserFunction
-    settings: HessianSettings
-    cuda: bool
-    threads: int
-
-    def share(self, world: World) -> HessianShare:
-        """Unpack network and data, and return this rank's part. Every rank calls it at the same time."""
-
-        use_threads(self.threads)
-        net, splits = self.packed.unpack()
-        inputs = HessianInputs(net, next(iter(splits.values())), loss_of(self.loss))
-        return HessianShare(world, inputs, self.settings, device_of(self.cuda, local_rank=world.local_rank))
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedInputs:
-    """Inputs of a job by name, as a command is told them.
-
-    Attributes:
-        model: The network's architecture.
-        model_file: Its checkpoint; '' where a user's function gives a trained network.
-        data: The samples.
-        loss: The loss.
-        hessian: The parameters that vary.
-        run: Device, threads, batch size and precision.
-        command: The line that started the command.
-        resolved: All options by name, for the record.
-    """
-
-    model: config.ModelChoice
-    model_file: str
-    data: config.DataConfig
-    loss: str | UserFunction
-    hessian: config.HessianConfig
-    run: config.RunConfig
-    command: str
-    resolved: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LoadedJob:
-    """A job of a command whose inputs rank 0 has read.
-
-    Attributes:
-        loaded: The network and its data.
-        packed: The job as the other ranks receive it.
-        fresh: Findings without any result: request, plan and provenance of this run.
-    """
-
-    loaded: LoadedInputs
-    packed: HessianJob
-    fresh: Findings
+    from lossatlas.data import AnyData, DataLike, LossLike
 
 
 @dataclass(frozen=True)
@@ -141,43 +77,11 @@ class FindingsOutput:
         self.save(self.findings.with_arrays(arrays))
 
 
-def load_job(world: World, named: NamedInputs, settings: HessianSettings, seed: int) -> LoadedJob:
-    """Read the inputs of a command on rank 0; writes nothing.
-
-    Args:
-        world: The ranks.
-        named: The inputs.
-        settings: The settings of the Hessian; a batch size of 0 is replaced by the usual one.
-        seed: The seed of the random vectors, for the provenance.
-
-    Raises:
-        BadInput: A file, or what it holds, does not fit.
-        BadUsage: A name is unknown, or there are more ranks than samples.
-    """
-    files = config.NetworkConfig(named.model, named.model_file, None, None)
-    loaded = load_inputs(files, "weights", named.data, named.loss)
-    samples = loaded.first
-    check_enough_samples(samples, world)
-    threads = threads_of(named.run.threads, world.cores)
-    settings = with_batch_size(settings, len(samples), world, named.run.device, threads)
-    description = {
-        **{name: value for name, value in loaded.record.items() if name != "dir_type"},
-        "dataset": samples.name,
-        **function_record("loss", named.loss),
-        "split": named.data.split,
-    }
-    inputs = HessianInputs(loaded.net, samples, loss_of(named.loss))
-    about = provenance(world, named.command, threads, seed, named.resolved)
-    fresh = new_findings(description, inputs, settings, world, named.run.device, about)
-    packed = PackedInputs.of(loaded)
-    return LoadedJob(loaded, HessianJob(packed, named.loss, settings, named.run.cuda, threads), fresh)
-
-
 def of_objects(
     world: World,
     net: "nn.Module",
-    data: Any,
-    loss: Any,
+    data: "DataLike",
+    loss: "LossLike",
     settings: HessianSettings,
     device: "torch.device",
     command: str,
@@ -266,43 +170,6 @@ def check_enough_samples(samples: "AnyData", world: World) -> None:
     if samples.parts < world.size:
         what = "samples" if samples.parts == len(samples) else "batches that stay as they are"
         raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")
-
-
-def announce(path: Path, command: str, operator: DistributedHessian, job: LoadedJob, log: Log) -> None:
-    """Print the size of a job of a command, and log that it starts."""
-    ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
-    say(
-        f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "
-        f"{ranks} rank{'s' * (ranks > 1)} x {job.packed.threads} threads on {device}"
-    )
-    log.line(f"started: {command}")
-
-
-def run_command(
-    world: World, order: Callable[[], Task], lead: Callable[[World, Task, Log, ExitStack], int], log: Log
-) -> int:
-    """Run a command on every rank: rank 0 leads and shares a HessianJob, or None for a dry run; the others compute with it.
-
-    Args:
-        world: The ranks.
-        order: Returns the configuration; called on rank 0 alone, which reports wrong usage.
-        lead: The part of rank 0. The stack that it gets holds the lock on the output, which is released at the end.
-        log: The log beside the output.
-
-    Returns:
-        The exit code.
-    """
-    if world.root:
-        if world.note:
-            say(f"note: {world.note}")
-        with ExitStack() as releases:
-            return lead(world, order(), log, releases)
-    import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
-
-    job: HessianJob | None = world.share(None)
-    if job is not None:
-        run_on_ranks(world, lambda: job.share(world), lambda operator: None)
-    return 0
 
 
 def run_from_python(

@@ -1,14 +1,15 @@
 """Sharpness of a minimum, from its inputs to a finished file: on any number of ranks, continued where it stopped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lossatlas.errors import BadInput, named
-from lossatlas.io import Directions, Findings, read_directions
+from lossatlas.errors import BadInput, named, say
+from lossatlas.io import Directions, Findings, read_directions, write_directions
+from lossatlas.jobs.curvature.command_job import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 
@@ -59,83 +60,96 @@ class SharpnessSettings:
         return radii * self.steps, radii * (self.directions + 2 * len(RADIUS_FRACTIONS) + 1)
 
 
-def new_sharpness(fresh: Findings, settings: SharpnessSettings) -> Findings:
-    """Return findings without any result whose request is complete.
+@dataclass(frozen=True)
+class SharpnessResult:
+    """Complete findings, and the changes with the largest rises as directions."""
 
-    Args:
-        fresh: The findings of a Hessian's job, with the fields that identify network, data and loss.
-        settings: The settings of this job.
-    """
-    request = {
-        name: value for name, value in fresh.request.items() if name != "matrices_only"
-    }  # all kinds of tensors move
-    own = {
-        "rho": list(settings.rho),
-        "adaptive_rho": list(settings.adaptive_rho),
-        "steps": settings.steps,
-        "directions": settings.directions,
-        "seed": settings.seed,
-    }
-    return replace(fresh, request={**request, **own}, kind="sharpness")
+    findings: Findings
+    worst: Directions
 
 
-def compute_sharpness(
-    operator: DistributedHessian,
-    settings: SharpnessSettings,
-    output: FindingsOutput,
-    say: Callable[[str], None] = lambda line: None,
-) -> None:
-    """Compute on rank 0 what the output lacks, and save it after each radius.
+@dataclass(frozen=True)
+class SharpnessQuantity:
+    """The sharpness of a minimum, as a command computes it: a `CurvatureQuantity`."""
 
-    Args:
-        operator: The loss and its gradients, which all ranks compute; after a signal that it has caught, the job ends.
-        settings: The settings.
-        output: The findings so far.
-        say: Called with a line for each radius.
+    settings: SharpnessSettings
+    kind: ClassVar[str] = "sharpness"
 
-    Raises:
-        Incomplete: A signal came; the finished radii are saved.
-        BadInput: The loss is not finite.
-        CannotWrite: The file cannot be written; found at the start, not after the first radius.
-    """
-    from lossatlas.hessian.sharpness_measures import critical_sharpness
+    @property
+    def seed(self) -> int:
+        """The seed of the random directions."""
+        return self.settings.seed
 
-    output.save(output.findings)
-    for kind in settings.kinds:
-        compute_rises(operator, settings, output, kind, say)
-    if "critical" not in output.findings.arrays:
-        value, _ = critical_sharpness(operator)
-        output.add({"critical": value})
+    def check_files(self, path: Path) -> None:
+        """Raise BadInput where something else has the name of the direction file."""
+        check_worst(worst_file(path))
 
+    def new_findings(self, fresh: Findings) -> Findings:
+        """Return findings without any result; fresh: those of the Hessian, which identify network, data and loss."""
+        request = {name: value for name, value in fresh.request.items() if name != "matrices_only"}  # all tensors move
+        own = {
+            "rho": list(self.settings.rho),
+            "adaptive_rho": list(self.settings.adaptive_rho),
+            "steps": self.settings.steps,
+            "directions": self.settings.directions,
+            "seed": self.settings.seed,
+        }
+        return replace(fresh, request={**request, **own}, kind=self.kind)
 
-def compute_rises(
-    operator: DistributedHessian,
-    settings: SharpnessSettings,
-    output: FindingsOutput,
-    kind: str,
-    say: Callable[[str], None],
-) -> None:
-    """Compute the rises within every radius of one kind that the output lacks, see `compute_sharpness`."""
-    from lossatlas.hessian.sharpness_measures import sharpness
+    def say_cost(self, job: LoadedJob, path: Path) -> None:
+        """Print the limits of the work."""
+        gradients, losses = self.settings.cost
+        critical = f"some {CRITICAL_LOSSES} losses for the critical sharpness"
+        say(f"at most {gradients} gradients and {losses} losses, and {critical}")
 
-    def add(rise: "Rise") -> None:
-        row = [rise.radius, rise.worst, rise.steps, rise.average, rise.average_se]
-        rows = np.vstack([rows_of(output.findings, kind), row])
-        output.add({f"{kind}/rises": rows, f"{kind}/change": rise.change.cpu().numpy()})
-        say(line_of(kind, row))
+    def compute(self, operator: DistributedHessian, output: FindingsOutput) -> None:
+        """Compute on rank 0 what the output lacks, and save it and print a line after each radius.
 
-    for row in rows_of(output.findings, kind).tolist():
-        say(f"{line_of(kind, row)}, in the file already")
-    sharpness(
-        operator,
-        settings.radii(kind),
-        adaptive=kind == "adaptive",
-        steps=settings.steps,
-        directions=settings.directions,
-        seed=settings.seed,
-        known=known_rises(output.findings, kind),
-        each=add,
-    )
+        Args:
+            operator: The loss and its gradients, which all ranks compute; after a signal that it has caught, the job
+                ends.
+            output: The findings so far.
+
+        Raises:
+            Incomplete: A signal came; the finished radii are saved.
+            BadInput: The loss is not finite.
+            CannotWrite: The file cannot be written; found at the start, not after the first radius.
+        """
+        from lossatlas.hessian.sharpness_measures import critical_sharpness
+
+        output.save(output.findings)
+        for kind in self.settings.kinds:
+            self.compute_rises(operator, output, kind)
+        if "critical" not in output.findings.arrays:
+            value, _ = critical_sharpness(operator)
+            output.add({"critical": value})
+
+    def compute_rises(self, operator: DistributedHessian, output: FindingsOutput, kind: str) -> None:
+        """Compute the rises within every radius of one kind that the output lacks, see `compute`."""
+        from lossatlas.hessian.sharpness_measures import sharpness
+
+        def add(rise: "Rise") -> None:
+            row = [rise.radius, rise.worst, rise.steps, rise.average, rise.average_se]
+            rows = np.vstack([rows_of(output.findings, kind), row])
+            output.add({f"{kind}/rises": rows, f"{kind}/change": rise.change.cpu().numpy()})
+            say(line_of(kind, row))
+
+        for row in rows_of(output.findings, kind).tolist():
+            say(f"{line_of(kind, row)}, in the file already")
+        sharpness(
+            operator,
+            self.settings.radii(kind),
+            adaptive=kind == "adaptive",
+            steps=self.settings.steps,
+            directions=self.settings.directions,
+            seed=self.settings.seed,
+            known=known_rises(output.findings, kind),
+            each=add,
+        )
+
+    def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> SharpnessResult:
+        """Return the findings, and the changes with the largest rises."""
+        return SharpnessResult(findings, worst_changes(findings, operator, net))
 
 
 def rows_of(findings: Findings, kind: str) -> np.ndarray:
@@ -144,7 +158,7 @@ def rows_of(findings: Findings, kind: str) -> np.ndarray:
 
 
 def known_rises(findings: Findings, kind: str) -> "list[Rise]":
-    """Return the finished radii. Each has the change of the largest one, where the search within a larger radius starts."""
+    """Return the finished radii. Each has the change of its largest rise, where the search for a larger one starts."""
     import torch
 
     from lossatlas.hessian.sharpness_measures import Rise
@@ -159,7 +173,8 @@ def known_rises(findings: Findings, kind: str) -> "list[Rise]":
 def line_of(kind: str, row: Sequence[float]) -> str:
     """Return a radius, with the columns COLUMNS, in words."""
     radius, worst, _, average, error = row
-    return f"{kind}, rho {radius:g}: the loss rises by at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    rise = f"at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    return f"{kind}, rho {radius:g}: the loss rises by {rise}"
 
 
 def worst_changes(findings: Findings, operator: DistributedHessian, net: "nn.Module") -> Directions:
@@ -188,6 +203,13 @@ def worst_changes(findings: Findings, operator: DistributedHessian, net: "nn.Mod
 def worst_file(path: Path) -> Path:
     """Return the name of the direction file beside a sharpness file."""
     return path.with_name(f"{path.name.removesuffix('.h5')}_worst.h5")
+
+
+def write_worst(path: Path, changes: Directions) -> Path:
+    """Write the changes with the largest rises beside a sharpness file, and return their file. Raises CannotWrite."""
+    file = worst_file(path)
+    write_directions(file, changes, new=not file.exists())
+    return file
 
 
 def check_worst(path: Path) -> None:

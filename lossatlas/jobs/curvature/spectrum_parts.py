@@ -10,22 +10,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas.config import SpectrumSettings
-from lossatlas.errors import named
 from lossatlas.hessian.activations import Layer, traces
-from lossatlas.hessian.density import Spectrum, density
+from lossatlas.hessian.density import density
 from lossatlas.hessian.effective_dimension import effective_dimension
 from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, quadrature_rule
 from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.hessian.trace import hutchinson
 from lossatlas.io.resume import merged_settings, satisfies
-from lossatlas.io.spectrum_files import Findings
-
-CURVES = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
+from lossatlas.io.spectrum_files import CURVES, Findings
 
 Progress = Callable[[int, float], None]  # products (or probes) so far, and how exact it is
 Part = Callable[[Progress, Mapping[str, Any]], dict[str, Any]]
@@ -142,8 +138,8 @@ class Parts:
     def lost_basis(self, name: str) -> bool:
         """Return whether the file holds the eigenvalues, but neither the trace nor the basis from which it is computed.
 
-        A basis above SMALL_BASIS is not saved. The eigenvalues are then computed again, with the same bits, so that a run
-        that was killed in between gives the same trace.
+        A basis above SMALL_BASIS is not saved. The eigenvalues are then computed again, with the same bits, so that a
+        run that was killed in between gives the same trace.
         """
         arrays = self.findings.arrays
         there = "lanczos/alphas" in arrays and BASIS[0] not in arrays
@@ -234,10 +230,8 @@ class Parts:
 def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
     """Return the effective dimension from the largest eigenvalues, with bounds for the other ones."""
     a = findings.arrays
-    curves: dict[str, Any] = {name: a[f"density/{name}"] for name in CURVES}
-    found = effective_dimension(
-        a["eigenvalues"], z, size=size, highest=float(a["bounds"][1]), spectrum=Spectrum(**curves, products=0)
-    )
+    highest = float(a["bounds"][1])
+    found = effective_dimension(a["eigenvalues"], z, size=size, highest=highest, spectrum=findings.density())
     return {
         "effective_dimension": [found.known, found.low, found.high],
         "effective_dimension_estimate": [found.value, found.error],
@@ -247,7 +241,7 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SavedBasis:
-    """A saved basis, or saved eigenvectors, with the part of the trace in their span: a `hessian.lanczos.CapturedBasis`."""
+    """A saved basis, or eigenvectors, with the part of the trace in their span: a `hessian.lanczos.CapturedBasis`."""
 
     basis: Basis
     captured: Tensor
@@ -281,78 +275,3 @@ def layer_blocks(operator: Products) -> list[tuple[str, list[str], int]]:
         else:
             result.append((owner, [name], shape.numel()))
     return result
-
-
-def table(findings: Findings) -> list[str]:
-    """Return the findings as lines of text; the last one says where parts are missing."""
-    a, about = findings.arrays, findings.about
-    split = f", {findings.request['split']}" if "split" in findings.request else ""
-    size = sum(int(np.prod(shape)) for _, shape in about.get("parameters", []))
-    lines = [f"Hessian of the mean loss ({loss_name(findings)}{split}), {size:,} parameters:"]
-    if "bounds" in a:
-        lines += table_of_eigenvalues(findings)
-    if "trace" in a:
-        lines.append(
-            f"trace: {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}"
-            f" ({int(a['trace_products'])} products after {int(a['eigenvalue_products'])} for the eigenvalues)"
-        )
-    if "effective_dimension" in a:
-        known, low, high = a["effective_dimension"]
-        value, error = a.get("effective_dimension_estimate", (np.nan, np.nan))  # missing in files of earlier versions
-        lines.append(
-            f"effective dimension at z = {float(a['z']):g}: "
-            + (f"{value:.4g} +- {error:.2g}; " if error < value else "")  # too few steps to say
-            + f"{known:.4g} from these eigenvalues, between {low:.4g} and {high:.4g} with all others "
-            f"(closer with more {named('top')}, {named('probes')} and {named('steps')})"
-        )
-    lines += [*table_of_layers(findings), *table_of_activations(findings)]
-    return lines if "effective_dimension" in a else [*lines, "not complete: it was stopped before the other parts"]
-
-
-def loss_name(findings: Findings) -> str:
-    """Return the name of the loss; of a function that Python was given, its module and name."""
-    return str(findings.request.get("loss", findings.request.get("loss_function", "")))
-
-
-def table_of_eigenvalues(findings: Findings) -> list[str]:
-    a = findings.arrays
-    lines = ["     eigenvalue    residual"]
-    numbers = [f"{k}" for k in range(1, 1 + len(a["eigenvalues"]))]
-    rows = [*zip(numbers, a["eigenvalues"], a["residuals"], a["converged"], strict=True)]
-    if len(a["smallest"]):
-        labels = ["min", *[f"min+{k}" for k in range(1, len(a["smallest"]))]]
-        smallest = [*zip(labels, a["smallest"], a["smallest_residuals"], a["smallest_converged"], strict=True)]
-        rows += smallest[::-1]
-    for label, value, residual, resolved in rows:
-        note = "" if resolved else f" not resolved: more products with {named('max_products')}"
-        lines.append(f"{label:>5} {value:12.6g} {residual:9.1e}{note}")
-    below, above = a["bounds"]
-    lines.append(f"no eigenvalue is below {below:.6g} or above {above:.6g} (each with probability 1 - 1e-3)")
-    return lines
-
-
-def table_of_layers(findings: Findings) -> list[str]:
-    a = findings.arrays
-    if "layers/trace" not in a:
-        return []
-    top = a.get("layers/max_eig")
-    lines = ["blocks of the layers:  parameters         trace" + ("   largest eigenvalue" if top is not None else "")]
-    for k, name in enumerate(findings.about["layers"]):
-        value, error = a["layers/trace"][k], a["layers/trace_se"][k]
-        line = f"  {name:<24} {int(a['layers/size'][k]):9,} {value:11.5g} +- {error:.1e}"
-        if top is not None:
-            line += f" {top[k]:11.5g}" + " not resolved" * (not a["layers/max_eig_converged"][k])
-        lines.append(line)
-    return lines
-
-
-def table_of_activations(findings: Findings) -> list[str]:
-    a, about = findings.arrays, findings.about
-    if "activations/trace" not in a:
-        return []
-    where = about["parts"]["activations"]["at"]
-    lines = [f"with respect to activations ({where}s), mean over the samples:  trace"]
-    for k, (name, kind, shape) in enumerate(about["activations"]):
-        value, error = a["activations/trace"][k], a["activations/trace_se"][k]
-        lines.append(f"  {name:<24} {kind:<14} {'x'.join(map(str, shape)):<12} {value:11.5g} +- {error:.1e}")
-    return lines

@@ -24,7 +24,7 @@ from lossatlas.models import save_state
 from lossatlas.parameter_space import CurvePlane, Point
 from lossatlas.parameter_space.directions import target_direction
 from lossatlas.parameter_space.points import moved
-from lossatlas.training.curve_training import train_bends
+from lossatlas.training.curve_training import train_control_points
 from lossatlas.training.loop import TrainingRecipe
 from lossatlas.user_code import UserFunction
 
@@ -95,12 +95,12 @@ class TrainedCurve:
 
     Attributes:
         recipe: Recipe of the training.
-        bends: Tensors of each bend by name.
+        control_points: Tensors of each control point between the ends by name.
         losses: Mean losses along the curve at `POINTS` points by split.
     """
 
     recipe: TrainingRecipe
-    bends: list[Point]
+    control_points: list[Point]
     losses: Losses
 
 
@@ -112,7 +112,7 @@ def train_curve(
     Args:
         ends: The two networks.
         kind: "bezier" or "polygonal".
-        count: Number of bends between the ends.
+        count: Number of control points between the ends.
         recipe: Recipe of the training.
         on_epoch: Called with (epochs done, mean loss of the epoch's batches).
 
@@ -122,11 +122,14 @@ def train_curve(
     Raises:
         BadInput: The training diverged.
     """
-    bends = train_bends(ends.net, ends.points, kind, count, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch)
-    if not all(bool(value.isfinite().all()) for bend in bends for value in bend.values()):
-        raise BadInput(f"the bends are not finite after training with {named('lr')} {recipe.lr:g}: use a smaller rate")
-    losses = losses_along(ends, kind, [ends.points[0], *bends, ends.points[1]])
-    return TrainedCurve(recipe=recipe, bends=bends, losses=losses)
+    between = train_control_points(
+        ends.net, ends.points, kind, count, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch
+    )
+    if not all(bool(value.isfinite().all()) for point in between for value in point.values()):
+        rate = f"{named('lr')} {recipe.lr:g}"
+        raise BadInput(f"the control points are not finite after training with {rate}: use a smaller rate")
+    losses = losses_along(ends, kind, [ends.points[0], *between, ends.points[1]])
+    return TrainedCurve(recipe=recipe, control_points=between, losses=losses)
 
 
 def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> Losses:
@@ -135,7 +138,7 @@ def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> Losses:
     Args:
         ends: The two networks.
         kind: "bezier" or "polygonal".
-        points: The ends and the bends between them, in their order.
+        points: The ends and the control points between them, in their order.
 
     Returns:
         Losses at `POINTS` points by split.
@@ -157,30 +160,30 @@ def largest_loss(losses: list[float]) -> float:
     return max(losses, key=lambda value: math.inf if math.isnan(value) else value)
 
 
-def bend_files(out: str, repeat: int, *, repeats: int, bends: int) -> list[Path]:
-    """Name the files of the bends of one curve.
+def control_point_files(out: str, repeat: int, *, repeats: int, count: int) -> list[Path]:
+    """Name the files of the control points of one curve.
 
     Args:
         out: Output that the user names, which ends in .safetensors.
         repeat: Number of the curve, from 0.
         repeats: Curves in all.
-        bends: Bends of each curve.
+        count: Control points of each curve.
 
     Returns:
-        A file for each bend.
+        A file for each control point.
 
     Example:
-        >>> [str(file) for file in bend_files("a.safetensors", 1, repeats=2, bends=1)]
+        >>> [str(file) for file in control_point_files("a.safetensors", 1, repeats=2, count=1)]
         ['a_2.safetensors']
     """
     stem = out.removesuffix(".safetensors") + (f"_{repeat + 1}" if repeats > 1 else "")
-    return [Path(f"{stem}{f'_bend{k + 1}' if bends > 1 else ''}.safetensors") for k in range(bends)]
+    return [Path(f"{stem}{f'_bend{k + 1}' if count > 1 else ''}.safetensors") for k in range(count)]
 
 
-def write_bends(net: nn.Module, bends: Sequence[Point], files: Sequence[Path]) -> None:
-    """Write a checkpoint for each bend, with the BatchNorm statistics of the last step; previous files are set aside."""
+def write_control_points(net: nn.Module, points: Sequence[Point], files: Sequence[Path]) -> None:
+    """Write a checkpoint for each control point, with the last BatchNorm statistics; set previous files aside."""
     for file in (*files, files[0].with_suffix(".json")):
         keep_aside(file)
-    for bend, file in zip(bends, files, strict=True):
-        with moved(net, bend):
+    for point, file in zip(points, files, strict=True):
+        with moved(net, point):
             save_state(file, net)

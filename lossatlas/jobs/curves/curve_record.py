@@ -43,7 +43,7 @@ def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> str:
 
 
 def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
-    """Raise BadInput where the record beside the control points is that of another curve; ends: digests of its networks."""
+    """Raise BadInput where the record beside the control points is another curve's. ends: digests of its networks."""
     path, record = read_curve_record(choice.control_points)
     if record is None:
         say(f"note: there is no {path} that says between which networks these control points were trained")
@@ -66,5 +66,6 @@ def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) ->
         else:
             advice = f"give another {named(option)}"
         raise BadInput(
-            f"{choice.control_points[0]} was trained between other networks, or the same ones not in this order: {advice}"
+            f"{choice.control_points[0]} was trained between other networks, or the same ones not in this order: "
+            f"{advice}"
         )

@@ -1,1 +1,1 @@
-"""Inputs of jobs: networks, data, losses and directions, by name or as objects; what identifies them; where results are written."""
+"""Inputs of jobs: networks, data, losses and directions, by name or as objects; their identity; names of results."""

@@ -1,8 +1,8 @@
 """Permute the hidden units of one network to match those of another, before interpolating between them.
 
-Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units in
-turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem, until
-no permutation changes.
+Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units
+in turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem,
+until no permutation changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from lossatlas.data.losses import output_of
 from lossatlas.errors import BadInput, note
 from lossatlas.evaluation.parallel_batches import evaluation_copy
-from lossatlas.evaluation.parameter_buffers import named_tensors
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted
-from lossatlas.parameter_space.points import converted, movable
+from lossatlas.parameter_space.points import converted, movable, named_tensors
 from lossatlas.parameter_space.selection import names_of
 from lossatlas.parameter_space.symmetry import UnitGroup, axis_order, permuted, trace_symmetries
 
@@ -31,8 +30,8 @@ def matched(
 ) -> list[Tensor]:
     """Find the permutation of each group of units that maximizes the inner product of two networks' parameters.
 
-    The inner product never decreases. Where a group is on two axes of a tensor, as in layers within a residual stream, a
-    step is not an exact solution, and the best permutation may be missed.
+    The inner product never decreases. Where a group is on two axes of a tensor, as in layers within a residual stream,
+    a step is not an exact solution, and the best permutation may be missed.
 
     Args:
         first: The parameters of the first network by name.
@@ -66,7 +65,7 @@ def matched(
 def total(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> float:
-    """Return the inner product of all tensors that contain the k-th group, the second network's permuted by `orders`."""
+    """Return the inner product of all tensors with the k-th group, the second network's permuted by `orders`."""
     names = {location.tensor for location in groups[k].locations} & a.keys()
     own = permuted({name: b[name] for name in names}, groups, orders)
     return sum(float((a[name] * own[name]).sum()) for name in sorted(names))
@@ -130,7 +129,7 @@ def aligned(
     ours, theirs = ({name: state[name] for name in parameters if name in state} for state in (first, second))
     orders = matched(ours, theirs, groups, seed)
     result, names = permuted(second, groups, orders), names_of(net)
-    for name in [*parameters, *dict(net.named_buffers())]:  # tensors with several names
+    for name in named_tensors(net, every_name=False):  # tensors with several names
         result |= {other: result[name] for other in names[name] if other in result and name in result}
     check_same(net, second, result, inputs)
     return result, sum(int((order != torch.arange(len(order))).sum()) for order in orders)
@@ -169,7 +168,7 @@ def output_in_double(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -
 @torch.no_grad()
 def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
     """Copy a state into the tensors of a network, and return its output as float64."""
-    for name, tensor in named_tensors(net).items():
+    for name, tensor in named_tensors(net, every_name=True).items():
         if name in state and movable(tensor):
             tensor.data.copy_(state[name])
     return output_of(net(inputs)).double()

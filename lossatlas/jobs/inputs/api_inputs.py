@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Losses
-from lossatlas.errors import BadUsage, named
+from lossatlas.data import AnyData, Losses, LossLike
+from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.find_directions import from_file
@@ -93,16 +93,17 @@ class DirectionArguments:
             )
         if self.curvature and dir_type == "states":
             raise BadUsage(
-                f"{named('curvature')}: second derivatives belong to the parameters alone: use {named('dir_type', 'weights')}"
+                f"{named('curvature')}: second derivatives belong to the parameters alone: use "
+                f"{named('dir_type', 'weights')}"
             )
 
     def check_axes(self, axes: int) -> None:
         """Raise BadUsage where networks and directions are too many or too few for so many axes."""
         towards, wanted = len(self.others), len(self.wanted(axes))
         if towards > axes or wanted < axes:
-            raise BadUsage(
-                f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
-            )
+            needed = counted(axes, "direction is", "directions are")
+            networks = f"{counted(towards, 'network', 'networks')} in {named('towards')}"
+            raise BadUsage(f"{needed} needed: there are {networks}, {counted(wanted, 'direction', 'directions')}")
 
     @property
     def random_norm(self) -> str:
@@ -174,7 +175,7 @@ class DirectionArguments:
         )
 
 
-def loss_name(loss: Any) -> str:
+def loss_name(loss: LossLike) -> str:
     """Return the name of a loss as the user gave it, for the record."""
     return loss if isinstance(loss, str) else name_of(loss)
 
@@ -198,10 +199,14 @@ class NamedState(dict[str, Tensor]):
     @classmethod
     def of(cls, net: Net, *, announce: bool = True) -> "NamedState":
         """Read a checkpoint, or take a state dict, see `state_of`. Raises BadInput."""
-        state = cls(state_of(net, announce=announce))
-        if isinstance(net, str | Path):
-            state.source = str(net)
-        return state
+        return cls.read(state_of(net, announce=announce), str(net) if isinstance(net, str | Path) else cls.source)
+
+    @classmethod
+    def read(cls, state: Mapping[str, Tensor], source: str) -> "NamedState":
+        """Return a state that was read from a checkpoint."""
+        result = cls(state)
+        result.source = source
+        return result
 
 
 def state_of(net: Net, *, announce: bool = True) -> Mapping[str, Tensor]:
@@ -255,9 +260,7 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
     }
 
 
-def point_of(
-    net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False
-) -> Point:
+def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False) -> Point:
     """Return the tensors of another network under the names of `net`.
 
     Args:
@@ -277,7 +280,7 @@ def point_of(
     return {name: state[name].detach().to(value.device, widened_dtype(value)) for name, value in own.items()}
 
 
-def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
+def request_of(net: nn.Module, loss: LossLike, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
     """Return the fields that identify a job, see `io.resume`.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, named, say
+from lossatlas.errors import BadInput, counted, named, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
@@ -27,7 +27,7 @@ EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D w
 
 
 def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
-    """Print the eigenvalue of an eigenvector in a spectrum file, and a note where it is of another checkpoint (a digest)."""
+    """Print the eigenvalue of an eigenvector in a spectrum file; a note if it is of another checkpoint (a digest)."""
     findings = read_findings(axis.file)
     (values, _, resolved), k = findings.eigenpairs(), axis.number - 1
     is_largest = k < len(findings.arrays["eigenvalues"])
@@ -38,7 +38,8 @@ def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
     )
     if findings.request.get("checkpoint") != checkpoint:
         say(
-            f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
+            f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm "
+            "statistics"
         )
 
 
@@ -46,8 +47,8 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     """Return a vector of a file.
 
     Args:
-        axis: The file, and the number of the vector in it: an eigenvector of a spectrum file counted from 1, or 1 for the x
-            and 2 for the y direction of a direction file.
+        axis: The file, and the number of the vector in it: an eigenvector of a spectrum file counted from 1, or 1 for
+            the x and 2 for the y direction of a direction file.
         net: The network.
 
     Returns:
@@ -67,9 +68,8 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     saved = read_directions(axis.file)
     arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
     if arrays is None:
-        raise BadInput(
-            f"{axis.file} holds {1 + (saved.y is not None)} direction(s), and number {axis.number} is asked for"
-        )
+        count = counted(1 + (saved.y is not None), "direction", "directions")
+        raise BadInput(f"{axis.file} holds {count}, and number {axis.number} is asked for")
     return as_point(arrays, net, "weights", name)
 
 
@@ -127,7 +127,8 @@ def direction_request(
         BadUsage: No parameter moves.
         BadInput: See `axis_of`.
     """
-    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection)
+    scratch = None if loaded.kept is None else loaded.kept.scratch
+    origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection, scratch)
     ends = zip((choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
     axes = [
         axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
@@ -191,7 +192,7 @@ def find_directions(
 def check_directions(
     dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
 ) -> "tuple[Point, Point | None]":
-    """Compare the directions of a file with the network and the options; return them by tensor name. Raises BadInput."""
+    """Return directions of a file by tensor name, compared with the network and the options. Raises BadInput."""
     from lossatlas.parameter_space import as_point
 
     check_record(dir_file, saved, about, choice)
@@ -201,7 +202,7 @@ def check_directions(
 
 
 def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
-    """Return a table of how far directions move each tensor, absolute and relative to its norm, see `Origin.moved_by`."""
+    """Return a table of the moves of each tensor, absolute and relative to its norm, see `Origin.moved_by`."""
     letters, width = "xy"[: lengths.shape[1] - 1], max(len("tensor"), *map(len, names))
     lines = [f"{'tensor':<{width}} {'length':>11}" + "".join(f"  {letter + ' moves it by':>22}" for letter in letters)]
     for name, (length, *moves) in zip(names, lengths, strict=True):
@@ -216,8 +217,8 @@ def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
 def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
     """Compare the record of a direction file with the options, on the axes that are used.
 
-    A file that the user names is used as it is, and differences are printed. They are errors where the options `seed` or
-    `idx` ask for other directions, and where the user has not named the file.
+    A file that the user names is used as it is, and differences are printed. They are errors where the options `seed`
+    or `idx` ask for other directions, and where the user has not named the file.
 
     Args:
         dir_file: The file, for messages.

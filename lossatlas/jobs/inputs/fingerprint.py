@@ -54,8 +54,8 @@ def without_classes(data: AnyData) -> AnyData:
 def settings_digest(value: Any) -> str:
     """Return a digest of the settings and the code of a network or a loss.
 
-    It covers attributes that are numbers, texts or tensors, and the source and the closure of functions. It does not cover
-    parameters and buffers of networks, nor names that functions import or look up when they run.
+    It covers attributes that are numbers, texts or tensors, and the source and the closure of functions. It does not
+    cover parameters and buffers of networks, nor names that functions import or look up when they run.
 
     Args:
         value: A network, a loss, or any other value.
@@ -113,7 +113,7 @@ def parts(value: Any, depth: int) -> Iterator[str | bytes]:  # noqa: PLR0912  on
 
 
 def parts_of_module(module: nn.Module) -> Iterator[str | bytes]:
-    """Yield the settings of each layer; of a module without parameters its buffers too, such as class weights of a loss."""
+    """Yield the settings of each layer; of a module without parameters its buffers too, as class weights of a loss."""
     own = {"training", "_parameters", "_buffers", "_modules"}
     for name, layer in module.named_modules():
         yield f"{name}: "
@@ -139,7 +139,7 @@ def parts_of_class(kind: type) -> Iterator[str]:
 
 
 def identity_of(value: Any) -> str:
-    """Return the name of a class or function; a user's file may be imported under several names, so its name is left out."""
+    """Return the name of a class or function, without that of a user's file, which is imported under several names."""
     name = str(getattr(value, "__qualname__", type(value).__qualname__))
     return f"{value.__module__}.{name}" if is_installed(value) else name
 

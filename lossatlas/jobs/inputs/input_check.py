@@ -80,8 +80,8 @@ class CallCounter:
         if self.started > self.finished:
             several = isinstance(samples, list | tuple) and len(samples) > 2
             hint = (
-                " (it gets all of them but the last, which is the target; for several targets give a loss(model, batch), for "
-                "several batches dicts or tuples)"
+                " (it gets all of them but the last, which is the target; for several targets give a loss(model, "
+                "batch), for several batches dicts or tuples)"
             )
             return f"the network {name} cannot take {described(samples)}{hint * several}"
         if self.started:

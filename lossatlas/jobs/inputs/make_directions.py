@@ -26,8 +26,8 @@ class AxisRequest:
 
     Attributes:
         kind: 'random', 'gradient', 'eigenvector', 'vector' (a given one) or 'network' (towards another network).
-        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient and for
-            eigenvectors.
+        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient
+            and for eigenvectors.
         ignore: 'biasbn' where biases and normalization layers do not move.
         number: The number of the eigenvector, counted from 1.
         vector: The vector, or the parameters of the other network.
@@ -65,9 +65,7 @@ class AxisRequest:
         number = f" {self.number}" if self.kind == "eigenvector" else ""
         return f"{self.kind}{number} of {curvature.name}, {scaled}"
 
-    def direction(
-        self, at: "Origin", seed: int, curvature: "OriginCurvature | None"
-    ) -> "Point":
+    def direction(self, at: "Origin", seed: int, curvature: "OriginCurvature | None") -> "Point":
         """Make the direction.
 
         Args:
@@ -153,7 +151,7 @@ class Origin:
         return Layout.of(self.net)
 
     def vectors(self, directions: Directions) -> "list[Point]":
-        """Return stored directions by tensor name, float32 or complex64. Raises BadInput where they do not fit the network."""
+        """Return stored directions by tensor name, float32 or complex64. Raises BadInput if they do not fit."""
         from lossatlas.parameter_space import as_point
 
         return [
@@ -251,15 +249,37 @@ def as_stored(vector: "Point", origin: Origin) -> "Sequence[np.ndarray]":
     from lossatlas.parameter_space import as_arrays
     from lossatlas.parameter_space.directions import DrawnPoint
     from lossatlas.parameter_space.points import entries
+    from lossatlas.parameter_space.scratch import MappedPoint
 
     if not isinstance(vector, DrawnPoint):
-        return as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
+        arrays = as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
+        return ArraysInFile(arrays, vector) if isinstance(vector, MappedPoint) else arrays
     names, state = list(vector), origin.net.state_dict()
     order = [
-        names.index(name) if name in vector else tuple(state[name].shape) for name in entries(origin.net, origin.dir_type)
+        names.index(name) if name in vector else tuple(state[name].shape)
+        for name in entries(origin.net, origin.dir_type)
     ]
     values = [value.numpy() for value in vector.values()]
-    return SeededDirection.drawn(vector.seed, list(vector.records.values()), order, values)
+    result = SeededDirection.drawn(vector.seed, list(vector.records.values()), order, values)
+    result.__dict__["point"] = vector
+    return result
+
+
+class ArraysInFile(list[np.ndarray]):
+    """Arrays of a direction that lies in a temporary file.
+
+    Args:
+        arrays: The arrays, in the order of a direction file.
+        point: The direction by tensor name.
+    """
+
+    def __init__(self, arrays: "Sequence[np.ndarray]", point: "Point") -> None:
+        super().__init__(arrays)
+        self.point = point
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the arrays alone."""
+        return list, (list(self),)
 
 
 def note_sheared(origin: Origin, directions: Directions) -> None:

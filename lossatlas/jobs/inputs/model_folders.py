@@ -20,8 +20,9 @@ def accepts_folder(
 ) -> Callable[Concatenate[nn.Module | str | Path, P], R]:
     """Decorate a function of a network and data so that it takes the folder of a causal language model, and texts.
 
-    A folder is read by `models.hugging_face.load_model` on every rank; the default loss is 'next_token' then. `data` and
-    `test` may be texts, or a file of texts, which are tokenized as `models.hugging_face.language_model` does by default.
+    A folder is read by `models.hugging_face.load_model` on every rank; the default loss is 'next_token' then. `data`
+    and `test` may be texts, or a file of texts, which are tokenized as `models.hugging_face.language_model` does by
+    default.
     """
 
     @functools.wraps(function)

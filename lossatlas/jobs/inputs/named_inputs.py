@@ -21,12 +21,13 @@ from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
     from lossatlas.data import AnyData, Loss
+    from lossatlas.evaluation.reference import KeptTensors
     from lossatlas.parameter_space import Point
 
 
@@ -52,6 +53,7 @@ class LoadedInputs:
         towards: The digests of these networks by file.
         record: The fields that identify the network.
         training: Training samples for BatchNorm statistics, where they are asked for.
+        kept: The copies of a large network's tensors on disk, where memory is low.
     """
 
     net: "nn.Module"
@@ -65,6 +67,7 @@ class LoadedInputs:
     towards: Mapping[str, str]
     record: Mapping[str, Any]
     training: "AnyData | None" = None
+    kept: "KeptTensors | None" = None
 
     @property
     def first(self) -> "AnyData":
@@ -79,6 +82,7 @@ def load_inputs(
     loss_name: str | UserFunction,
     *,
     train_too: bool = False,
+    memory: str | None = "fast",
 ) -> LoadedInputs:
     """Load networks and data, and check them on some samples.
 
@@ -88,6 +92,7 @@ def load_inputs(
         chosen: The data.
         loss_name: The loss's name, or the user's function.
         train_too: Load training samples also where no split asks for them.
+        memory: 'low', 'fast', or None to choose by the size of the network.
 
     Returns:
         The network at the origin, the data, and the record that identifies them.
@@ -97,23 +102,32 @@ def load_inputs(
         BadInput: A file, the network, the data and the loss do not fit each other.
     """
     from lossatlas.evaluation.parallel_batches import is_training
+    from lossatlas.evaluation.reference import keep_on_disk
+    from lossatlas.jobs.inputs.api_inputs import NamedState, point_of
     from lossatlas.jobs.inputs.fingerprint import settings_digest
+    from lossatlas.jobs.inputs.input_check import CHECKED
+    from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
-    from lossatlas.parameter_space import position
+    from lossatlas.parameter_space import position, tensors
 
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
     data = load_data(chosen, states.get(nets.file, {}), nets.model)
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
+    low = takes_little_memory(net, memory)
     if not nets.file:
         say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
-        states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        states[""] = {
+            name: value.detach() if low else value.detach().clone() for name, value in net.state_dict().items()
+        }
     training_mode = is_training(net)
 
     def tensors_of(file: str) -> "Point":
+        if low and file != nets.file:
+            return point_of(net, NamedState.read(states[file], file), dir_type, as_stored=True)
         load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)
-        return position(net, dir_type)
+        return tensors(net, dir_type) if low else position(net, dir_type)
 
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
     if nets.align:
@@ -123,13 +137,15 @@ def load_inputs(
 
     targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
     origin = tensors_of(nets.file)
+    kept = keep_on_disk(net) if low else None
+    checked = None if kept is None else min(CHECKED, max(2, small_batch_size(first)))
     loss = loss_name.function if isinstance(loss_name, UserFunction) else loss_name
     record = {
         **function_record("model", nets.model),
         "model_class": type(net).__name__,
         "model_settings": settings_digest(net),
         "loss_settings": settings_digest(loss),
-        LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first),
+        LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first, checked),
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,
     }
@@ -141,21 +157,36 @@ def load_inputs(
         chosen=chosen,
         loss=loss_name,
         dir_type=dir_type,
-        origin=origin,
+        origin=origin if kept is None else kept.point(net, dir_type),
         targets=targets,
         towards=towards,
         record=record,
         training=training,
+        kept=kept,
     )
 
 
-def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData") -> float:
-    """Return the mean loss of some samples, after `check_inputs`: on more samples where a function is the user's."""
+def checked_loss(
+    net: "nn.Module",
+    model: config.ModelChoice,
+    loss_name: str | UserFunction,
+    data: "AnyData",
+    count: int | None = None,
+) -> float:
+    """Return the mean loss of some samples, after `check_inputs`.
+
+    Args:
+        net: The network.
+        model: Its name.
+        loss_name: The name of the loss.
+        data: The samples.
+        count: The number of samples; None for more where a function is the user's.
+    """
     from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs, loss_of_some_samples
 
     loss, name = loss_of(loss_name), f"{model} with the loss {loss_name}"
-    if isinstance(model, UserFunction) or isinstance(loss_name, UserFunction):
-        return float(check_inputs(net, loss, data, name, CHECKED).mean())
+    if count is not None or isinstance(model, UserFunction) or isinstance(loss_name, UserFunction):
+        return float(check_inputs(net, loss, data, name, count or CHECKED).mean())
     check_inputs(net, loss, data, name, INPUT_CHECK_SAMPLES)
     return loss_of_some_samples(net, loss, data)
 
@@ -163,9 +194,9 @@ def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | U
 def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, *, training: bool) -> None:
     """Load a state into a network.
 
-    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which the
-    state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are saved
-    in training mode; a factory may return either.
+    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which
+    the state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints
+    are saved in training mode; a factory may return either.
 
     Args:
         net: The network.
@@ -202,7 +233,8 @@ def align(
     few = next(data.batches(TRACED))
     if not isinstance(few, list | tuple) or len(few) != 2:
         raise BadInput(
-            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such pairs"
+            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such "
+            "pairs"
         )
     own = {}
     for name in (origin, file):
@@ -239,31 +271,11 @@ def check_user_functions(*names: str | UserFunction) -> None:
             name.function  # noqa: B018
 
 
-def function_record(field: str, name: str | UserFunction) -> dict[str, Any]:
-    """Return the fields that identify a network or a loss.
-
-    The code of modules that a user's file imports is not among them: it shows in the loss of some samples alone.
-
-    Args:
-        field: 'model' or 'loss'.
-        name: The name, or the user's function.
-
-    Returns:
-        The name; for a user's function also the digest of its file.
-    """
-    return {field: str(name), f"{field}_code": name.code} if isinstance(name, UserFunction) else {field: name}
-
-
 def loss_of(name: str | UserFunction) -> "Loss":
     """Return a loss by name, or the user's. Raises BadInput, BadUsage."""
     from lossatlas.data import as_loss
 
     return as_loss(name.function if isinstance(name, UserFunction) else name)
-
-
-def shape_of(data: "AnyData") -> tuple[int, ...]:
-    """Return the shape of one input."""
-    return tuple(next(data.batches(1))[0].shape[1:])
 
 
 def load_splits(chosen: config.DataConfig, model: config.ModelChoice) -> "dict[str, AnyData]":
@@ -325,7 +337,8 @@ def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
 def with_classes(
     data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
 ) -> "dict[str, AnyData]":
-    """Return the data with the number of classes that is declared, or that of the checkpoint, where the data are the user's."""
+    """Return the data, a user's with the number of classes that is declared, or with that of the checkpoint."""
+    from lossatlas.data import shape_of
     from lossatlas.datasets.registry import OWN
     from lossatlas.models import classes_in
 
@@ -358,6 +371,7 @@ def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
     Raises:
         BadInput: There is no such network for these inputs.
     """
+    from lossatlas.data import shape_of
     from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
     from lossatlas.models import build
 
@@ -371,6 +385,8 @@ def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
 @contextmanager
 def checking_shapes(model: config.ModelChoice, data: "AnyData") -> Iterator[None]:
     """Turn errors of building a network of the zoo for these inputs into BadInput."""
+    from lossatlas.data import shape_of
+
     try:
         yield
     except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
@@ -442,11 +458,11 @@ def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
 
 
 def output_path(file: str | None, default: Path, beside: str | None) -> Path:
-    """Return the path of an output.
+    """Return the file that a job writes: the one that the user names, or a default.
 
     Args:
         file: The file that the user names.
-        default: The path otherwise.
+        default: The file otherwise.
         beside: Another output, into whose folder the default goes when its own is read-only.
     """
     if file:

@@ -100,7 +100,7 @@ class OriginCurvature:
         """
         loss, gradient = self.hessian.gradient()
         point = self.selection.within(self.point(gradient, self.hessian.names))
-        gradient = self.hessian.flatten([point[name] for name in self.hessian.names])
+        gradient = self.hessian.chosen.flatten([point[name] for name in self.hessian.names])
         length = float(gradient.norm())
         self.report(f"gradient of the mean {self.data.split} loss: length {length:.6g} at a loss of {loss:.6g}")
         if length == 0:
@@ -146,8 +146,9 @@ class OriginCurvature:
             )
         if not pairs.converged[-1]:
             raise BadInput(
-                f"eigenvector:{count} is not resolved after {pairs.products} products (residual {pairs.residuals[-1]:.2g}): "
-                "compute a spectrum with more products, and give its eigenvector as the direction"
+                f"eigenvector:{count} is not resolved after {pairs.products} products (residual "
+                f"{pairs.residuals[-1]:.2g}): compute a spectrum with more products, and give its eigenvector as the "
+                "direction"
             )
         return [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
 
@@ -181,7 +182,7 @@ class OriginCurvature:
             if arrays is not None
         }
         flat = {
-            letter: self.hessian.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
+            letter: self.hessian.chosen.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
             for letter, point in vectors.items()
         }
         products = {letter: self.hessian(vector).double() for letter, vector in flat.items()}

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lossatlas.errors import BadInput, BadUsage, FrontEnd, named, note, say
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, FrontEnd, Stop, named, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
@@ -101,3 +101,20 @@ def keep_aside(path: Path) -> None:
     if old := set_aside(path):
         line = f"the file that was there is now {old}"
         say(f"note: {line}") if FrontEnd.command else note(line)
+
+
+def draw_if_possible(draw: Callable[[], object]) -> None:
+    """Draw a finished file, and say why where it cannot be drawn: the file is complete all the same.
+
+    Args:
+        draw: Draws the file.
+
+    Raises:
+        CannotWrite: The figure cannot be written.
+    """
+    try:
+        draw()
+    except CannotWrite:
+        raise
+    except Stop as error:
+        say(f"note: not drawn: {error}")

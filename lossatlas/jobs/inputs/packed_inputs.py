@@ -9,7 +9,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split, shape_of
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -27,14 +27,14 @@ class PackedInputs:
         state: The state of the network.
         data: By split the samples, images as (N, H, W, C), or the source that each rank reads them from.
         training: Samples for BatchNorm statistics, where they are not among the data.
-        mode: The state was taken in training mode.
+        in_training_mode: The network was in training mode when its state was taken.
     """
 
     model: config.ModelChoice
     state: dict[str, np.ndarray]
     data: "dict[str, PackedSamples | StreamedSource]"
     training: "PackedSamples | StreamedSource | None" = None
-    mode: bool = False
+    in_training_mode: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedInputs) -> "PackedInputs":
@@ -64,22 +64,35 @@ class PackedInputs:
         """
         import torch
 
-        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+        from lossatlas.data import shape_of
         from lossatlas.models import build
 
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
         if isinstance(self.model, UserFunction):
-            net = build(self.model)
-            net.train(
-                changes_weights_with_mode(net) and self.mode
-            )  # as it was when its state was taken, see load_to_evaluate
+            net = self.built(first)
             net.load_state_dict(own_tensors)  # assigning would untie weights
-            return net.requires_grad_(False)
+            return net
         shape = shape_of(first)
         with torch.device("meta"):  # no random initialization and no memory: the state is assigned
             net = build(self.model, shape, first.classes)
         net.load_state_dict(own_tensors, assign=True)
         return net.eval().requires_grad_(False)
+
+    def built(self, first: "AnyData") -> "nn.Module":
+        """Return a new network, in the mode in which its state was taken, see `load_to_evaluate`.
+
+        Args:
+            first: The samples of the first split.
+        """
+        from lossatlas.data import shape_of
+        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+        from lossatlas.models import build
+
+        if isinstance(self.model, UserFunction):
+            net = build(self.model)
+            net.train(changes_weights_with_mode(net) and self.in_training_mode)
+            return net.requires_grad_(False)
+        return build(self.model, shape_of(first), first.classes).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -153,7 +166,7 @@ def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | 
 
 
 def channels_last(inputs: "Tensor") -> "Tensor":
-    """Return images (N, C, H, W) as contiguous (N, H, W, C), without a copy where memory is in this order; others as they are."""
+    """Return images (N, C, H, W) as contiguous (N, H, W, C), a view if memory is in this order; others unchanged."""
     return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
 
 

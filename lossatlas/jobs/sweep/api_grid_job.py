@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
 from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
@@ -22,7 +22,7 @@ from lossatlas.jobs.inputs.api_inputs import (
 )
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import DirectionRequest, Origin, note_sheared
-from lossatlas.jobs.inputs.network_memory import small_batch_size
+from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
@@ -87,7 +87,7 @@ class SurfaceArguments:
         return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type, low=low)
 
     def read(
-        self, net: nn.Module, data: Any, test: Any, loss: Any, kept: KeptTensors | None = None
+        self, net: nn.Module, data: DataLike, test: DataLike | None, loss: LossLike, kept: KeptTensors | None = None
     ) -> "SurfaceInputs":
         """Read the data, check them with network and loss, and make the points.
 
@@ -125,7 +125,11 @@ class SurfaceArguments:
             dir_type=moved,
             points=points,
             plane=plane,
-            request={**request_of(net, loss, splits, some_losses), **points.record, **({"memory": "low"} if self.low else {})},
+            request={
+                **request_of(net, loss, splits, some_losses),
+                **points.record,
+                **memory_record(low=kept is not None),
+            },
             about={**about_of(splits), **points.about},
             curvature=curvature if second_derivatives else None,
         )
@@ -138,7 +142,7 @@ class SurfaceArguments:
         curvature: OriginCurvature,
         kept: KeptTensors | None = None,
     ) -> tuple[GridPoints, Plane, bool]:
-        """Make the points.
+        """Make the grid points of the axes: checkpoints, random lines, or points along directions.
 
         Args:
             net: The network at the origin.
@@ -148,7 +152,8 @@ class SurfaceArguments:
             kept: The copies of a large network's tensors on disk.
 
         Returns:
-            The points, their plane, which shares no memory with the network, and whether second derivatives belong to them.
+            The points, their plane, which shares no memory with the network, and whether second derivatives belong to
+            them.
 
         Raises:
             BadUsage: Directions and networks do not fit the number of axes.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lossatlas.errors import INCOMPLETE, CannotWrite, FrontEnd, Incomplete, code_of, note
+from lossatlas.errors import INCOMPLETE, CannotWrite, Incomplete, code_of, note
 from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Progress
@@ -21,7 +21,7 @@ from lossatlas.io.surface_files import write_surface
 from lossatlas.landscape.plan import HalvedBatch
 from lossatlas.landscape.surface import Surface
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
-from lossatlas.process import signals, stopped_by
+from lossatlas.process import how_to_continue, signals, stopped_by
 
 SNAPSHOT_SECONDS = 1.0
 
@@ -69,11 +69,11 @@ def compute_cells(
     progress: Progress | None = None,
     lock: Lock | None = None,
 ) -> Surface:
-    """Compute the cells of a queue, and save snapshots of the surface. After an error the cells that arrived are saved first.
+    """Compute the cells of a queue, and save snapshots of the surface, also of the cells that arrived before an error.
 
     Args:
-        serve: Distributes blocks and yields (number of the block, result) in any order, or None while none arrives. After
-            the last result it ends the work of the ranks.
+        serve: Distributes blocks and yields (number of the block, result) in any order, or None while none arrives.
+            After the last result it ends the work of the ranks.
         path: The surface file; None to keep the surface in memory.
         surface: The surface with the cells computed so far.
         make_work: Returns the function from a block to (result, remark, (device, seconds)), see `timed`.
@@ -125,14 +125,9 @@ def compute_cells(
 
 def stopped_with(snapshots: "Snapshots", count: int, error: BaseException) -> Incomplete:
     """Return the error that says how many cells are saved, with the surface so far."""
-    again = "command" if FrontEnd.command else "call"
     stopped = Incomplete(
         f"{str(error) or 'interrupted'}: {count} of {snapshots.surface.grid.size} cells are "
-        + (
-            "computed"
-            if snapshots.path is None
-            else f"saved in {snapshots.path}; run the same {again} again to continue"
-        )
+        + ("computed" if snapshots.path is None else f"saved in {snapshots.path}; {how_to_continue()}")
     )
     stopped.partial = snapshots.surface
     stopped.signal = getattr(error, "signal", 0)
@@ -160,7 +155,7 @@ def timed(work: Work, device: str = "") -> Timed:
 
 
 def processor() -> str:
-    """Return the name of the processor."""
+    """Return the model of the CPU, as the kernel or else the platform gives it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

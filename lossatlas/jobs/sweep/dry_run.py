@@ -76,8 +76,8 @@ def report_dry_run(
     seconds, source = run_in_compute_thread(world, lambda: quantity.estimate_seconds(problem(), surface))
     whole = seconds * cells
     say(
-        f"time: about {seconds:.3g} s for a cell ({source}), {format_duration(whole)} for {cells} cells on one rank like this one, "
-        f"{format_duration(whole / 16)} on 16 of them"
+        f"time: about {seconds:.3g} s for a cell ({source}), {format_duration(whole)} for {cells} cells on one rank "
+        f"like this one, {format_duration(whole / 16)} on 16 of them"
     )
     if peak := peak_memory():
         say(f"memory: {in_words(peak)} for this rank" + device_memory(surface.plan["device"]))

@@ -54,7 +54,8 @@ class EigenvalueQuantity:
     """The largest and the smallest eigenvalue at every cell, see `grid_job.Quantity`.
 
     Attributes:
-        parameters: Regular expressions of the names of the parameters that the Hessian is with respect to; empty for all.
+        parameters: Regular expressions of the names of the parameters that the Hessian is with respect to; empty for
+            all.
         without: Regular expressions of the names of parameters that are left out.
         matrices_only: Leave out parameters with fewer than two axes.
         tolerance: The relative residual below which an eigenvalue is resolved.
@@ -169,7 +170,7 @@ class EigenvalueQuantity:
         return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
     def block_worker(self, surface: Surface, evaluator: MovedHessian) -> Work:
-        """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew at every cell."""
+        """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew each time."""
         hessian, plane = evaluator
         tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
 
@@ -188,7 +189,7 @@ class EigenvalueQuantity:
                     continue
                 except torch.cuda.OutOfMemoryError as error:
                     raise BadUsage(
-                        f"a batch of {hessian.batch_size} does not fit into the memory of {hessian.device}: "
+                        f"a batch of {hessian.samples.batch_size} does not fit into the memory of {hessian.device}: "
                         f"use a smaller {named('batch_size')} with {named('force')}"
                     ) from error
                 low, high = found.bounds

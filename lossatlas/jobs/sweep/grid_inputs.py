@@ -21,10 +21,10 @@ from lossatlas.jobs.inputs.named_inputs import (
     check_checkpoints,
     check_model,
     check_user_functions,
-    function_record,
     load_inputs,
     output_path,
 )
+from lossatlas.jobs.inputs.network_memory import memory_record
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import check_folder, lock_output
 from lossatlas.jobs.sweep.grid_points import (
@@ -38,6 +38,7 @@ from lossatlas.jobs.sweep.grid_points import (
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
+from lossatlas.user_code import function_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +165,15 @@ def points_of(task: config.GridConfig, loaded: LoadedInputs, origin: Origin, dir
 
 
 def load_networks(task: config.GridConfig) -> LoadedInputs:
-    """Load the networks and the data, and check that BatchNorm statistics can be recalibrated where that is asked for."""
-    loaded = load_inputs(task.networks, task.directions.dir_type, task.data, task.loss, train_too=task.recalibrated > 0)
+    """Load the networks and the data; check that BatchNorm statistics can be recalibrated where that is asked for."""
+    loaded = load_inputs(
+        task.networks,
+        task.directions.dir_type,
+        task.data,
+        task.loss,
+        train_too=task.recalibrated > 0,
+        memory=task.memory,
+    )
     check_statistics(task, loaded)
     return loaded
 
@@ -194,8 +202,8 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
         )
         return task
     say(
-        f"the networks differ in BatchNorm statistics, so these are moved too ({named('dir_type', 'states')}; otherwise "
-        f"{named('dir_type', 'weights')})"
+        f"the networks differ in BatchNorm statistics, so these are moved too ({named('dir_type', 'states')}; "
+        f"otherwise {named('dir_type', 'weights')})"
     )
     return replace(task, directions=replace(choice, dir_type="states"))
 
@@ -214,6 +222,7 @@ def record_of(task: config.GridConfig, loaded: LoadedInputs, points: GridPoints)
         "split": task.data.split,
         **points.record,
         **bn,
+        **memory_record(low=loaded.kept is not None),
         **data_record(loaded.data),
     }
 
@@ -231,7 +240,7 @@ def check_statistics(task: config.GridConfig, loaded: LoadedInputs) -> None:
 def read_without_direction_file(
     task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
 ) -> GridInputs:
-    """Read the inputs of random lines, whose directions every rank draws itself, or of a curve, see `read_grid_inputs`."""
+    """Read the inputs of random lines, which every rank draws itself, or of a curve, see `read_grid_inputs`."""
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
     surf_file = output_path(task.output.surf_file, name_of(dir_name), None)
@@ -250,7 +259,7 @@ def read_without_direction_file(
 
 
 def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
-    """Return the points of the curve to another network. Raises BadInput where its control points are those of another curve."""
+    """Return the points of the curve to another network. Raises BadInput for control points of another curve."""
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position

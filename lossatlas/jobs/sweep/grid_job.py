@@ -1,8 +1,8 @@
 """Compute a quantity at every point of a grid on all ranks, for the commands and for the Python functions.
 
-`compute_surface` does it on rank 0, while the other ranks `follow`. `run_grid_job` runs a command: it reads the inputs that a
-configuration names, sends them to the other ranks, and reports and draws the result. `run_from_python` runs a Python function,
-whose ranks have their own network and data.
+`compute_surface` does it on rank 0, while the other ranks `follow`. `run_grid_job` runs a command: it reads the inputs
+that a configuration names, sends them to the other ranks, and reports and draws the result. `run_from_python` runs a
+Python function, whose ranks have their own network and data.
 """
 
 import math
@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
+from lossatlas.errors import BadUsage, Incomplete, counted, note, say
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
 from lossatlas.io.resume import resume
 from lossatlas.jobs.inputs.named_inputs import loss_of, provenance
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
 from lossatlas.jobs.sweep.dry_run import report_dry_run
 from lossatlas.jobs.sweep.grid_inputs import GridInputs, print_configuration, read_grid_inputs
+from lossatlas.jobs.sweep.large_problem import LargeProblem
 from lossatlas.jobs.sweep.packed_problem import PackedProblem
+from lossatlas.jobs.sweep.parametrization import MappedParametrization
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
 from lossatlas.mpi.block_queue import BlockQueue
@@ -264,7 +266,7 @@ def obey_signal(error: Incomplete) -> None:
 
 
 def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
-    """Return on every rank the surface to continue, see `io.resume.resume`; `fresh` where rank 0 has no file. Raises BadInput."""
+    """Return the surface to continue on every rank, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
     return on_first(ranks, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 
@@ -281,10 +283,14 @@ class GridJob:
     """
 
     quantity: Quantity
-    inputs: PackedProblem | None
+    inputs: PackedProblem | LargeProblem | None
     loss: str | UserFunction
     threads: int
     surface: Surface
+
+    def on_ranks(self, world: World) -> "GridJob":
+        """Return the job with the parts that are not sent; all ranks call this. Raises CannotWrite, WorkFailed."""
+        return replace(self, inputs=self.inputs.on_ranks(world)) if isinstance(self.inputs, LargeProblem) else self
 
     def device(self, world: World) -> "torch.device":
         """Return the device of this rank."""
@@ -335,7 +341,7 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
 
         job: GridJob | None = world.share(None)
         if job is not None:
-            received = job
+            received = job.on_ranks(world)
             follow(
                 world,
                 lambda: received.make_worker(
@@ -361,6 +367,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     if task.output.verbose:
         print_configuration(inputs, job.surface, job.threads, world)
     world.share(job)
+    job = job.on_ranks(world)
     path, dir_file = inputs.surf_file, inputs.dir_file
     output = SurfaceOutput(path, dir_file, inputs.directions if inputs.embed else None, inputs.lock)
     job = replace(job, inputs=None)
@@ -375,7 +382,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     quantity.report(surface)
     say(f"complete: {path}")
     if task.figures.plot:
-        draw(command, path, dir_file, surface)
+        draw_if_possible(lambda: command.draw(path, dir_file, surface))
     return 0
 
 
@@ -394,16 +401,6 @@ def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
     return job, evaluator
 
 
-def draw(command: GridCommand, path: Path, dir_file: Path | None, surface: Surface) -> None:
-    """Draw a finished file. A surface that cannot be drawn is complete all the same. Raises CannotWrite."""
-    try:
-        command.draw(path, dir_file, surface)
-    except CannotWrite:
-        raise
-    except Stop as error:
-        say(f"note: not drawn: {error}")
-
-
 def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
     """Print the configuration, end the other ranks, and estimate time and space."""
     cells = len(job.quantity.pending(job.surface))
@@ -416,7 +413,7 @@ def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
 
 def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
     """Print the grid, the number of cells that are computed, the ranks, and the execution mode."""
-    size, ranks = job.surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
+    size, ranks = job.surface.grid.size, counted(world.size, "rank", "ranks")
     say(
         f"{path}: {job.surface.grid}, {size - pending} of {size} cells done; "
         f"{ranks} x {job.threads} threads on {job.surface.plan['device']}{job.quantity.execution_mode(job.surface)}"
@@ -463,8 +460,16 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
         surface = resume(inputs.surf_file, surface, inputs.dir_file)
     surface = with_second_derivatives(surface, inputs.curvature, inputs.points.directions)
     trim_memory()
-    packed = PackedProblem(PackedInputs.of(loaded), inputs.points.parametrization)
+    packed = packed_problem(inputs)
     return inputs, GridJob(quantity, packed, task.loss, threads, surface)
+
+
+def packed_problem(inputs: GridInputs) -> PackedProblem | LargeProblem:
+    """Return the problem as it is sent to other ranks; that of a large network stays in files. Raises CannotWrite."""
+    points = inputs.points.parametrization
+    if isinstance(points, MappedParametrization) and inputs.origin is not None:
+        return LargeProblem.of(inputs.loaded, inputs.origin, points)
+    return PackedProblem(PackedInputs.of(inputs.loaded), points)
 
 
 def with_second_derivatives(
@@ -515,9 +520,8 @@ def say_ranges(surface: Surface, names: list[str]) -> None:
         others = array.size - finite.size
         if finite.size:
             error = np.max(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
-            say(
-                f"{name}: {finite.min():.6g} to {finite.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}"
-                f"{f', {others} cells not finite' * bool(others)}"
-            )
+            errors = f", standard errors up to {error:.2g}" * bool(error)
+            missing = f", {others} cells not finite" * bool(others)
+            say(f"{name}: {finite.min():.6g} to {finite.max():.6g}{errors}{missing}")
         else:
             say(f"{name}: no finite value")

@@ -1,6 +1,7 @@
-"""The points of a grid, for the commands and for the Python functions alike: their parametrization, and what a file records.
+"""The points of a grid, for the commands and the Python functions alike: parametrization, and what a file records.
 
-A front end translates its arguments into an `Origin` and a `DirectionRequest`; the functions of this module do the rest:
+A front end translates its arguments into an `Origin` and a `DirectionRequest`; the functions of this module do the
+rest:
 
     points_along(...)       a line or a plane along directions, a line for each layer of a direction, or a scheme
     random_lines(...)       lines along random directions
@@ -76,8 +77,8 @@ def points_along(
 
     Args:
         origin: The network at the origin.
-        directions: The directions; empty ones in a dry run, which does not compute them. Their float32 arrays become views
-            of the buffers of a line or plane, so that no array exists twice.
+        directions: The directions; empty ones in a dry run, which does not compute them. Their float32 arrays become
+            views of the buffers of a line or plane, so that no array exists twice.
         grid: The grid.
         per_layer: Move each layer alone, in a line of its own.
         scheme: The name of a nonlinear interpolation, see `parameter_space.schemes`; '' for none.
@@ -107,7 +108,7 @@ def points_along(
 
 
 def layers_moved(origin: Origin, directions: Directions) -> dict[str, list[str]]:
-    """Return the names of the tensors of each layer that the x direction moves. Raises BadUsage for fewer than two layers."""
+    """Return the tensor names of each layer that the x direction moves. Raises BadUsage for fewer than two layers."""
     from lossatlas.parameter_space import layers_of
 
     layers = layers_of(origin.vectors(directions)[0])
@@ -142,7 +143,7 @@ def random_lines(request: DirectionRequest, grid: Grid, repeat: int) -> GridPoin
 
 
 def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: str) -> GridPoints:
-    """Return the points of a path of checkpoints, each of which is read again when it is evaluated: the k-th one at x = k."""
+    """Return the points of a path of checkpoints, the k-th at x = k; each is read again when it is evaluated."""
     from lossatlas.jobs.inputs.api_inputs import state_of
     from lossatlas.models.checkpoint import digest
 

@@ -1,4 +1,4 @@
-"""Execution plan of losses over a grid, which decides the last digits and is measured once, and the evaluator of a plan."""
+"""Execution plan of losses over a grid, which decides the last digits and is measured once, and its evaluator."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ from lossatlas.evaluation.autotuning import choose_parallel_batches, seconds_in_
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import OWN, resolve_precision
+from lossatlas.evaluation.precision import LOW, OWN, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
@@ -32,7 +32,6 @@ READING = 4  # the share of reading is kept below 1 / (1 + READING) of the time
 SHORTEST_BLOCK = 0.02  # seconds; shorter cells are sent in blocks
 IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the path that moves the network itself; samples of its batches
 PATHS = ("folded", "unfolded", IN_PLACE)  # from the fastest to the one that is right for any network
-LOW = ("bfloat16", "float16")  # precisions whose error is corrected by some samples in float32, with a tolerance
 EXACT = ("float32", "float64")  # precisions whose error is not measured
 
 
@@ -79,7 +78,7 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
             f"({named('limit')})"
         ) from error
     except RuntimeError as error:
-        if plan["precision"] in ("bfloat16", "float16"):
+        if plan["precision"] in LOW:
             raise BadUsage(
                 f"{named('precision', plan['precision'])}: this network does not compute in it on {problem.device}: "
                 f"{first_line(error)}"
@@ -88,13 +87,14 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
 
 
 def own_network(problem: Problem, precision: str) -> nn.Module:
-    """Return the user's network, to be evaluated in place. Raises BadUsage for another precision or device than its own."""
+    """Return the user's network, to be evaluated in place. Raises BadUsage for another precision or device."""
     net = problem.own()
     own, device = resolve_precision(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
         raise BadUsage(
-            f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}), "
-            "because a converted copy does not compute the same (tensors that are no parameters, casts within forward)"
+            f"precision {precision}: this network can only be evaluated in place, which is in its own precision "
+            f"({own}), because a converted copy does not compute the same (tensors that are no parameters, casts "
+            "within forward)"
         )
     if device.type != torch.device(problem.device).type:
         raise BadUsage(
@@ -105,7 +105,7 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
 
 
 def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
-    """Return the fastest path for the network, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
+    """Return the fastest path, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
     try:
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
@@ -128,7 +128,7 @@ def comparable_evaluator(problem: Problem, plan: ExecutionPlan, evaluator: Evalu
 def complete_plan(
     problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, *, adaptive: bool
 ) -> tuple[Surface, Evaluator]:
-    """Return the surface with a complete plan for its path, and the evaluator; adaptive: cells are interpolated, too."""
+    """Return the surface with a complete plan for its path, and the evaluator. adaptive: interpolate cells, too."""
     evaluator = evaluator_of(problem, surface.plan, tolerance)
     with evaluator.session():
         return measure_plan(problem, surface, evaluator, cells, adaptive=adaptive), evaluator
@@ -200,7 +200,7 @@ def cells_per_block(surface: Surface, cells: int, ranks: int = 1) -> int:
 
 
 def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int:
-    """Return at how many points a batch of streamed data is evaluated, so that reading takes a small part of the time."""
+    """Return at how many points a batch of streamed data is evaluated: reading should take a small part of the time."""
     flowing = [samples for samples in evaluator.data.values() if isinstance(samples, StreamingSamples)]
     if all(samples.all_fit for samples in flowing):
         return 1  # they are read once and stay in memory

@@ -13,16 +13,15 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
 from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.evaluation.precision import resolve_precision
+from lossatlas.evaluation.precision import LOW, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
-from lossatlas.jobs.inputs.network_memory import small_batch_size
+from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
 from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
-    LOW,
     PATHS,
     cells_per_block,
     comparable_evaluator,
@@ -54,8 +53,10 @@ class LossQuantity:
         adaptive: The error within which cells are interpolated instead of computed; None to compute all.
         precision: The precision of the forward pass; None for that of the network.
         batch_size: Samples of a batch; 0 to measure the fastest.
-        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
-        low_memory: Move the network in place, in small batches, whatever would be faster.
+        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the
+            network.
+        memory: 'low' moves the network in place, in small batches, whatever would be faster; None does so for a large
+            network.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -63,7 +64,7 @@ class LossQuantity:
     precision: str | None = None
     batch_size: int = 0
     recalibrated: int = 0
-    low_memory: bool = False
+    memory: str | None = "fast"
 
     @property
     def asked(self) -> str:
@@ -89,8 +90,8 @@ class LossQuantity:
         Raises:
             BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
         """
-        first = next(iter(data.values()))
-        size = min(PATH_SAMPLES, small_batch_size(first)) if self.low_memory else PATH_SAMPLES
+        first, low = next(iter(data.values())), takes_little_memory(net, self.memory)
+        size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
         few = fitted(next(first.batches(size)), net)
         precision = resolve_precision(self.precision, net)
         # A copy may share its parameters, into which a forward pass may write.
@@ -98,16 +99,16 @@ class LossQuantity:
             found = loss(own, copy_samples(few))
             if not self.tolerance.exact:
                 refuse_tolerance(data, spread=found.spread)
-            path, why_not = (IN_PLACE, LOW_MEMORY) if self.low_memory else path_of(net, loss, few, precision)
+            path, why_not = (IN_PLACE, LOW_MEMORY) if low else path_of(net, loss, few, precision)
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": precision,
             "path": path,
-            "batch_size": self.batch_size or (small_batch_size(first) if self.low_memory else 0),
+            "batch_size": self.batch_size or (small_batch_size(first) if low else 0),
             "points_per_call": 0,
             "lanes": 0,
         }
-        if self.low_memory:
+        if low:
             plan["memory"] = "low"
         if self.recalibrated:
             plan |= {"recalibrated": self.recalibrated, "recalibrated_batch": BATCH}
@@ -130,8 +131,9 @@ class LossQuantity:
     def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Evaluator]:
         """Complete the plan of a surface, and verify its evaluator against the user's network.
 
-        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other losses
-        than the user's network moved in place, a new plan takes the next slower path, in the end the network itself.
+        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other
+        losses than the user's network moved in place, a new plan takes the next slower path, in the end the network
+        itself.
 
         Args:
             problem: The network, its plane, data and loss.
@@ -142,12 +144,14 @@ class LossQuantity:
             The surface with its complete plan, and the evaluator.
 
         Raises:
-            BadInput: The network is random, or the path that a file was started with gives other losses than the network.
+            BadInput: The network is random, or the path that a file was started with gives other losses than the
+                network.
             BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
         """
         check_plan(surface, self.adaptive)
         surface = without_predictions(surface)
-        batch = surface.plan["batch_size"] if self.low_memory else 0
+        low = surface.plan.get("memory") == "low"
+        batch = surface.plan["batch_size"] if low else 0
         reference = ReferenceLosses.of(problem, surface.grid, batch)
         paths = PATHS[PATHS.index(surface.plan["path"]) :]
         new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
@@ -169,7 +173,7 @@ class LossQuantity:
                     "write another file"
                 )
             why_not = differs
-        if path == IN_PLACE and new and not self.low_memory:
+        if path == IN_PLACE and new and not low:
             note(f"the network itself is moved for every point, which is slower: {why_not}")
         if path != surface.plan["path"]:
             known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
@@ -208,8 +212,8 @@ class LossQuantity:
     def block_worker(self, surface: Surface, evaluator: Evaluator) -> Work:
         """Return the function from a block of `block_queue` to its result and a remark.
 
-        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where one
-        sample does not fit into memory.
+        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where
+        one sample does not fit into memory.
         """
         evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
@@ -236,7 +240,7 @@ class LossQuantity:
         return work
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int = 1) -> BlockQueue:
-        """Return the pending cells in blocks; with `adaptive` the queue interpolates cells that their neighbours predict."""
+        """Return the pending cells in blocks. adaptive: the queue interpolates cells that their neighbours predict."""
 
         def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
             size = cells_per_block(known, len(cells), ranks)
@@ -251,7 +255,7 @@ class LossQuantity:
         plan = surface.plan
         if not plan.get("batch_size"):  # no measurement yet
             return ""
-        if plan["path"] == "in place":
+        if plan["path"] == IN_PLACE:
             return f", the network itself, batches of {plan['batch_size']}"
         if plan.get("points_per_call", 1) > 1:
             return f", {plan['points_per_call']} points at once"
@@ -267,8 +271,8 @@ class LossQuantity:
             drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{LOW_PRECISION}{split}"))
             if drafts < 1:
                 say(
-                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "
-                    f"{100 * drawn:.2g} % in float32 to correct them"
+                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, "
+                    f"and {100 * drawn:.2g} % in float32 to correct them"
                 )
             elif drawn < 1:
                 say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
@@ -301,5 +305,6 @@ def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str
     why = f"; with {noise}{'or ' * noisy}a finer grid or a larger {named('adaptive')} some may be"
     return (
         f"{size - adaptive['interpolated']} of {size} cells computed, {adaptive['interpolated']} interpolated within "
-        f"max({relative:g} x loss, {absolute:g}){checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
+        f"max({relative:g} x loss, {absolute:g})"
+        f"{checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )

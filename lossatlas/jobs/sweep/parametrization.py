@@ -1,6 +1,7 @@
 """Parametrizations of a grid, to be sent to other ranks: `plane(net)` returns the map from coordinates to parameters.
 
-`plane(net, origin)` returns the map through a copy of the network's tensors, for a network that is moved in place itself.
+`plane(net, origin)` returns the map through a copy of the network's tensors, for a network that is moved in place
+itself.
 """
 
 import socket
@@ -30,7 +31,8 @@ class AffineParametrization:
 
     Attributes:
         dir_type: 'weights' or 'states'.
-        x: The first direction, flattened into one buffer of float32, or of float64 if the network has tensors of this type.
+        x: The first direction, flattened into one buffer of float32, or of float64 if the network has tensors of this
+            type.
         y: The second direction; None for a line.
     """
 
@@ -40,7 +42,7 @@ class AffineParametrization:
 
     @classmethod
     def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "AffineParametrization":
-        """Return the plane along directions, whose arrays become views of its buffers, so that no array exists twice."""
+        """Return the plane along directions; their arrays become views of its buffers, so that none exists twice."""
         lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
         x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
         assert x is not None
@@ -92,7 +94,8 @@ class MappedParametrization:
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
     """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
-    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is that of their own bytes.
+    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is that of their own
+    bytes.
 
     Args:
         arrays: The arrays of a direction, in the order of the file.

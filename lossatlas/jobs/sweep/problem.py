@@ -23,8 +23,8 @@ class Problem:
         loss: The loss.
         device: The device that computes.
         training: Samples for BatchNorm statistics, where these are estimated again at every point.
-        reference: Returns the user's own network, which may be moved in place, so that the plane must not share its memory.
-            By default a copy of `net`.
+        reference: Returns the user's own network, which may be moved in place, so that the plane must not share its
+            memory. By default a copy of `net`.
     """
 
     net: nn.Module

@@ -1,7 +1,7 @@
 """Compare a fast evaluation with the user's own network before anything is computed.
 
-The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are compared
-with those of the evaluator that the plan describes.
+The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are
+compared with those of the evaluator that the plan describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,12 +81,13 @@ class ReferenceLosses:
         except Exception as error:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
             raise BadInput(
-                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{first_line(error)}"
+                f"{type(net).__name__} fails far from its weights, at {far}: "
+                f"{error_location(error, [HERE])}{first_line(error)}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(
-                "the loss of the network differs when it is computed twice at the same weights: it is random in evaluation "
-                "mode, or keeps something from one call to the next"
+                "the loss of the network differs when it is computed twice at the same weights: it is random in "
+                "evaluation mode, or keeps something from one call to the next"
             )
         with np.errstate(invalid="ignore"):
             return cls(points, data, first, np.abs(moved - first), kind)
@@ -103,7 +104,8 @@ class ReferenceLosses:
             return ""
         k, s = np.argwhere(~agree)[0]
         a, b = self.points[k]
-        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {self.losses[k, s]:.6g}"
+        own = self.losses[k, s]
+        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {own:.6g}"
 
     def allowed(self, precision: str) -> float:
         """Return the relative difference that rounding can cause in a precision."""
@@ -132,7 +134,8 @@ def check_ends(
         problem: The network and its plane.
         towards: Networks, or their states, for x and then y.
         dir_type: 'weights' or 'states'.
-        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is noted.
+        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is
+            noted.
         batch: Compare a single batch of so many samples, as of a large network; 0 for SAMPLES samples.
 
     Raises:
@@ -178,8 +181,8 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
-            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint cannot be "
-            "compared: give towards= a network with that state instead"
+            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint "
+            "cannot be compared: give towards= a network with that state instead"
         ) from error
     result.load_state_dict(matched_state(net, state, "the other network", tensors(net)), strict=False)
     return result

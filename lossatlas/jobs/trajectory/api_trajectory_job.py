@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.data import as_dataset, as_loss
+from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
@@ -65,9 +65,9 @@ class PathSamples:
         loss: The loss.
     """
 
-    data: Any
-    test: Any
-    loss: Any
+    data: DataLike | None
+    test: DataLike | None
+    loss: LossLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +134,8 @@ class TrajectoryArguments:
                 raise BadUsage(f"{river} takes an eigenvector of the Hessian: give data too")
         if self.directions is not None and self.output.dir_file is not None:
             raise BadUsage(
-                f"{named('dir_file')} stores the plane of the checkpoints, and {named('directions')} gives another: leave "
-                "one of them out"
+                f"{named('dir_file')} stores the plane of the checkpoints, and {named('directions')} gives another: "
+                "leave one of them out"
             )
         if not self.has_surface and (self.output.file is not None or self.samples.test is not None):
             field, lacking = (
@@ -233,8 +233,10 @@ class TrajectoryJob:
 
     def curvature(self) -> EndCurvature:
         """Return the Hessian of the loss at the end of the first run."""
-        arguments, loss = self.arguments, self.arguments.samples.loss
-        train = as_dataset(arguments.samples.data, limit=arguments.limit)
+        arguments, samples = self.arguments, self.arguments.samples
+        loss = samples.loss
+        assert samples.data is not None  # see `TrajectoryArguments.check`
+        train = as_dataset(samples.data, limit=arguments.limit)
         fields = {"loss": loss} if isinstance(loss, str) else {"loss_function": loss_name(loss)}
 
         def make(selection: Selection) -> OriginCurvature:
@@ -288,6 +290,7 @@ class TrajectoryJob:
         samples, output, net = self.arguments.samples, self.arguments.output, self.end
 
         def begin() -> SurfaceInputs:
+            assert samples.data is not None  # see `has_surface`
             inputs = arguments.read(net, samples.data, samples.test, samples.loss)
             if directions is not None:
                 request = {**inputs.request, "directions": directions.sha256}
@@ -305,8 +308,8 @@ def plane_of(directions: GivenPlane, found: RunDifferences) -> FoundPlane:
     """Return the plane of a direction file, or of two directions.
 
     Args:
-        directions: A direction or surface file, or two directions, each as for `lossatlas.surface`: 'FILE.h5:K', or tensors
-            by name.
+        directions: A direction or surface file, or two directions, each as for `lossatlas.surface`: 'FILE.h5:K', or
+            tensors by name.
         found: The runs that are projected onto it.
 
     Raises:
@@ -326,7 +329,8 @@ def plane_of(directions: GivenPlane, found: RunDifferences) -> FoundPlane:
         axis = config.AxisConfig.parse(named("directions"), each, "", "") if isinstance(each, str) else None
         if axis is None or axis.kind != "file" or found.choice.dir_type != "weights":
             raise BadUsage(
-                f"{named('directions')}: a direction of a given plane is 'FILE.h5:K' or a dict of tensors by name, not {each!r:.60}"
+                f"{named('directions')}: a direction of a given plane is 'FILE.h5:K' or a dict of tensors by name, not "
+                f"{each!r:.60}"
             )
         points.append(given_direction(from_file(axis, found.net), found.origin))
         names.append(f"vector {axis.number} of {Path(axis.file).name}")
@@ -344,7 +348,8 @@ def at_checkpoint(net: nn.Module, checkpoint: Net) -> nn.Module:
         end = evaluation_copy(net, {})
     except Exception as error:
         raise BadInput(
-            f"{type(net).__name__} cannot be copied ({error}), and the surface lies around a copy with the last checkpoint"
+            f"{type(net).__name__} cannot be copied ({error}), and the surface lies around a copy with the last "
+            "checkpoint"
         ) from error
     end.load_state_dict({**end.state_dict(), **state_for(net, checkpoint)})
     return end

@@ -1,4 +1,4 @@
-"""Project the checkpoints of a training run onto a plane: their differences from the last one, and principal components."""
+"""Project the checkpoints of a training run onto a plane: differences from the last one, and principal components."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -95,7 +95,7 @@ def principal_plane(
 
 
 def rounding_of(rows: CheckpointDifferences) -> float:
-    """Return a bound of the norm of rounding errors in a checkpoint: machine epsilon times the norm of each kept tensor."""
+    """Return a bound of the rounding errors in a checkpoint: machine epsilon times the norm of each kept tensor."""
     squares = 0.0
     for name, value in rows.origin.items():
         if rows.kept[name]:

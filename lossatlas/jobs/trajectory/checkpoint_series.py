@@ -221,8 +221,8 @@ def short_names(names: Sequence[str]) -> list[str]:
 def learning_rate_drops(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
     """Return the epochs at which the learning rate is far below that of the checkpoint before.
 
-    The saved states of the optimizer hold the rates. A smooth schedule has no drops: a state of train.py says which it is,
-    and of others most rates have to be the same.
+    The saved states of the optimizer hold the rates. A smooth schedule has no drops: a state of train.py says which it
+    is, and of others most rates have to be the same.
 
     Args:
         folder: The folder of the states.

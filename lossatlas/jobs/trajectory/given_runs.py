@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from lossatlas.errors import BadInput, BadUsage, named
@@ -19,10 +20,11 @@ from lossatlas.jobs.trajectory.checkpoint_series import (
 from lossatlas.models.checkpoint import IN_FOLDER
 
 Run = Sequence[Net] | str | Path  # checkpoints in their order, or the folder of a run
+RunsLike = str | Path | Sequence[Net | Sequence[Net]]  # a run, or a list of runs; `runs_given` refuses a mixture
 
 
 def runs_given(
-    checkpoints: Run | Sequence[Run], labels: Sequence[str] | None, epochs: Sequence[Any] | None
+    checkpoints: RunsLike, labels: Sequence[str] | None, epochs: Sequence[Any] | np.ndarray | None
 ) -> tuple[CheckpointSeries, ...]:
     """Return the runs that a Python function is given.
 
@@ -72,7 +74,7 @@ def listed(checkpoints: Any) -> list[Any]:
 
 
 def is_run(item: object) -> bool:
-    """Return whether an item of a list is a run, not a checkpoint: a list, or a folder with the checkpoints of a run."""
+    """Return whether an item of a list is a run, not a checkpoint: a list, or a folder with checkpoints of a run."""
     if isinstance(item, list | tuple):
         return True
     if not isinstance(item, str | Path) or not Path(item).is_dir():
@@ -106,7 +108,7 @@ def series_of(run: Run) -> CheckpointSeries:
     return CheckpointSeries(folder.resolve().name, files, epochs, drops, counted=counted)
 
 
-def with_epochs(run: CheckpointSeries, epochs: Sequence[Any]) -> CheckpointSeries:
+def with_epochs(run: CheckpointSeries, epochs: Sequence[Any] | np.ndarray) -> CheckpointSeries:
     """Return a run with the epochs of its checkpoints. Raises BadUsage where they are not one number for each."""
     if len(epochs) != len(run.checkpoints):
         raise BadUsage(

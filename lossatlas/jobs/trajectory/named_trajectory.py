@@ -9,7 +9,7 @@ from torch import nn
 
 from lossatlas import config
 from lossatlas.jobs.inputs.file_names import surface_name
-from lossatlas.jobs.inputs.named_inputs import function_record, load_data, load_inputs, network_for
+from lossatlas.jobs.inputs.named_inputs import load_data, load_inputs, network_for
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
@@ -25,7 +25,7 @@ from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, write_p
 from lossatlas.models import build, read_state
 from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.rank_resources import device_of
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ def own_plane(task: TrajectoryConfig, found: RunDifferences) -> FoundPlane:
 
 
 def network_of(task: TrajectoryConfig) -> nn.Module:
-    """Return a network of the checkpoints' architecture; data are read only where its shape, or a surface, needs them."""
+    """Return a network of the checkpoints' architecture; data are read only if its shape, or a surface, needs them."""
     from lossatlas.datasets.registry import SOURCES
 
     model, dataset = task.model, task.data.dataset

@@ -1,4 +1,4 @@
-"""The directions of a trajectory's plane: principal components, or drift and top eigenvector; stored ones where they fit."""
+"""Directions of a trajectory's plane: principal components, or drift and top eigenvector; stored ones if they fit."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -149,7 +149,7 @@ class PlaneSource:
         return Selection([f"^{re.escape(name)}$" for name, is_kept in self.found.rows.kept.items() if is_kept])
 
     def principal(self) -> Directions:
-        """Compute the two principal components of the checkpoints, as Li et al. (arXiv 1712.09913, section 7) take them."""
+        """Compute the two principal components of the checkpoints, as Li et al. do (arXiv 1712.09913, section 7)."""
         components, plane = principal_plane(self.found.rows, self.found.origin)
         x, y = (as_arrays(point, self.found.net, self.found.choice.dir_type) for point in plane)
         extra = {
@@ -199,7 +199,8 @@ class PlaneSource:
 def is_same_plane(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Return whether a stored plane is the one of a record.
 
-    Two commands compare all fields that the file has. A command and a Python function, or two of these, compare digests.
+    Two commands compare all fields that the file has. A command and a Python function, or two of these, compare
+    digests.
 
     Args:
         saved: The record of the stored plane.

@@ -1,4 +1,4 @@
-"""Training runs in one plane: their differences from the origin, their coordinates, and their distances from the plane."""
+"""Training runs in one plane: differences from the origin, coordinates, and distances from the plane."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class PlaneChoice:
     """The plane that checkpoints are projected onto.
 
     Attributes:
-        kind: 'pca' for the first two principal components, 'river' for the drift and the top eigenvector of the Hessian.
+        kind: 'pca' for the first two principal components, 'river' for the drift and the top eigenvector of the
+            Hessian.
         dir_type: 'weights' for parameters, 'states' for buffers too.
         ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
         selection: The tensors that are not left out.

@@ -1,4 +1,4 @@
-"""Files of a trajectory: the folder of its plane, the coordinates beside the plane, and paths with losses beside a surface."""
+"""Files of a trajectory: the folder of its plane, coordinates beside the plane, paths with losses beside a surface."""
 
 import hashlib
 import os
@@ -21,13 +21,14 @@ from lossatlas.landscape import Surface
 def plane_file(
     runs: Sequence[CheckpointSeries], choice: PlaneChoice, *, every: int | None = None, listed: bool = False
 ) -> Path:
-    """Name the direction file of a plane when none is given: in a folder of the plane beside the first run's checkpoints.
+    """Name the direction file of a plane if none is given: in a folder of the plane beside the first run's checkpoints.
 
     Args:
         runs: The runs; the checkpoints of the first one are files.
         choice: The plane.
         every: Distance of epochs that was asked for; None for all there are.
-        listed: The checkpoints were listed: another name than that of the whole run, whose plane may lie in the same folder.
+        listed: The checkpoints were listed: another name than that of the whole run, whose plane may lie in the same
+            folder.
     """
     first = runs[0]
     ignore = f"_ignore={choice.ignore}" if choice.ignore else ""
@@ -50,7 +51,8 @@ def write_projections(dir_file: Path, projected: ProjectedRuns, *, own: bool) ->
     Args:
         dir_file: The direction file.
         projected: The runs.
-        own: The plane belongs to the first run, whose file has no name of a run: a given plane may have such a file already.
+        own: The plane belongs to the first run, whose file has no name of a run: a given plane may have such a file
+            already.
 
     Returns:
         The files.

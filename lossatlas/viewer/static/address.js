@@ -30,6 +30,45 @@ export function fromFragment(fragment, state) {
   return found;
 }
 
+const MOST = 3; // entries that are named
+const NEAR = 1e-6; // of a number: an address has seven digits
+
+/** One line about the entries of a fragment that `state` could not take; "" if it took all. initial: the usual state. */
+export function misreadIn(fragment, state, initial) {
+  const wrong = [...new URLSearchParams(fragment)].filter(([key, text]) => !isTaken(key, text, state, initial));
+  if (!wrong.length) return "";
+  const said = wrong.slice(0, MOST).map(([key, text]) => {
+    if (!Object.hasOwn(state, key)) return `${shortened(key)} (unknown)`;
+    return `${key}=${shortened(text)} (shown: ${shortened(shownText(key, state[key]))})`;
+  });
+  const more = wrong.length > MOST ? ` and ${wrong.length - MOST} more` : "";
+  return `The address asks for what this page cannot show: ${said.join(", ")}${more}.`;
+}
+
+function isTaken(key, text, state, initial) {
+  if (!Object.hasOwn(state, key)) return false;
+  const asked = fromFragment(new URLSearchParams([[key, text]]), initial)[key];
+  if (asked === undefined) return false;
+  const own = state[key];
+  if (!Array.isArray(own)) return isSame(asked, own);
+  if (!asked.length) return !own.length;
+  return own.length > 0 && own.length % asked.length === 0 && own.every((value, k) => isSame(asked[k % asked.length], value));
+}
+
+function isSame(a, b) {
+  if (typeof a !== "number") return a === b;
+  return Math.abs(a - b) <= NEAR * Math.max(Math.abs(a), Math.abs(b));
+}
+
+const shortened = (text) => (text.length > 24 ? `${text.slice(0, 23)}…` : text);
+
+/** A value of the state in words. */
+function shownText(key, value) {
+  if (key === "vmax" && value === 0) return "the usual one";
+  if (typeof value === "number") return String(Number(value.toPrecision(4)));
+  return Array.isArray(value) ? value.join("~") || "none" : String(value);
+}
+
 /** The part of a state that differs from another one; numbers in seven digits. */
 export function changesOf(state, initial) {
   const changed = {};

@@ -16,7 +16,7 @@ import { optimizerTools } from "./optimizer_tools.js";
 import { Panel } from "./panel.js";
 import { panned } from "./projection.js";
 import { Race } from "./race.js";
-import { remarksOn, sentenceOn } from "./readout.js";
+import { coordinatesOn, remarksOn, sentenceOn } from "./readout.js";
 import { shareTools } from "./share_tools.js";
 import { stageOf } from "./stage.js";
 import { Story } from "./story.js";
@@ -41,6 +41,7 @@ export class App {
     this.stage = stageOf(this);
     this.transport = transportOf(this);
     this.remark = hint("", { id: "remark" });
+    this.misread = hint("", { id: "misread", role: "status" });
     this.story = new Story(this, content.story);
     this.parts = [this.story]; // what is updated in each frame
     this.build(root);
@@ -76,7 +77,7 @@ export class App {
     const details = detailsOf(this);
     const drawer = drawerOf(this, this.tools());
     transport.root.append(viewpointTools(this));
-    root.replaceChildren(this.remark, stage.root, bar.root, transport.root);
+    root.replaceChildren(this.misread, this.remark, stage.root, bar.root, transport.root);
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
     document
@@ -90,7 +91,11 @@ export class App {
   tools() {
     const { surfaces } = this.model;
     const [view, cut] = [viewTools(this), cutTools(this)];
-    const groups = [view, descentTools(this), optimizerTools(this), cut.root];
+    const racing = [descentTools(this), optimizerTools(this)];
+    const groups = [view, ...racing, cut.root];
+    this.controls.onUpdate(() => {
+      for (const group of racing) group.hidden = Boolean(this.model.noRace);
+    });
     this.parts.push(cut);
     if (surfaces.some((s) => s.trajectory)) {
       const training = trainingTools(this);
@@ -127,7 +132,9 @@ export class App {
   /** Compute everything anew: meshes, pictures, rates, race. */
   refresh() {
     this.remark.textContent = remarksOn(this.model).join(" ");
+    this.misread.textContent = this.model.misread;
     document.getElementById("sentence").textContent = sentenceOn(this.model);
+    document.getElementById("coordinates").textContent = coordinatesOn(this.model);
     this.race.findRates();
     for (const panel of this.panels) panel.rebuild();
     this.stage.arrange();

@@ -115,7 +115,7 @@ export class CurveView {
         const place = at(pointOf(run)[0]);
         if (place) drawMark(context, run.optimizer.mark, place, 7, run.optimizer.color);
       }
-      const start = at(model.state.x);
+      const start = model.showsStart && at(model.state.x);
       if (start) dot(context, ...start, 4, "rgba(255,255,255,0.9)", "#222222");
     });
   }

@@ -3,6 +3,7 @@
 import { download, fileName } from "./download.js";
 import { element } from "./elements.js";
 import { arrangement, paint, shownTiles } from "./picture.js";
+import { withDuration } from "./webm.js";
 
 const KINDS = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm"]; // the first one costs least
 const WIDEST = 1920; // pixels
@@ -86,8 +87,12 @@ export class Film {
     return this.chunks.reduce((sum, { size }) => sum + size, 0);
   }
 
-  save() {
-    if (this.size() < HEAD) this.app.controls.complain(NOTHING);
-    else download(new Blob(this.chunks, { type: "video/webm" }), fileName("webm"));
+  async save() {
+    if (this.size() < HEAD) {
+      this.app.controls.complain(NOTHING);
+      return;
+    }
+    const bytes = new Uint8Array(await new Blob(this.chunks).arrayBuffer());
+    download(new Blob([withDuration(bytes)], { type: "video/webm" }), fileName("webm"));
   }
 }

@@ -1,7 +1,7 @@
 // The model of the page: the surfaces and fields, and the state that the controls change and the address keeps. It does not
 // know the document. Other modules read `state` and write it through the actions in app.js and controls.js, which redraw.
 
-import { fromFragment } from "./address.js";
+import { fromFragment, misreadIn } from "./address.js";
 import { bytesOf } from "./bytes.js";
 import { evaluate } from "./interpolant.js";
 import { clamp } from "./numbers.js";
@@ -63,6 +63,7 @@ export class Model {
     this.maps = Object.fromEntries(Object.entries(content.maps).map(([name, bytes]) => [name, bytesOf(bytes)]));
     this.flat = this.surfaces.every((s) => s.flat);
     this.hover = null; // the point of the plane under the pointer
+    this.misread = ""; // what the address asks for in vain
     this.initial = usualState(this.fields[0], this.usualStart(), this.surfaces);
     this.state = { ...this.initial };
     this.restore(fragment);
@@ -72,6 +73,7 @@ export class Model {
   restore(fragment) {
     Object.assign(this.state, this.initial, fromFragment(fragment, this.initial));
     this.repair();
+    this.misread = misreadIn(fragment, this.state, this.initial);
   }
 
   /** Change values of a state that somebody else wrote into possible ones. */
@@ -235,6 +237,11 @@ export class Model {
     if (this.surfaces.some((s) => s.checkpoints))
       return "No race here: x counts checkpoints, and no optimizer moves along their numbers.";
     return this.field().race ? "" : `No race here: optimizers descend a loss, and this is the ${this.title(this.state.height)}.`;
+  }
+
+  /** True if the start means something that is shown: a race begins there, or a cut goes through it. */
+  get showsStart() {
+    return !this.noRace || this.state.cut;
   }
 
   title(name) {

@@ -28,6 +28,7 @@ export class Panel {
     this.note = element("p", { class: "note" });
     this.key = element("p", { class: "key", hidden: !surface.flat });
     this.readout = element("output", { class: "readout", hidden: true });
+    this.named = null; // what the names of the views say of a start
     this.legend = legendOf(app, surface.flat ? [...app.model.surfaces.keys()] : [number]);
     this.root = this.build();
   }
@@ -43,21 +44,19 @@ export class Panel {
 
   openPlane() {
     const { app, surface, number, heights } = this;
-    const about = surface.flat ? "The curves" : `${surface.label}: the plane from above`;
-    const words = `${about}. Click or drag to choose a start; arrow keys move it.${axesInWords(surface)}`;
-    const canvas = element("canvas", { tabindex: 0, role: "application", "aria-label": words });
+    const canvas = element("canvas", { tabindex: 0, role: "application" });
     const plane = surface.flat ? new CurveView(app, canvas) : new PlaneView(app, heights, number, canvas);
     listenToPlane(app, plane);
     return plane;
   }
 
   build() {
-    const { surface, scene, flat, legend, note, readout } = this;
+    const { surface, scene, flat, legend, note } = this;
     const words = element("div", { class: "panel-head" }, this.heading(), this.key, note);
     const corner = element("div", { class: "corner" }, words, legend.root);
     if (scene) flat.append(this.enlarger());
     flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
-    const parts = [corner, ...(scene ? [scene.root] : []), flat, readout];
+    const parts = [corner, ...(scene ? [scene.root] : []), flat];
     return element("section", { class: "panel", "aria-label": surface.label }, ...parts);
   }
 
@@ -97,7 +96,22 @@ export class Panel {
     this.scene.root.hidden = model.state.overlay && this.number > 0;
   }
 
+  /** Say what the views are, and what keys and pointers do there. */
+  nameViews() {
+    const { label, flat } = this.surface;
+    const { showsStart } = this.app.model;
+    if (this.named === showsStart) return;
+    this.named = showsStart;
+    const axes = axesInWords(this.surface);
+    const plane = flat ? "The curves" : `${label}: the plane from above`;
+    const choose = showsStart ? " Click or drag to choose a start; arrow keys move it." : "";
+    this.plane.canvas.setAttribute("aria-label", `${plane}.${choose}${axes}`);
+    const turn = `Drag to turn it${showsStart ? ", click to choose a start" : ""}; arrow keys turn it.`;
+    this.scene?.root.setAttribute("aria-label", `${label}: the surface. ${turn}${axes}`);
+  }
+
   draw() {
+    this.nameViews();
     this.plane.draw();
     this.scene?.draw();
     this.legend.update();
@@ -105,8 +119,8 @@ export class Panel {
 
   /** Say what is at a point of the plane, or nothing. */
   tell(point) {
-    const { fields } = this.app.model;
-    const several = this.surfaces.length > 1;
+    const { fields, state } = this.app.model;
+    const several = this.surfaces.length > 1 || state.overlay;
     const words = (surface) => `${several ? `${surface.label}: ` : ""}${valuesAt(surface, fields, point)}`;
     this.readout.hidden = !point;
     if (point) this.readout.textContent = this.surfaces.map(words).join(" · ");

@@ -177,7 +177,7 @@ export class PlaneView {
       polyline(context, points, run.optimizer.color, 2.2, "rgba(255,255,255,0.95)");
     }
     for (const run of runs) drawMark(context, run.optimizer.mark, of(...pointOf(run)), size, run.optimizer.color);
-    dot(context, ...of(model.state.x, model.state.y), 4, "rgba(255,255,255,0.9)", "#222222");
+    if (model.showsStart) dot(context, ...of(model.state.x, model.state.y), 4, "rgba(255,255,255,0.9)", "#222222");
   }
 
   /** A dark cross with a light seam at the point under the pointer. */

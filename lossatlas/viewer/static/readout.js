@@ -13,9 +13,18 @@ const BALLS = "the balls are optimizers descending this slice, not training the 
 export function sentenceOn(model) {
   const title = model.title(model.state.height);
   const balls = model.noRace ? "" : `; ${BALLS}`;
-  if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}; x is the ${model.along}.`;
+  if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}.`;
   if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
   return `Height is the ${title} of a network when its parameters move in two directions${balls}.`;
+}
+
+/** What x and y are: a sentence, or one for each group of surfaces that differ in it. */
+export function coordinatesOn({ surfaces }) {
+  const groups = new Map();
+  for (const { coordinates, label } of surfaces) groups.set(coordinates, [...(groups.get(coordinates) || []), label]);
+  if (groups.size === 1) return surfaces[0].coordinates;
+  const named = ([words, labels]) => words.replace(/^x(, y)?/, (letters) => `${letters} (${labels.join(", ")})`);
+  return [...groups].map(named).join(" ");
 }
 
 /** Remarks on the page as a whole. */

@@ -86,8 +86,9 @@ class Drag {
   }
 
   isNearStart(event) {
-    const { x, y } = this.app.model.state;
-    const p = this.scene.heights.scenePoint(x, y);
+    const { showsStart, state } = this.app.model;
+    const { x, y } = state;
+    const p = showsStart && this.scene.heights.scenePoint(x, y);
     if (!p) return false;
     const view = this.scene.view();
     const [left, top] = toScreen(view.matrix, p, view.width, view.height);

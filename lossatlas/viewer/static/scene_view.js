@@ -11,7 +11,7 @@ import { pixelRatio } from "./resolution.js";
 import { meshSize, sampler } from "./sampler.js";
 import { drawSceneLabels } from "./scene_labels.js";
 import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
-import { axesInWords, toPlane } from "./surface.js";
+import { toPlane } from "./surface.js";
 
 const HALO = [1, 1, 1, 1]; // around paths
 const ON_THE_SCENE = ".panel h2, .note, .legend, .flat, .enlarge, .names, .hint-row"; // what the scene leaves room for
@@ -27,8 +27,7 @@ export class SceneView {
     this.framed = ["", null]; // what the frame was found for, and the frame
     this.canvas = renderer.canvas;
     this.labels = element("canvas", { class: "labels" });
-    const about = `${heights.surface.label}: the surface. Drag to turn it, click to choose a start; arrow keys turn it.${axesInWords(heights.surface)}`;
-    this.root = element("div", { class: "solid", tabindex: 0, role: "application", "aria-label": about }, this.canvas, this.labels);
+    this.root = element("div", { class: "solid", tabindex: 0, role: "application" }, this.canvas, this.labels);
   }
 
   /** The surfaces that this scene shows, with their colour maps; none if another scene shows them all. */
@@ -203,6 +202,7 @@ export class SceneView {
   }
 
   drawStart(ratio) {
+    if (!this.app.model.showsStart) return;
     const { x, y } = this.app.model.state;
     const start = this.heights.scenePoint(x, y);
     if (!start) return;

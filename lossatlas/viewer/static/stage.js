@@ -1,28 +1,48 @@
-// Where the surfaces stand: each in its own panel, or all in one scene; what they share: a legend, and a hint for newcomers.
+// Where the surfaces stand: each in its own panel, or all in one scene; what they share: a legend, and a row for a hint to
+// newcomers and for the values under the pointer.
 
 import { colourOf, OVERLAID } from "./colours.js";
 import { element, hint, swatch } from "./elements.js";
 import { legendOf } from "./legend.js";
+import { Tabs } from "./tabs.js";
 
-/** Returns {root, list, arrange(), update(), dropped()}. */
+/** Returns {root, list, arrange(), update(), dropped(), show(number)}. */
 export function stageOf(app) {
   const { model, panels } = app;
   const several = panels.length > 1;
   const list = element("div", { class: "surfaces" }, ...panels.map((panel) => panel.root));
   list.style.setProperty("--columns", Math.min(panels.length, 3));
-  list.classList.toggle("alone", !several);
   list.classList.toggle("flat-only", model.flat);
   const bare = panels.every((panel) => !panel.scene);
   list.classList.toggle("bare", bare);
   const stage = element("div", { class: "stage", hidden: true }, namesOf(model));
   const shared = several ? legendOf(app, [...panels.keys()], { class: "legend shared" }) : null;
   const welcome = invitation(model, bare);
-  const row = element("div", { class: "hint-row" }, welcome); // a place of its own, which stays when the hint goes
-  const root = element("div", { class: "theatre" }, list, stage, row, ...(shared ? [shared.root] : []));
+  const readouts = element("div", { class: "readouts" }, ...panels.map(({ readout }) => readout));
+  readouts.style.setProperty("--columns", Math.min(panels.length, 3));
+  const row = element("div", { class: "hint-row" }, welcome, readouts); // a place of its own, which stays when both go
+  const tabs = new Tabs(panels, changed);
+  const root = element(
+    "div",
+    { class: "theatre" },
+    ...(several ? [tabs.root] : []),
+    list,
+    stage,
+    row,
+    ...(shared ? [shared.root] : []),
+  );
 
-  /** Move the first scene above the panels, or back into its own. */
+  function changed() {
+    arrange();
+    app.draw();
+  }
+
+  /** Show the panels that are wanted, and move the first scene above them, or back into its own. */
   function arrange() {
     const [first] = panels;
+    const single = tabs.arrange(model.state.overlay);
+    root.classList.toggle("single", single);
+    list.classList.toggle("alone", single || !several);
     if (!first.scene) return;
     const { root: scene } = first.scene;
     const { overlay } = model.state;
@@ -35,11 +55,12 @@ export function stageOf(app) {
   function update() {
     root.classList.toggle("enlarged", model.state.enlarged);
     welcome.hidden = Boolean(model.noRace);
+    root.classList.toggle("pointed", Boolean(model.hover));
     shared?.update();
   }
 
   const dropped = () => welcome.remove();
-  return { root, list, arrange, update, dropped };
+  return { root, list, arrange, update, dropped, show: (number) => tabs.show(number) };
 }
 
 /** What a newcomer may do, for the pointer that the device has. */
@@ -55,7 +76,7 @@ function namesOf(model) {
   const names = element("p", { class: "names" });
   model.surfaces.forEach((surface, k) => {
     const map = model.maps[OVERLAID[k % OVERLAID.length]];
-    names.append(swatch(`rgb(${colourOf(map, 0.4).join(",")})`), element("span", {}, surface.label));
+    names.append(element("span", {}, swatch(`rgb(${colourOf(map, 0.4).join(",")})`), surface.label));
   });
   return names;
 }

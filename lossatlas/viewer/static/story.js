@@ -137,6 +137,7 @@ export class Story {
   /** On a narrow page the surfaces stand one below the other: scroll to the one that the step tells about. */
   bringIntoView(number) {
     const panel = this.app.panels[number] || this.app.panels[0];
+    this.app.stage.show(panel.number);
     const { top, bottom } = panel.root.getBoundingClientRect();
     const card = this.root.getBoundingClientRect();
     const room = card.width === document.documentElement.clientWidth ? card.top : innerHeight;

@@ -1,20 +1,17 @@
-"""Results of the Python functions: they can be drawn, shown in a notebook, saved, and given to other functions.
-
-Reading, drawing and saving need no torch.
-"""
+"""A surface that can be drawn, shown and saved, and how one is read from its file."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack
+from typing import TYPE_CHECKING, NoReturn, Protocol, Unpack
 
 import numpy as np
 
 from lossatlas import exports, summaries
+from lossatlas.choices import FilmKind, PlotKind
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.figures.film import FilmKeywords
-from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, with_keywords
-from lossatlas.io import Directions, Findings, Projection, read_directions, read_surface
-from lossatlas.io.trajectory_files import loss_key
+from lossatlas.figures.plot_options import PlotKeywords, with_keywords
+from lossatlas.io import Directions, Projection, read_directions, read_surface
 from lossatlas.landscape import Surface
 from lossatlas.landscape.derived_fields import Field, resolved
 from lossatlas.landscape.flatness_measures import Measure, flatness
@@ -23,12 +20,22 @@ from lossatlas.landscape.topology import PlacedMinimum, minima
 if TYPE_CHECKING:
     import pandas
     import xarray
-    from torch import Tensor
 
     from lossatlas.figures.matplotlib_style import Axes, Figure
-    from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
     from lossatlas.parameter_space import Point
     from lossatlas.viewer import Page
+
+
+class RunInPlane(Protocol):
+    """A training run with its plane, as `lossatlas.trajectory` returns it."""
+
+    @property
+    def plane(self) -> "tuple[Point, Point]":
+        """The two directions."""
+
+    @property
+    def projection(self) -> Projection:
+        """The path in the plane."""
 
 
 def read(file: str | Path) -> "Landscape":
@@ -104,14 +111,14 @@ class Landscape(Surface):
         return self.fields["train_loss"]
 
     @with_keywords(PlotKeywords)
-    def plot(self, ax: "Axes | None" = None, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
+    def plot(self, ax: "Axes | None" = None, kind: PlotKind | str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
         """Draw the landscape with matplotlib: a curve, or contours.
 
         Args:
             ax: Axes to draw on, of which no text and no font changes; None makes a figure.
             kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
-            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim,
-                figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
+            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim,
+                zlim, figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
@@ -158,8 +165,8 @@ class Landscape(Surface):
             file: File to write as well, which ends in .html.
             title: Title of the page.
             story: Markdown file of steps that explain the page; by default it tells what it shows.
-            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
-                largest value, but at most 100 times the median.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By
+                default the largest value, but at most 100 times the median.
 
         Returns:
             The page, which a notebook shows; `.save(file)` writes it, `.open()` opens it in the usual browser.
@@ -251,8 +258,8 @@ class Landscape(Surface):
             raise BadUsage(f"{named('depth', depth)}: give a number, at least 0")
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
-    def _holds_plane_of(self, trajectory: "Trajectory") -> bool:
-        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True where they are not known."""
+    def _holds_plane_of(self, trajectory: "RunInPlane") -> bool:
+        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True if unknown."""
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
             return True
         names = [name.decode() for name in self.directions.extra["tensors"]]
@@ -313,10 +320,10 @@ class Landscape(Surface):
     def film(
         self,
         path: str | Path,
-        kind: str = "turn",
+        kind: FilmKind | str = "turn",
         *,
         field: Field | None = None,
-        trajectory: "Trajectory | None" = None,
+        trajectory: "RunInPlane | None" = None,
         frames: int | None = None,
         fps: float | None = None,
         dpi: int = 90,
@@ -326,8 +333,8 @@ class Landscape(Surface):
 
         Args:
             path: File that ends in .gif, or in .mp4 or .webm where ffmpeg is installed.
-            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the order
-                in which they are computed.
+            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
+                order in which they are computed.
             field: Field to show, see `plot`.
             trajectory: The training run of kind="path", whose plane is that of the surface.
             frames: Number of frames; by default 60, 90 or 24.
@@ -355,287 +362,11 @@ class Landscape(Surface):
         """Write the landscape to a file, in the format that its ending says.
 
         Args:
-            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it), .npz
-                (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
+            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it),
+                .npz (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
 
         Raises:
             BadUsage: The ending is another one, or a package is not installed.
             CannotWrite: The file cannot be written; a previous one is unchanged.
         """
         exports.save_surface(file, self, self.directions)
-
-
-@dataclass(frozen=True, repr=False)
-class Curvature:
-    """Results on the Hessian of a network's mean loss; a part that is not computed yet is None.
-
-    Attributes:
-        findings: Arrays by name, as a spectrum file holds them.
-
-    Example:
-        >>> import lossatlas
-        >>> from lossatlas.io import read_findings
-        >>> found = lossatlas.Curvature(read_findings("docs/surfaces/spectrum.h5"))
-        >>> fig = found.plot("density")
-    """
-
-    findings: Findings
-
-    @property
-    def eigenvalues(self) -> np.ndarray:
-        """(k,) eigenvalues: the largest ones from the top, then the smallest ones, the smallest of all last."""
-        return self.findings.eigenpairs().values
-
-    @property
-    def residuals(self) -> np.ndarray:
-        """(k,) norms of H v - lambda v of the eigenvectors v of unit length."""
-        return self.findings.eigenpairs().residuals
-
-    @property
-    def resolved(self) -> np.ndarray:
-        """(k,) mask of the eigenvalues that are resolved."""
-        return self.findings.eigenpairs().resolved
-
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """Lower and upper bound of all eigenvalues, each with probability 1 - 1e-3."""
-        found = self.findings.arrays.get("bounds")
-        return None if found is None else (float(found[0]), float(found[1]))
-
-    def vector(self, number: int) -> "dict[str, Tensor]":
-        """Take an eigenvector, as `surface(directions=...)` takes it.
-
-        Args:
-            number: Number of its eigenvalue in `eigenvalues`.
-
-        Returns:
-            Tensors by name, float32, of unit length together.
-        """
-        import torch
-
-        return {name: torch.from_numpy(value) for name, value in self.findings.vector(number).items()}
-
-    @property
-    def trace(self) -> "TraceEstimate | None":
-        """Trace, with the traces of the layers' diagonal blocks and standard errors."""
-        from lossatlas.hessian import TraceEstimate
-
-        a = self.findings.arrays
-        if "trace" not in a:
-            return None
-        blocks = a["layers/trace"], a["layers/trace_se"]
-        return TraceEstimate(float(a["trace"]), float(a["trace_se"]), int(a["trace_products"]), *blocks)
-
-    @property
-    def density(self) -> "Spectrum | None":
-        """Density of the spectrum."""
-        from lossatlas.hessian import Spectrum
-        from lossatlas.jobs.curvature.spectrum_parts import CURVES
-
-        a = self.findings.arrays
-        curves: dict[str, Any] = {name: a.get(f"density/{name}") for name in CURVES}
-        return None if curves["grid"] is None else Spectrum(**{**curves, "sigma": float(curves["sigma"])}, products=0)
-
-    @property
-    def dimension(self) -> "Dimension | None":
-        """Effective dimension."""
-        from lossatlas.hessian import Dimension
-
-        a = self.findings.arrays
-        if "effective_dimension" not in a:
-            return None
-        return Dimension(*map(float, [*a["effective_dimension"], *a.get("effective_dimension_estimate", ())]))
-
-    def table(self) -> str:
-        """Format all parts as text."""
-        from lossatlas.jobs.curvature.spectrum_parts import table
-
-        return "\n".join(table(self.findings))
-
-    def plot(self, kind: str = "density", look: str | None = None) -> "Figure":
-        """Draw a part with matplotlib.
-
-        Args:
-            kind: "density", "layers" or "activations".
-            look: "paper", "dark" or "print"; None for paper.
-
-        Returns:
-            The figure.
-
-        Raises:
-            BadUsage: The part is not computed yet, or there is no such look.
-        """
-        from lossatlas import figures
-
-        return figures.spectrum(self.findings, kind, look)
-
-    def save(self, file: str | Path) -> None:
-        """Write the results to a file, in the format that its ending says.
-
-        Args:
-            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or in
-                .npz (arrays that `numpy.load` reads).
-
-        Raises:
-            BadUsage: The ending is another one.
-            CannotWrite: The file cannot be written.
-        """
-        exports.save_findings(file, self.findings)
-
-    def __repr__(self) -> str:
-        a = self.findings.arrays
-        shown = ", ".join(f"{value:.6g}" for value in self.eigenvalues)
-        trace = f"; trace {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}" if "trace" in a else ""
-        return f"<Curvature: eigenvalues {shown}{trace}>"
-
-    def _repr_html_(self) -> str:
-        from lossatlas.figures.thumbnails import spectrum_picture
-
-        picture = spectrum_picture(self.findings)
-        rows = summaries.findings_rows(self.findings)
-        return summaries.html_of("Curvature", rows, picture, width=summaries.WIDE_PICTURE)
-
-
-@dataclass(frozen=True, repr=False)
-class Trajectory:
-    """Checkpoints of a training run in a plane.
-
-    Attributes:
-        coordinates: (checkpoints, 2) coordinates; the last checkpoint is the origin.
-        explained: (components,) shares of the variance that the principal components explain, from 0 to 1.
-        distance: (checkpoints,) distances from the plane.
-        plane: The two directions of unit length, as `surface(..., directions=trajectory.plane)` takes them.
-        epochs: (checkpoints,) epochs or steps; None where they are not known.
-        surface: Surface under the path; None where it is not computed.
-        losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
-        name: Name of the run; '' where it has none.
-        drops: Epochs at which the learning rate dropped, where they are known.
-        axes: Names of the axes; empty where they are not known.
-        others: Further runs in the same plane, with the same surface.
-        counted: What `epochs` are numbers of, "epoch" or "step".
-
-    Example:
-        >>> import torch, lossatlas
-        >>> nets = [torch.nn.Linear(2, 2) for _ in range(4)]
-        >>> path = lossatlas.trajectory(nets[-1], nets)
-        >>> path.distance.shape
-        (4,)
-    """
-
-    coordinates: np.ndarray
-    explained: np.ndarray
-    distance: np.ndarray
-    plane: "tuple[Point, Point]"
-    epochs: np.ndarray | None = None
-    surface: Landscape | None = None
-    losses: np.ndarray | None = None
-    name: str = ""
-    drops: tuple[float, ...] = ()
-    axes: tuple[str, ...] = ()
-    others: "tuple[Trajectory, ...]" = ()
-    counted: str = "epoch"
-
-    @property
-    def projection(self) -> Projection:
-        """Return the path as figures and files take it."""
-        x, y = self.coordinates.T
-        losses_of = "" if self.surface is None else loss_key(self.surface.request)
-        explained = tuple(float(share) for share in self.explained)
-        plane = "" if self.surface is None or self.surface.directions is None else self.surface.directions.sha256
-        return Projection(
-            x,
-            y,
-            epochs=self.epochs,
-            loss=self.losses,
-            distance=self.distance,
-            explained=explained,
-            drops=self.drops,
-            run=self.name,
-            axes=self.axes,
-            losses_of=losses_of,
-            plane=plane,
-            counted=self.counted,
-        )
-
-    def __repr__(self) -> str:
-        shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
-        plane = (
-            f"the plane that explains {shares}" if shares else f"the plane of {' and '.join(self.axes) or 'x and y'}"
-        )
-        more = f", and {len(self.others)} further run{'s' * (len(self.others) > 1)}" if self.others else ""
-        return f"<Trajectory of {len(self.coordinates)} checkpoints in {plane}{more}>"
-
-    @with_keywords(ContourKeywords)
-    def plot(self, ax: "Axes | None" = None, kind: str = "contour", **keywords: Unpack[ContourKeywords]) -> "Figure":
-        """Draw the path in its plane, on the surface under it where that is computed.
-
-        Args:
-            ax: Axes to draw on, such as those of a surface along the plane; None makes a figure.
-            kind: "contour", "filled" or "heat", of the surface.
-            **keywords: As for `Landscape.plot`, of the surface.
-
-        Returns:
-            The figure. Checkpoints have the colours of their own losses where these are known.
-
-        Raises:
-            BadUsage: A keyword is unknown, does not suit the kind, or needs a surface that is not computed.
-        """
-        from lossatlas import figures
-
-        runs = [each.projection for each in (self, *self.others)]
-        if self.surface is not None:
-            return figures.path_on(self.surface, runs, ax, kind, **keywords)
-        look = keywords.pop("look", None)
-        if keywords:
-            raise BadUsage(
-                f"{next(iter(keywords))}: there is no surface under this path: give lossatlas.trajectory data too"
-            )
-        return figures.paths(runs, ax, look)
-
-    def view(
-        self,
-        *,
-        height: int = 700,
-        file: str | Path | None = None,
-        title: str = "",
-        story: str | Path | None = None,
-        vmax: float | None = None,
-    ) -> "Page":
-        """Make the interactive page of the surface with the path on it; arguments as for `Landscape.view`.
-
-        Returns:
-            The page.
-
-        Raises:
-            BadInput: The story cannot be read.
-            BadUsage: The surface under the path is not computed.
-            CannotWrite: The file cannot be written.
-        """
-        from lossatlas.viewer import Page, Shown
-        from lossatlas.viewer.notebook import flatness_in_words
-
-        if self.surface is None:
-            raise BadUsage("there is no surface under this path: give lossatlas.trajectory data too")
-        label = title or "training path"
-        shown = Shown(
-            self.surface,
-            label,
-            self.surface.directions_about,
-            trajectory=self.projection,
-            flatness=flatness_in_words(self.surface),
-        )
-        return Page.of([shown], title, height, file, story, vmax)
-
-    def _repr_html_(self) -> str:
-        from lossatlas.figures.thumbnails import path_picture
-
-        return summaries.html_of("Trajectory", self._rows(), path_picture(self.projection, self.surface))
-
-    def _rows(self) -> summaries.Rows:
-        shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
-        rows = [("checkpoints", str(len(self.coordinates))), ("variance in the plane", shares or "not known")]
-        if (known := self.distance[np.isfinite(self.distance)]).size:
-            rows.append(("distance from the plane", f"up to {known.max():.4g}"))
-        if self.losses is not None:
-            rows.append(("own loss, first and last", f"{self.losses[0]:.4g}, {self.losses[-1]:.4g}"))
-        return rows

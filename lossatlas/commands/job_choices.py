@@ -1,0 +1,232 @@
+"""Configurations of jobs, made of the options of commands, with user functions resolved and files found."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lossatlas import config, programs
+from lossatlas.config import (
+    AxisConfig,
+    DataConfig,
+    DirectionConfig,
+    GridConfig,
+    HessianConfig,
+    ModelChoice,
+    NetworkConfig,
+    OutputConfig,
+    PlotConfig,
+    RunConfig,
+)
+from lossatlas.errors import BadUsage, say
+from lossatlas.io import read_projection
+from lossatlas.option_fields import part, resolved
+from lossatlas.user_code import UserFunction, is_user_function, short_form
+
+T = TypeVar("T")
+
+
+def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridConfig:
+    """Return the configuration of a command over a grid. Raises BadInput, and BadUsage for options that do not fit."""
+    if args.plot and args.proj_file is not None:  # before hours are spent
+        read_projection(args.proj_file)
+    return GridConfig(
+        networks=networks(args, bool(args.y)),
+        directions=direction_choice(args, bool(args.y)),
+        data=data_choice(args),
+        loss=loss_choice(args),
+        x=args.x,
+        y=args.y,
+        run=run_choice(args),
+        output=part(OutputConfig, args),
+        figures=part(PlotConfig, args),
+        command=programs.command_line(command[0], command[1:]),
+        recalibrated=recalibrated_on(args),
+        resolved=resolved(args),
+    )
+
+
+def recalibrated_on(args: config.GridCommandOptions) -> int:
+    """Return the number of samples for the BatchNorm statistics of a point; 0 where they are kept. Raises BadUsage."""
+    if not isinstance(args, config.BatchNormOptions):
+        return 0
+    if args.bn_samples and args.bn == "keep":
+        raise BadUsage(f"--bn_samples {args.bn_samples} belongs to --bn recalibrate: add that, or leave it out")
+    return (args.bn_samples or config.BN_SAMPLES) if args.bn == "recalibrate" else 0
+
+
+def run_choice(args: config.BatchOptions) -> RunConfig:
+    if args.ngpu > 1:
+        say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
+    return part_of(RunConfig, args, memory=args.memory if isinstance(args, config.EvaluationOptions) else "fast")
+
+
+def part_of(target: type[T], args: Any, **more: Any) -> T:
+    """A configuration whose fields have the names of options."""
+    names: Any = target.__dict__["__dataclass_fields__"]
+    return target(**{name: getattr(args, name) for name in names if name not in more}, **more)
+
+
+def hessian_choice(args: Any) -> HessianConfig:
+    """Return the parameters of the Hessian and the accuracy of its eigenvalues that the options choose."""
+    return part_of(HessianConfig, args, parameters=args.parameters or args.only, compiled=args.compile)
+
+
+def model_choice(args: config.ModelOptions) -> ModelChoice:
+    """A name in the zoo, or a user's function. Raises BadUsage."""
+    if is_user_function(args.model):
+        return UserFunction.parse("model", args.model, args.model_args)
+    if args.model.endswith(".py"):
+        raise BadUsage(
+            f"--model {args.model}: name the function in it that makes the network, as in --model {args.model}:make"
+        )
+    if args.model_args:
+        raise BadUsage(f"--model_args {args.model_args[0]}: {args.model} is a network of the zoo, which takes none")
+    return args.model
+
+
+def model_file(args: config.NetworkOptions) -> str:
+    """The checkpoint at the centre, '' where the user's function gives a trained network. Raises BadUsage."""
+    if args.model_file:
+        return in_folder(args.model_file, args.model_folder)
+    model_choice(args)
+    if not is_user_function(args.model):
+        raise BadUsage("--model_file is missing: name the checkpoint in the middle")
+    return ""
+
+
+def in_folder(name: str, folder: str) -> str:
+    """The file of this name, in --model_folder where it is there alone."""
+    from lossatlas.io.checkpoint_names import checkpoint_exists
+
+    inside = Path(folder) / name
+    return str(inside) if folder and checkpoint_exists(inside) and not checkpoint_exists(name) else name
+
+
+def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
+    """The network at the centre, and the one at x = 1. Raises BadUsage."""
+    if args.align and not args.model_file2:
+        raise BadUsage("--align orders the hidden units of another network: give --model_file2 too")
+    second = in_folder(args.model_file2, args.model_folder) if args.model_file2 else None
+    return NetworkConfig(model_choice(args), model_file(args), second, None, args.align)
+
+
+def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
+    """All networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
+    if args.model_file3 and not second_axis:
+        raise BadUsage("--model_file3 is the network at y = 1: give --y too")
+    third = in_folder(args.model_file3, args.model_folder) if args.model_file3 and not args.same_dir else None
+    nets = two_networks(args)
+    return NetworkConfig(nets.model, nets.file, nets.file2, third, nets.align)
+
+
+def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
+    """A name, or a user's function. A model `hf:FOLDER` has losses of its own for crossentropy. Raises BadUsage."""
+    if is_user_function(args.loss_name):
+        return UserFunction.parse("loss_name", args.loss_name)
+    if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
+        return "multiple_choice" if args.dataset.startswith("choices:") else "next_token"
+    return args.loss_name
+
+
+def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
+    """A name, or a user's function; `text:` and `choices:` have the tokenizer of `hf:FOLDER`. Raises BadUsage."""
+    if not is_user_function(args.dataset):
+        if args.dataset_args:
+            raise BadUsage(
+                f"--dataset_args {args.dataset_args[0]}: {args.dataset} is no function of your own, and takes none"
+            )
+        return args.dataset
+    found, model = UserFunction.parse("dataset", args.dataset, args.dataset_args), getattr(args, "model", "")
+    if not found.short or short_form("model", model) is None:
+        return found
+    return replace(found, arguments={"tokenizer": model.partition(":")[2], **found.arguments})
+
+
+def data_choice(args: config.DataOptions) -> DataConfig:
+    """Return the data set and the samples of it that the options choose. Raises BadUsage."""
+    return part_of(
+        DataConfig,
+        args,
+        dataset=dataset_choice(args),
+        raw=args.raw_data,
+        splits=("train", "test") if args.split == "both" else (args.split,),
+        files=(args.trainloader, args.testloader),
+    )
+
+
+def check_schemes(args: config.PlaneOptions, schemes: config.SchemeOptions, second_axis: bool) -> None:
+    """Raise BadUsage where these do not fit to the rest."""
+    chosen = [name for name in ("repeat", "per_layer", "scheme", "curve") if getattr(schemes, name)]
+    if bool(schemes.curve) != bool(schemes.control_points):
+        raise BadUsage("--curve and --control_points belong together: the kind of the curve, and its control points")
+    if not chosen:
+        return
+    option = f"--{chosen[0]}"
+    if len(chosen) > 1:
+        raise BadUsage(f"{option} and --{chosen[1]} exclude each other")
+    if chosen[0] == "scheme" and not second_axis:
+        raise BadUsage("--scheme is a surface: give --y too")
+    if chosen[0] != "scheme" and second_axis:
+        raise BadUsage(f"{option} is {'a curve' if schemes.curve else 'a row of curves'}: leave --y out")
+    if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
+        say(
+            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
+            "filter"
+        )
+    if schemes.curve and (not args.model_file2 or args.xdirection != "random" or args.dir_file or args.curvature):
+        raise BadUsage("--curve leads to --model_file2: give that, and no --xdirection, --dir_file and --curvature")
+    if chosen[0] in ("repeat", "scheme"):
+        check_random(args, schemes, chosen[0])
+
+
+def check_random(args: config.PlaneOptions, schemes: config.SchemeOptions, chosen: str) -> None:
+    """Raise BadUsage for options that do not fit to schemes which draw their own directions or networks."""
+    option = f"--{chosen}"
+    if chosen == "repeat" and schemes.repeat == 1:
+        raise BadUsage("--repeat 1: a spread needs at least 2 directions")
+    if args.model_file2 or args.model_file3 or args.xdirection != "random" or args.ydirection != "random":
+        raise BadUsage(f"{option} draws random directions: leave out other networks, --xdirection and --ydirection")
+    if chosen == "repeat" and (args.dir_file or args.idx or args.same_dir):
+        raise BadUsage("--repeat draws its directions from --seed alone: leave out --dir_file, --idx and --same_dir")
+    if chosen == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type == "states"):
+        raise BadUsage(
+            "--scheme moves the weights between three networks: leave out --same_dir, --orthogonalize, --curvature"
+        )
+    if chosen == "scheme" and (args.xnorm or args.ynorm or args.xignore or args.yignore):
+        raise BadUsage("--scheme has its own normalization: leave out --xnorm, --ynorm, --xignore and --yignore")
+
+
+def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionConfig:
+    """Return the directions that the options choose; second_axis: the surface has a y axis. Raises BadUsage."""
+    schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
+    check_schemes(args, schemes, second_axis)
+    x = AxisConfig.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
+    y = AxisConfig.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if second_axis else None
+    if args.ydirection != "random" and (y is None or args.same_dir):
+        raise BadUsage(f"--ydirection {args.ydirection} needs --y, and no --same_dir")
+    if args.orthogonalize and (y is None or args.same_dir):
+        raise BadUsage("--orthogonalize takes the x direction out of the y direction: it needs --y, and no --same_dir")
+    for axis, asked, target in (("x", args.xdirection, args.model_file2), ("y", args.ydirection, args.model_file3)):
+        if target and asked != "random":
+            raise BadUsage(
+                f"--{axis}direction and the network {target} both ask for the {axis} direction: leave one out"
+            )
+    made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
+    if args.dir_type == "states" and (made or args.curvature):
+        raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
+    return part_of(
+        DirectionConfig,
+        args,
+        dir_type=args.dir_type or "weights",
+        x=x,
+        y=y,
+        orthogonalize=args.orthogonalize,
+        curvature=args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
+        scheme=schemes.scheme or "",
+        curve=schemes.curve or "",
+        control_points=tuple(in_folder(file, args.model_folder) for file in schemes.control_points),
+        repeat=schemes.repeat or 0,
+        per_layer=schemes.per_layer,
+        dir_type_given=args.dir_type is not None,
+    )

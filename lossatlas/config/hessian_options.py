@@ -1,0 +1,118 @@
+"""Options of the Hessian and its spectrum."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lossatlas.errors import BadUsage, named
+from lossatlas.option_fields import above_zero, changed, natural, option, pattern, positive
+
+
+@dataclass(frozen=True)
+class HessianOptions:
+    """The parameters that the Hessian belongs to."""
+
+    HEADING: ClassVar[str] = "Hessian"
+
+    parameters: tuple[str, ...] = option(
+        (),
+        "parameters with respect to which the Hessian is taken, as regular expressions (default: those of --only and "
+        "--except, otherwise all)",
+        kind=pattern,
+        many="+",
+        metavar="PATTERN",
+    )
+    matrices_only: bool = option(False, "leave out biases and BatchNorm parameters, as the original release does")
+    compile: bool = option(
+        False,
+        "let torch.compile fuse the operations: each product takes a quarter less time, and the start half a minute or "
+        "more",
+    )
+
+
+@dataclass(frozen=True)
+class LanczosOptions:
+    """When an eigenvalue is resolved, and how many products may be spent on it."""
+
+    HEADING: ClassVar[str] = "Hessian"
+
+    tolerance: float = option(
+        1e-2,
+        "an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below the rounding error (2e-6 of "
+        "the largest eigenvalue in float32), and no eigenvalue farther from zero is missed",
+        kind=above_zero,
+        metavar="REL",
+    )
+    max_products: int = option(
+        300,
+        "largest number of Hessian-vector products of a Lanczos run",
+        kind=positive,
+        old=("most",),
+        metavar="N",
+    )
+
+
+@dataclass(frozen=True)
+class SpectrumSettings(LanczosOptions):
+    """The parts of a spectrum to compute, and their accuracy.
+
+    activations: patterns of layers, empty for all layers, None for no traces with respect to activations.
+    """
+
+    HEADING: ClassVar[str] = "spectrum"
+
+    tolerance: float = changed(LanczosOptions, "tolerance", default=1e-3)
+    top: int = option(10, "number of largest eigenvalues", kind=positive, metavar="K")
+    bottom: int = option(1, "number of smallest eigenvalues; these take the most products", kind=natural, metavar="K")
+    trace_error: float = option(0.02, "relative standard error of the trace", kind=above_zero, metavar="REL")
+    max_trace_products: int = option(
+        500, "largest number of products for the trace", kind=positive, old=("trace_most",), metavar="N"
+    )
+    probes: int = option(
+        1,
+        "number of random vectors for the spectral density; the first needs no further products, several give an error "
+        "band",
+        kind=positive,
+        metavar="N",
+    )
+    steps: int = option(80, "products for each further random vector", kind=positive, metavar="N")
+    damping: float = option(
+        5e-4,
+        "regularization z in the effective dimension, the sum of v / (v + z) over the eigenvalues v; to match a weight "
+        "decay, give the weight decay",
+        kind=above_zero,
+        old=("z",),
+        metavar="Z",
+    )
+    layers: bool = option(False, "compute the largest eigenvalue of each layer's diagonal block as well")
+    activations: tuple[str, ...] | None = option(
+        None,
+        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of "
+        "these regular expressions (without a pattern: of every layer)",
+        kind=pattern,
+        many="*",
+        metavar="PATTERN",
+    )
+    activation_site: str = option(
+        "output",
+        "with --activations: the outputs of the layers, or their inputs",
+        choices=("output", "input"),
+        old=("at",),
+    )
+    activation_error: float = option(
+        0.1, "relative standard error of each trace with respect to activations", kind=above_zero, metavar="REL"
+    )
+    max_activation_probes: int = option(
+        30,
+        "largest number of random vectors for these traces; each costs about one gradient per layer",
+        kind=positive,
+        old=("activation_most",),
+        metavar="N",
+    )
+    seed: int = option(0, "seed of the random vectors", kind=natural)
+
+    def __post_init__(self) -> None:
+        if self.top + self.bottom > self.max_products:
+            raise BadUsage(
+                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.max_products} products "
+                f"can give: raise {named('max_products')}"
+            )

@@ -1,0 +1,28 @@
+"""The direction from which a surface is seen."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Direction from which a surface is seen.
+
+    Attributes:
+        elevation: Angle above the plane, in degrees.
+        azimuth: Angle around the vertical axis, in degrees.
+    """
+
+    elevation: float = 32
+    azimuth: float = -60
+
+    @property
+    def direction(self) -> np.ndarray:
+        """(3,) unit vector from the centre to the camera."""
+        elevation, azimuth = np.radians([self.elevation, self.azimuth])
+        return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])

@@ -1,0 +1,184 @@
+"""What x and y of a surface are, in a plain sentence for a reader who sees it for the first time."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossatlas.figures.network_marks import NetworkMark, curve_kind, networks_of
+from lossatlas.io.trajectory_files import Projection
+from lossatlas.landscape.recorded_options import recorded_option
+from lossatlas.landscape.surface import Surface
+from lossatlas.viewer.axis_names import are_principal, full_axis_names
+
+LONGEST = 28  # letters of a network's name
+DIGEST = re.compile(r"[0-9a-f]{32,}")  # in place of a name
+NAMELESS = ("one network", "a second one", "a third one")
+CURVE = re.compile(r"a (\w+) curve towards ")  # as records describe the points of a curve
+KINDS = {"bezier": "Bézier"}  # of curves, by their names in files
+RANDOM, ANY = "a random direction", "a direction"
+NEAR = 1e-6  # of the extent of a path or of a unit: coordinates that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The direction of an axis.
+
+    Attributes:
+        words: Its name.
+        norm: Its normalization; '' for none, and where it is not known.
+    """
+
+    words: str = ANY
+    norm: str = ""
+
+    @property
+    def scaled(self) -> str:
+        """Its normalization in brackets; '' for none."""
+        if not self.norm:
+            return ""
+        return " (of unit length)" if self.norm == "unit" else f" ({self.norm}-normalized)"
+
+
+def axes_in_words(
+    surface: Surface, directions: Mapping[str, Any] | None = None, trajectory: Projection | None = None
+) -> str:
+    """Say what the coordinates of a surface are, and no more than its file says.
+
+    Args:
+        surface: A line or a plane.
+        directions: Metadata of its directions, or None.
+        trajectory: Path of a training run in the plane, or None.
+
+    Returns:
+        A sentence.
+
+    Example:
+        >>> import lossatlas
+        >>> axes_in_words(lossatlas.read("docs/surfaces/resnet56_cifar10.h5"))
+        'x, y: distance along two random directions (filter-normalized); (0, 0) is the network itself.'
+    """
+    request, networks = surface.request, networks_of(surface)
+    if "path" in request:
+        return "x: the number of a checkpoint, from 0 on."
+    if scheme := request.get("scheme"):
+        return f"x, y: how three networks are mixed (scheme '{scheme}'); (0, 0) is the first of them alone."
+    if trajectory is not None or is_plane_of_run(surface, directions):
+        return along_run(directions, trajectory)
+    if curve := CURVE.match(str(request.get("directions", ""))):
+        return f"x: position on a {KINDS.get(curve[1], curve[1])} curve {from_to(surface, networks)}."
+    if len(networks) > 1 and surface.grid.y is None:
+        return f"x: position on the straight line {from_to(surface, networks)}."
+    return between(surface, networks) if len(networks) > 2 else along_directions(surface, directions or {})
+
+
+# Networks on a line or a plane ------------------------------------------------------------------------------------
+
+
+def from_to(surface: Surface, networks: list[NetworkMark]) -> str:
+    """The networks at the ends of a line or a curve."""
+    if len(networks) < 2:
+        return "from one network (0) to another one (1)"
+    first, second = (f"{name_of(each, k)} ({at(each.x)})" for k, each in enumerate(networks[:2]))
+    permuted = ", whose units are permuted" if recorded_option(surface.about, "align") else ""
+    return f"from {first} to {second}{permuted}"
+
+
+def between(surface: Surface, networks: list[NetworkMark]) -> str:
+    """The networks of a plane, by their coordinates."""
+    places = [f"{name_of(each, k)} at ({at(each.x)}, {at(each.y)})" for k, each in enumerate(networks)]
+    if curve := curve_kind(surface):
+        kind = KINDS.get(curve, curve)
+        return f"x, y: distance along two directions in the plane of a {kind} curve from {places[0]} to {places[1]}."
+    return f"x, y: distance along two directions between networks: {', '.join(places[:-1])} and {places[-1]}."
+
+
+def name_of(network: NetworkMark, number: int) -> str:
+    """The name of a network, or words for one that has none."""
+    if DIGEST.fullmatch(network.name):
+        return NAMELESS[min(number, len(NAMELESS) - 1)]
+    return network.name if len(network.name) <= LONGEST else f"{network.name[: LONGEST - 1].rstrip()}…"
+
+
+def at(value: float) -> str:
+    """A coordinate in three digits; 0 for what rounding has left of it."""
+    return f"{0.0 if abs(value) < NEAR else value:.3g}"
+
+
+# Training runs ----------------------------------------------------------------------------------------------------
+
+
+def is_plane_of_run(surface: Surface, directions: Mapping[str, Any] | None) -> bool:
+    """Return whether a plane is one of a training run, also where no path is shown."""
+    axes = [str((directions or {}).get(letter, "")) for letter in "xy"]
+    return are_principal(axes) or "trajectory" in str(surface.about.get("command", "")).partition(" --")[0]
+
+
+def along_run(directions: Mapping[str, Any] | None, trajectory: Projection | None) -> str:
+    """The axes of the plane of a training run. Its origin is the last checkpoint of the first of its runs."""
+    axes = full_axis_names(trajectory)
+    if axes == ["x", "y"]:
+        axes = [str((directions or {}).get(letter, letter)) for letter in "xy"]
+    origin = "; (0, 0) is the last checkpoint" if trajectory is None or ends_at_origin(trajectory) else ""
+    if are_principal(axes):
+        shares = [f"{100 * share:.0f} %" for share in (trajectory.explained[:2] if trajectory else ())]
+        of_variance = f" ({' and '.join(shares)} of the variance)" if shares else ""
+        return (
+            "x, y: distance along the first two principal components of the checkpoints of a training"
+            f"{of_variance}{origin}."
+        )
+    if axes == ["x", "y"]:
+        return f"x, y: distance along two directions in the plane of a training{origin}."
+    return f"x: {axes[0]}; y: {axes[1]}{origin}."
+
+
+def ends_at_origin(trajectory: Projection) -> bool:
+    """Return whether the last checkpoint of a path is the origin of the plane."""
+    distances = np.hypot(trajectory.x, trajectory.y)
+    return bool(distances[-1] <= NEAR * np.nanmax(distances))
+
+
+# Directions around a network --------------------------------------------------------------------------------------
+
+
+def along_directions(surface: Surface, directions: Mapping[str, Any]) -> str:
+    """The directions of a line or a plane around a network."""
+    x, *more = (axis_of(surface.about, directions, letter) for letter in ("x" if surface.grid.y is None else "xy"))
+    is_recorded = bool(directions or surface.about.get("command") or "directions" in surface.request)
+    origin = f"; {'(0, 0)' if more else '0'} is the network itself" if is_recorded else ""
+    if not more:
+        return f"x: distance along {x.words}{x.scaled}{origin}."
+    if x == more[0] and x.words in (RANDOM, ANY):
+        return f"x, y: distance along two {x.words.removeprefix('a ')}s{x.scaled}{origin}."
+    return f"x: distance along {x.words}{x.scaled}; y: along {more[0].words}{more[0].scaled}{origin}."
+
+
+def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str) -> Axis:
+    """Return the direction of an axis as its metadata describe it, or else the options of the command."""
+    if record := str(directions.get(letter, "")):
+        found = re.search(r"norm=(\w+)", record)
+        return Axis(words_of(record), "" if found is None or found[1] == "none" else found[1])
+    norm = recorded_option(about, f"{letter}norm")
+    if letter == "y" and recorded_option(about, "same_dir"):
+        return Axis("the direction of x")
+    if recorded_option(about, "model_file3" if letter == "y" else "model_file2"):
+        return Axis("the direction to another network")
+    if not about.get("command") or (recorded_option(about, "dir_file") and not norm):
+        return Axis(norm=norm)  # a file that is named may hold directions of any kind
+    return Axis(words_of(recorded_option(about, f"{letter}direction") or "random"), norm)
+
+
+def words_of(record: str) -> str:
+    """Name a direction by the text of its record or of an option, see `AxisRequest.describe` and `AxisConfig.parse`."""
+    if found := re.match(r"eigenvector[: ]?(\d*)", record):
+        return f"eigenvector {found[1] or 1} of the Hessian"
+    kinds = {
+        "random": RANDOM,
+        "gradient": "the gradient",
+        "towards ": "the direction to another network",
+        "the x direction": "the direction of x",
+        "a vector ": "a given direction",
+    }
+    return next((words for start, words in kinds.items() if record.startswith(start)), ANY)
