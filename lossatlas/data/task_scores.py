@@ -31,12 +31,16 @@ def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_toke
         a score without a name has that of the function. Each sample counts once, also in the mean loss, so that the
         mean of a score is that over the samples.
 
+    Raises:
+        BadUsage: The loss is unknown.
+
     Example:
-        >>> import torch
+        >>> import lossatlas, torch
         >>> def largest(model, tokenizer, samples):
         ...     return samples.amax(1)
+        >>> loss = lossatlas.with_scores(largest)
         >>> model = torch.nn.Sequential(torch.nn.Embedding(7, 4), torch.nn.Linear(4, 7))
-        >>> with_scores(largest)(model, torch.tensor([[1, 2, 3], [5, 6, 1]])).metrics["largest"].tolist()
+        >>> loss(model, torch.tensor([[1, 2, 3], [5, 6, 1]])).metrics["largest"].tolist()
         [3.0, 6.0]
     """
     return ScoredLoss(score, tokenizer, as_loss(loss))
