@@ -76,7 +76,7 @@ def ends() -> list[nn.Module]:
         {"only": "5"},
         {"limit": 7},
     ],
-    ids=str,
+    ids=lambda more: ",".join(more) or "random",
 )
 def test_low_and_fast_memory_give_the_same_surface(more):
     """Directions with the same bits, and losses that differ in the order of sums alone."""

@@ -15,17 +15,11 @@ from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
-from lossatlas.jobs.inputs.api_inputs import (
-    DirectionArguments,
-    about_of,
-    loss_name,
-    request_of,
-    state_of,
-    statistics_differ,
-)
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import ArraysInFile, DirectionRequest, Origin, note_sheared
 from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
+from lossatlas.jobs.inputs.networks import state_of, statistics_differ
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
@@ -273,7 +267,8 @@ def run_surface_job(
     def finish(lock: Lock | None) -> Surface:
         known = continued(ranks, file, fresh)
         known = on_first(ranks, lambda: with_second_derivatives(known, inputs.curvature, points.directions))
-        output = SurfaceOutput(None if file is None else Path(file), embed=embedded(points.directions), lock=lock)
+        path, embed = (None, None) if file is None else (Path(file), embedded(points.directions))
+        output = SurfaceOutput(path, embed=embed, lock=lock)
         return run_from_python(ranks, quantity, problem, known, output, progress=progress)
 
     return with_lock("surface", file, ranks, force=force, finish=finish)
