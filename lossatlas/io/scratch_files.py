@@ -42,7 +42,7 @@ class MappedFile:
 
 
 class MappedImage(io.RawIOBase):
-    """A binary file in a temporary file, as `io.BytesIO` is one in memory.
+    """A binary file in a temporary file, as BytesIO is one in memory.
 
     Args:
         capacity: The largest number of bytes that will be written; the space for them is reserved now.
