@@ -85,7 +85,7 @@ def test_tick_labels_of_a_bar_never_meet(letter, inches, values):
     """Also of a slim one, such as that below rendered surfaces, and after the figure has another size."""
     scale = figures.choose_colour_scale([values], colours="blended" if values.min() > 0 else None)
     with figures.style(look="dark") as plt:
-        fig, axis = plt.subplots(figsize=(5, 5))
+        _, axis = plt.subplots(figsize=(5, 5))
         getattr(axis, f"set_{letter}lim")(*scale.limits)
         bar = getattr(axis, f"{letter}axis")
         set_scale_ticks(bar, scale, 10)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import format_tick
-from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat
+from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat, flat_size
 from lossatlas.figures.film_frames import DETAIL, Subject, figure_pixels
 from lossatlas.figures.kinds import Film
 from lossatlas.figures.matplotlib_style import FigureFactory
@@ -25,6 +25,7 @@ from lossatlas.landscape.surface import Surface
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LOWEST_WALK = 2.8  # inches of a film of a path over a wide plane
 FIRST_CELLS = 4  # of a grid that is refined
 
 
@@ -92,7 +93,9 @@ def path_frames(
     """
     epochs = np.arange(len(path.x)) if path.epochs is None else path.epochs
     word = path.axis
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.2), layout="compressed")
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(9.2, max(LOWEST_WALK, flat_size(subject.panels)[1])), layout="compressed"
+    )
     draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_contours)
     fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
     left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
