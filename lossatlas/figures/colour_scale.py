@@ -125,9 +125,8 @@ class ColourScale:
         return _spread([level for level in self.levels if self.height(level) <= top], self.height, gap)
 
     def bar_ticks(self, most: int) -> list[float]:
-        """Choose at most `most` levels for a colour bar, powers of ten first, far enough apart in the colours."""
-        levels = sorted(_spread(self.levels, lambda level: self.norm(self.height(level)), 1 / (2 * most)))
-        return levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
+        """Choose at most about `most` levels for a colour bar, powers of ten first, apart in the colours, ascending."""
+        return sorted(_spread(self.levels, lambda level: float(self.norm(self.height(level))), 1 / most))
 
 
 def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
