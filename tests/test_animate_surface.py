@@ -12,8 +12,9 @@ from test_plots import bowl, surface_of
 
 from lossatlas import figures
 from lossatlas.commands import animate_surface, plot_2D
-from lossatlas.figures import choose_colour_scale, rendered_plots, surface_renderer
+from lossatlas.figures import animations, choose_colour_scale, rendered_plots, surface_renderer, turning_films
 from lossatlas.figures.camera import Camera
+from lossatlas.figures.film_frames import Subject, figure_pixels
 from lossatlas.figures.panels import surface_panel
 from lossatlas.io import Projection, write_projection, write_surface
 
@@ -105,6 +106,53 @@ def test_a_path_is_walked_with_its_losses(files):
     assert sum(durations) == 600 + 2000
 
 
+def test_a_walk_ends_at_a_star_beside_a_bar_as_high_as_its_panel(files, monkeypatch):
+    seen = []
+
+    def keep(fig, dpi):
+        seen.append(fig)
+        return figure_pixels(fig, dpi)
+
+    monkeypatch.setattr(animations, "figure_pixels", keep)
+    film(files, "--kind", "path", "--proj_file", str(files / "p.h5"), "--frames", "2", "--dpi", "60")
+    left, _, bar = seen[-1].axes
+    (star,) = (line for line in left.lines if line.get_marker() == "*")
+    np.testing.assert_allclose(star.get_xydata(), [[-0.9, 0.0]])
+    assert bar.get_window_extent().height == pytest.approx(left.get_window_extent().height, rel=0.1)
+
+
+@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
+def test_a_turning_surface_carries_a_path(files, render):
+    args = ["--frames", "4", "--dpi", "40", *["--render"] * render]
+    plain, with_path = film(files, *args), film(files, *args, "--proj_file", str(files / "p.h5"))
+    for frame, other in zip(plain, with_path, strict=True):
+        rows = min(len(frame), len(other))
+        assert (np.abs(frame[:rows] - other[:rows]).sum(-1) > 100).sum() > 50
+
+
+@renders
+def test_the_star_of_a_rendered_film_is_drawn_at_the_end_and_faint_where_a_ridge_hides_it():
+    ridge = surface_panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "a")
+    scale = choose_colour_scale([ridge.values], log=False)
+    path = Projection(np.linspace(0.6, -0.6, 7), np.zeros(7), loss=np.linspace(6, 1, 7))
+    seen = []
+    with figures.style() as plt:
+        subject = Subject([ridge], scale, "train_loss")
+        cameras = [Camera(12, 0), Camera(12, 180)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                turning_films, "figure_pixels", lambda fig, dpi: (seen.append(fig), figure_pixels(fig, dpi))[1]
+            )
+            frames = list(turning_films.rendered_turntable_frames(plt, subject, cameras, 40, paths=[path]))
+    assert len(frames) == 2
+    pictures = [fig for fig in seen if fig.axes]
+    hidden, shown = ([line for line in fig.axes[0].lines if line.get_marker() == "*"] for fig in pictures)
+    assert hidden[0].get_alpha() < 1
+    assert shown[0].get_alpha() is None
+    words = [text.get_text() for fig in seen for legend in fig.legends for text in legend.get_texts()]
+    assert words == ["first checkpoint", "checkpoint, coloured by its own loss", "last checkpoint"]
+
+
 def test_a_grid_is_filled_coarse_cells_first(files):
     frames = film(files, "--kind", "refine", "--frames", "5", "--dpi", "60")
     assert 2 < len(frames) <= 5
@@ -132,7 +180,7 @@ def test_without_ffmpeg_a_line_says_what_to_do(files, monkeypatch, capsys):
     "args",
     [
         ["--kind", "path"],
-        ["--proj_file", "p.h5"],
+        ["--kind", "refine", "--proj_file", "p.h5"],
         ["--layout", "overlay"],
         ["--out", "film.avi"],
         ["--kind", "refine", "--render"],

@@ -5,6 +5,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from test_plots import bowl, surface_of
 
 from lossatlas import figures
@@ -13,7 +14,9 @@ from lossatlas.figures.clipped_parts import cells_outside, clipped_in_words, end
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
 from lossatlas.figures.line_plots import AxisLimits, line_figure, lines_figure
 from lossatlas.figures.minima_plots import minima_figure
+from lossatlas.figures.palette import contrast_of, current_look, luminance
 from lossatlas.figures.panels import ratio_scale, surface_panel
+from lossatlas.figures.plotted_fields import mathtext
 from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import Projection
 from lossatlas.landscape.topology import minima
@@ -73,6 +76,27 @@ def test_ticks_of_blended_colours_are_apart_on_the_bar():
     boxes = [label.get_window_extent() for label in fig.axes[1].get_yticklabels()]
     assert len(boxes) > 2
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("letter", ["x", "y"])
+@pytest.mark.parametrize("inches", [0.6, 1.2, 5.0])
+@pytest.mark.parametrize("values", [np.geomspace(0.01, 200, 400), np.linspace(-1200, 300, 400)], ids=["log", "linear"])
+def test_tick_labels_of_a_bar_never_meet(letter, inches, values):
+    """Also of a slim one, such as that below rendered surfaces, and after the figure has another size."""
+    scale = figures.choose_colour_scale([values], colours="blended" if values.min() > 0 else None)
+    with figures.style(look="dark") as plt:
+        fig, axis = plt.subplots(figsize=(5, 5))
+        getattr(axis, f"set_{letter}lim")(*scale.limits)
+        bar = getattr(axis, f"{letter}axis")
+        set_scale_ticks(bar, scale, 10)
+        axis.set_position((0.1, 0.1, *((inches / 5, 0.8) if letter == "x" else (0.8, inches / 5))))
+        fig.draw_without_rendering()
+        boxes = [each.label1.get_window_extent() for each in bar.get_major_ticks()]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert len(boxes) > 1
+    if inches == 5:
+        assert len(boxes) > 2
+        assert {"0.1", "1", "10", "100"} <= set(labels_of(bar)) if scale.log else "0" in labels_of(bar)
 
 
 def test_labels_of_one_axis_have_one_format():
@@ -152,6 +176,43 @@ def test_a_figure_has_the_shape_of_its_plane_and_its_bar_no_longer_label(x, y):
     assert fig.axes[1].yaxis.label.get_window_extent().height <= 1.05 * fig.axes[1].get_window_extent().height
 
 
+def test_a_figure_of_one_column_has_its_names_inside_and_no_gap_above_its_legend(tmp_path):
+    """The width is fitted when the file is written, after everything is drawn."""
+    p = surface_panel(surface_of(bowl, "-10:2:13", "-2:4:7"), "train_loss", "one")
+    path = Projection(np.array([-9.2, -5.0, 0.0]), np.array([-1.4, 3.0, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
+    with figures.style(files=figures.FigureFiles(("png",), columns=1)) as plt:
+        fig = flat_figure(plt, [p, p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours, [path])
+        figures.save(fig, str(tmp_path / "f"))
+        fig.draw_without_rendering()
+    for axis in fig.axes[:2]:
+        names = [text for text in axis.texts if text.get_text() in ("first", "last")]
+        assert len(names) == 2
+        assert all(inside(name.get_window_extent(), axis.get_window_extent(), slack=0) for name in names)
+    lowest = fig.axes[1].xaxis.label.get_window_extent().y0
+    assert lowest - fig.legends[0].get_window_extent().y1 < 0.25 * fig.dpi
+    top, bottom = (axis.get_window_extent() for axis in fig.axes[:2])
+    assert fig.axes[2].get_window_extent().height < 1.1 * (top.y1 - bottom.y0), "the bar is no longer than the panels"
+
+
+@pytest.mark.parametrize("look", ["paper", "dark", "print"])
+def test_labels_of_contours_can_be_read(look):
+    p = surface_panel(
+        surface_of(lambda a, b: 0.01 + 100 * (a * a + b * b) ** 2, "-1:1:41", "-1:1:41"), "train_loss", "one"
+    )
+    with figures.style(look=look) as plt:
+        fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
+        ground = luminance(to_rgb(current_look().ground))
+    contrasts = [contrast_of(luminance(to_rgb(text.get_color())), ground) for text in fig.axes[0].texts]
+    assert len(contrasts) > 3
+    assert min(contrasts) >= 4.49
+
+
+def test_a_name_of_several_lines_gives_no_warning(caplog):
+    assert mathtext("ResNet-56\nwithout shortcuts") == "ResNet-56\nwithout shortcuts"
+    assert mathtext("a$b\nc") == r"a\$b" + "\nc"
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("dpi", [50, 200])
 def test_names_of_networks_lie_inside_of_the_frame(dpi, tmp_path):
     command = "python plot_surface.py --model_file nets/a_rather_long_name.pt --model_file2 nets/another_long_name.pt"
@@ -185,6 +246,10 @@ def test_minima_are_ordered_by_depth_and_their_numbers_lie_inside():
     assert all(inside(box, left.get_window_extent()) for box in boxes)
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     assert {"minimum", "deep minimum, with its number"} <= set(legend_of(fig))
+    (note,) = (text for text in right.texts if "no pass" in text.get_text())
+    assert note.get_zorder() < min(line.get_zorder() for line in right.lines if line.get_marker() == "o"), (
+        "it hides no dot"
+    )
 
 
 def test_loss_and_accuracy_have_a_panel_each_and_one_legend():

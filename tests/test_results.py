@@ -316,6 +316,10 @@ def test_films(tmp_path):
     [
         ({"kind": "spin"}, "unknown kind of film 'spin': choose from turn, path, refine"),
         ({"kind": "path"}, "kind='path' needs a trajectory"),
+        (
+            {"kind": "refine", "trajectory": Trajectory(np.eye(2), np.ones(2), np.zeros(2), ({}, {}))},
+            "trajectory belongs to",
+        ),
         ({"frames": 0}, "frames=0: give a whole number"),
         ({"fps": 1000}, "fps=1000: give frames per second"),
         ({"vmx": 1}, "no option vmx"),

@@ -14,7 +14,7 @@ from lossatlas.figures.camera import Camera
 from lossatlas.figures.clipped_parts import cells_outside, clipped_in_words, percent
 from lossatlas.figures.depth_buffer import NO_TRIANGLE, nearest_triangles
 from lossatlas.figures.panels import surface_panel
-from lossatlas.figures.solid_layout import NOTES, corners_of, fit_height, meet
+from lossatlas.figures.solid_layout import NOTES, corners_of, fit_height, meet, place_for_film
 from lossatlas.figures.surface_light import BRIGHTNESS, DARKEST, brightness, open_sky
 from lossatlas.figures.surface_plots import HATCH, solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
@@ -247,6 +247,32 @@ def test_labels_of_axes_do_not_meet(width):
     if width == 7:
         assert axis.get_ylabel() == "top eigenvector, at a right angle"
         assert axis.yaxis.label.get_fontsize() == axis.xaxis.label.get_fontsize()
+
+
+@pytest.mark.parametrize("azimuth", [-60, -45, -15, 30, 75, 270])
+def test_labels_of_a_turning_surface_lie_inside_and_do_not_meet(azimuth):
+    flat = panel(lambda a, b: 1 + 9 * a * a + 0.2 * b)
+    names = ("1st principal component", "2nd principal component")
+    path = Projection(np.linspace(0.8, 0, 5), np.zeros(5), loss=np.linspace(2, 1, 5), axes=names)
+    with figures.style() as plt:
+        scale = figures.choose_colour_scale([flat.values])
+        fig = solid_figure(plt, [flat], scale, "train_loss", camera=Camera(32, azimuth), paths=[path])
+        fig.axes[0].set_zlabel("")
+        place_for_film(fig, 1, 1)
+        fig.draw_without_rendering()
+    axis = fig.axes[0]
+    sides = [axis.xaxis, axis.yaxis, axis.zaxis]
+    texts = [each.label for each in sides if each.label.get_text()]
+    for side in sides:
+        low, high = sorted(side.get_view_interval())
+        shown = [tick for tick in side.get_major_ticks() if low - 1e-9 <= tick.get_loc() <= high + 1e-9]
+        texts += [tick.label1 for tick in shown if tick.label1.get_visible()]
+    shapes = [corners_of(text) for text in texts]
+    assert not any(meet(a, b) for k, a in enumerate(shapes) for b in shapes[:k])
+    for box in [*(text.get_window_extent() for text in texts), axis.get_legend().get_window_extent()]:
+        assert box.x0 >= 0
+        assert box.x1 <= fig.bbox.x1
+        assert box.y0 >= 0
 
 
 def test_the_legend_of_two_runs_names_them_and_explains_the_marks():

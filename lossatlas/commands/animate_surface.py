@@ -24,9 +24,10 @@ from lossatlas.commands.open_results import (
     read_plane,
 )
 from lossatlas.errors import BadInput, BadUsage, counted, exit_code, named, say
-from lossatlas.figures import animations, film_files, rendered_plots, surface_renderer
-from lossatlas.figures.animations import FASTEST, SLOWEST, Subject
+from lossatlas.figures import animations, film_files, rendered_plots, surface_renderer, turning_films
+from lossatlas.figures.animations import FASTEST, SLOWEST
 from lossatlas.figures.figure_files import animation_name
+from lossatlas.figures.film_frames import Subject
 from lossatlas.figures.kinds import Film, words_of
 from lossatlas.figures.panels import panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
@@ -75,7 +76,9 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
         metavar="FILE",
     )
     surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
-    proj_file: str | None = option(None, "trajectory from plot_trajectory.py, for --kind path", metavar="FILE.h5")
+    proj_file: str | None = option(
+        None, "trajectory from plot_trajectory.py, for --kind path, or to draw on a turning surface", metavar="FILE.h5"
+    )
     render: bool = option(False, "render the turning surface without axes (needs pyvista)")
     zlim: float | None = option(None, "top of the turning surface", kind=finite)
     swing: float | None = option(
@@ -172,8 +175,10 @@ def animate(
         subject = Subject(panels, panels_scale(panels, name, **limits), name)
         run = None if proj_file is None else _read_run(proj_file, surfaces, paths, subject)
         if render:
-            cameras = animations.turning_cameras(camera, number, swing)
-            pictures = animations.rendered_turntable_frames(plt, subject, cameras, dpi, overlay=overlay)
+            cameras = turning_films.turning_cameras(camera, number, swing)
+            pictures = turning_films.rendered_turntable_frames(
+                plt, subject, cameras, dpi, overlay=overlay, paths=[] if run is None else [run[0]]
+            )
         else:
             pictures = animations.frames_of(
                 plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
@@ -189,11 +194,13 @@ def _check_kind(kind: Film, count: int, proj_file: str | None, *, render: bool) 
     """Refuse arguments that do not suit the kind of the animation."""
     if kind is not Film.TURN and count > 1:
         raise BadUsage(f"{named('kind', kind.word)} shows one surface, and there are {count} files")
-    path, projection = named("kind", Film.PATH.word), named("proj_file")
-    if (proj_file is None) == (kind is Film.PATH):
-        raise BadUsage(f"{path} needs a {projection}" if kind is Film.PATH else f"{projection} belongs to {path}")
+    path, turn, projection = named("kind", Film.PATH.word), named("kind", Film.TURN.word), named("proj_file")
+    if kind is Film.PATH and proj_file is None:
+        raise BadUsage(f"{path} needs a {projection}")
+    if kind is Film.REFINE and proj_file is not None:
+        raise BadUsage(f"{projection} belongs to {path} and {turn}, not to {kind.word}")
     if render and kind is not Film.TURN:
-        raise BadUsage(f"{named('render')} belongs to {named('kind', Film.TURN.word)}, not to {kind.word}")
+        raise BadUsage(f"{named('render')} belongs to {turn}, not to {kind.word}")
 
 
 def _read_run(

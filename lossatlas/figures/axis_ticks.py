@@ -32,22 +32,9 @@ def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
     if not scale.log:
         _set_linear_ticks(axis, scale, min(most, MOST_LINEAR_TICKS))
         return
-    levels = sorted(
-        _apart(scale, 0.7 / most) if scale.ranks else scale.ticks((scale.limits[1] - scale.limits[0]) / (2 * most))
-    )
-    levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
+    levels = scale.bar_ticks(most)
     first = sorted(range(len(levels)), key=lambda k: not is_power_of_ten(levels[k]))
     _set_ticks_with_room(axis, scale.height(levels), [format_value(level) for level in levels], first)
-
-
-def _apart(scale: ColourScale, gap: float) -> list[float]:
-    """Levels that are at least `gap` apart on a bar of blended colours, as a share of the bar, powers of ten first."""
-    chosen: list[float] = []
-    places: dict[float, float] = {float(v): float(scale.norm(float(scale.height(v)))) for v in scale.levels}
-    for level in sorted(places, key=lambda value: not is_power_of_ten(value)):
-        if all(abs(places[level] - places[other]) >= gap for other in chosen):
-            chosen.append(level)
-    return chosen
 
 
 def _set_linear_ticks(axis: "Axis", scale: ColourScale, most: int) -> None:

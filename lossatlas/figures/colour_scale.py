@@ -124,6 +124,10 @@ class ColourScale:
         """Choose levels that are at least `gap` apart in height, powers of ten first; none above the height `top`."""
         return _spread([level for level in self.levels if self.height(level) <= top], self.height, gap)
 
+    def bar_ticks(self, most: int) -> list[float]:
+        """Choose at most about `most` levels for a colour bar, powers of ten first, apart in the colours, ascending."""
+        return sorted(_spread(self.levels, lambda level: float(self.norm(self.height(level))), 1 / most))
+
 
 def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
     """Levels whose places are at least `gap` apart, powers of ten first."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures import animations, film_files
-from lossatlas.figures.animations import FASTEST, SLOWEST, Subject
+from lossatlas.figures.animations import FASTEST, SLOWEST
+from lossatlas.figures.film_frames import Subject
 from lossatlas.figures.kinds import Film, Kind, words_of
 from lossatlas.figures.matplotlib_style import style
 from lossatlas.figures.plot_functions import plane_panel
@@ -74,10 +75,10 @@ def _checked_film(kind: str, run: Projection | None, frames: int | None, fps: fl
     words = words_of(Film)
     if (film := Film.named(kind)) is None:
         raise BadUsage(f"unknown kind of film {kind!r}{did_you_mean(kind, words)}: choose from {', '.join(words)}")
-    if (run is None) == (film is Film.PATH):
-        raise BadUsage(
-            "kind='path' needs a trajectory" if run is None else f"{named('trajectory')} belongs to kind='path'"
-        )
+    if film is Film.PATH and run is None:
+        raise BadUsage("kind='path' needs a trajectory")
+    if film is Film.REFINE and run is not None:
+        raise BadUsage(f"{named('trajectory')} belongs to kind='path' and kind='turn'")
     for name, count in (("frames", frames), ("dpi", dpi)):
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000):
             raise BadUsage(f"{named(name, count)}: give a whole number from 1 to 10000")

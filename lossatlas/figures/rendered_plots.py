@@ -79,9 +79,9 @@ def rendered_figure(
         label = group[0].label if len(panels) > 1 else field_title(name)
         words = "\n".join(([] if overlay else [label]) + _notes(group))
         axis.set_xlabel(words, labelpad=2, fontsize="large")
-        _draw_paths(axis, picture)
+        draw_paths(axis, picture)
         _name_pin(axis, picture, more_is_better=group[0].more_is_better)
-        if handles := _legend_handles(group if overlay else [], paths, scale):
+        if handles := legend_handles(group if overlay else [], paths, scale):
             where: Looks = {"loc": "upper right", "framealpha": 0.9}
             if paths:  # above the picture, in which paths may run anywhere
                 where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "ncols": 2}
@@ -98,7 +98,7 @@ def _pictures(
     try:
         renderers = [SurfaceRenderer(group, scale, paths=paths) for group in groups]
         (view,) = fitted_views(np.concatenate([each.points for each in renderers]), [camera], SIZE[0] / SIZE[1])
-        pictures = [_picture(renderer, view) for renderer in renderers]
+        pictures = [picture_from(renderer, view) for renderer in renderers]
         for renderer in renderers:
             renderer.close()
     except BadUsage:
@@ -108,7 +108,7 @@ def _pictures(
     return pictures
 
 
-def _picture(renderer: SurfaceRenderer, view: View) -> Picture:
+def picture_from(renderer: SurfaceRenderer, view: View) -> Picture:
     pixels = renderer.picture(view)
     drawn = [
         (_in_pixels(view.project(points), pixels), colour, renderer.hides(points[np.isfinite(points).all(1)][-1], view))
@@ -129,7 +129,7 @@ def _in_pixels(places: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return np.column_stack([(places[:, 0] + 1) / 2 * width, (1 - places[:, 1]) / 2 * height])
 
 
-def _draw_paths(axis: "Axes", picture: Picture) -> None:
+def draw_paths(axis: "Axes", picture: Picture) -> None:
     """Each path once more, faint, so that it is seen behind a surface, and a star at its end, faint where hidden."""
     for places, colour, is_hidden in picture.paths:
         axis.plot(*places.T, color=colour, linewidth=1.0, alpha=HIDDEN_OPACITY, zorder=4)
@@ -158,7 +158,7 @@ def _notes(group: Sequence[Panel]) -> list[str]:
     return notes
 
 
-def _legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
+def legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
     from matplotlib.patches import Patch
 
     handles: list[Artist] = [Patch(color=overlay_colour_map(k)(0.5), label=p.label) for k, p in enumerate(overlaid)]

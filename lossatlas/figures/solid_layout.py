@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LABEL_MARGIN = 0.06  # inches between the labels of a new figure and its edge
 FILM_MARGIN, FILM_FOOT = 0.12, 0.3  # inches above the titles of a film and below its axes
+LONG_NAME, LONG_FOOT = 8, 0.12  # letters of the name of an axis of a film that needs so many inches more below it
 HEAD_GAP = 0.06  # inches between a title, notes and the legend
 APART = 2.0  # of tick labels of two axes, relative to their height
 LINE = 1.2  # height of a line of text, relative to its letters
@@ -88,15 +89,18 @@ def place_for_film(fig: "Figure", rows: int, columns: int) -> None:
     fig.set_layout_engine("none")
     fig.draw_without_rendering()
     solids: list[Any] = [axis for axis in fig.axes if hasattr(axis, "zaxis")]
+    is_long = any(len(each.label.get_text()) > LONG_NAME for axis in solids for each in (axis.xaxis, axis.yaxis))
+    foot = FILM_FOOT + LONG_FOOT * is_long
     for k, axis in enumerate(solids):
         row, column = divmod(k, columns)
         bottom, top = (
-            1 - (row + 1) / rows + FILM_FOOT / fig.get_figheight(),
+            1 - (row + 1) / rows + foot / fig.get_figheight(),
             1 - row / rows - FILM_MARGIN / fig.get_figheight(),
         )
+        _fold_legend(axis, fig.bbox.width / columns)
         head = _head_height(fig, axis) / fig.bbox.height
         axis.set_position((column / columns, bottom, 1 / columns, top - head - bottom))
-        fig.draw_without_rendering()
+        _separate_tick_labels(fig, axis, apart=0.1)  # of which others come and go as the axes turn
         _place_head(fig, axis, (column + 0.5) / columns, top)
 
 
@@ -366,8 +370,8 @@ def _box_and_labels(fig: "Figure", axis: "Axes3D", outline: np.ndarray) -> tuple
     return tuple(np.array([each.min(0), each.max(0)]) / size for each in (corners, points))
 
 
-def _separate_tick_labels(fig: "Figure", axis: "Axes3D") -> None:
-    """Leave out tick labels that lie on those of another axis, as where two axes meet at a corner."""
+def _separate_tick_labels(fig: "Figure", axis: "Axes3D", apart: float = APART) -> None:
+    """Leave out tick labels of an axis that are nearer than `apart` of their heights to those of another axis."""
     ticks = [tick for each in (axis.zaxis, axis.xaxis, axis.yaxis) for tick in each.get_major_ticks()]
     for tick in ticks:
         tick.label1.set_visible(True)
@@ -381,7 +385,7 @@ def _separate_tick_labels(fig: "Figure", axis: "Axes3D") -> None:
             if not low - slack <= tick.get_loc() <= high + slack:
                 continue
             box = tick.label1.get_window_extent()
-            if any(box.padded(APART * box.height).overlaps(other) for other in taken):
+            if any(box.padded(apart * box.height).overlaps(other) for other in taken):
                 tick.label1.set_visible(False)
             else:
                 own.append(box)

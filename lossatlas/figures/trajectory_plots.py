@@ -65,11 +65,15 @@ def draw_trajectory(
         looks = {"color": look.ink, "va": "center", "fontsize": "x-small", "zorder": 8, "clip_on": True}
         note = InnerName(axis, text, (x[end], y[end]), tuple(shift), turns=True, **looks)
         note.set_path_effects(halo(2 - 2 * HALO))
-    star: Looks = {"color": colour, "markerfacecolor": look.ground, "markersize": 14, "markeredgewidth": 0.9}
-    star |= {"path_effects": halo(0.9)}
-    axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
+    draw_star(axis, path, colour, zorder=4.5)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
+
+
+def draw_star(axis: "Axes", path: Projection, colour: str, zorder: float) -> None:
+    """Draw the star of the last checkpoint of a run on its plane."""
+    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
+    axis.plot(path.x[-1:], path.y[-1:], "*", zorder=zorder, path_effects=halo(0.9), **star)
 
 
 def halo(width: float) -> "list[AbstractPathEffect]":

@@ -336,7 +336,7 @@ class Landscape(Surface):
             kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
                 order in which they are computed.
             field: Field to show, see `plot`.
-            trajectory: The training run of kind="path", whose plane is that of the surface.
+            trajectory: The training run of kind="path", or one to draw on a turning surface; its plane is that of the surface.
             frames: Number of frames; by default 60, 90 or 24.
             fps: Frames per second; by default 15, or 4 for "refine".
             dpi: Dots per inch of each frame.
