@@ -259,8 +259,7 @@ def desk(tmp_path_factory) -> Path:
     """A folder in which the paths of the README lead to the project's files, and what is written stays."""
     folder = tmp_path_factory.mktemp("desk")
     shutil.copytree(ROOT / "docs" / "surfaces", folder / "docs" / "surfaces")  # figures are written beside them
-    for name in ("examples", "datasets"):
-        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("*.h5*"))
     (folder / "trained_nets").mkdir()
     for file in (ROOT / "trained_nets").iterdir():
         (folder / "trained_nets" / file.name).symlink_to(file)
