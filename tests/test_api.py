@@ -407,6 +407,7 @@ def test_ctrl_c_gives_what_is_there(tmp_path, file):
     assert np.array_equal(whole.loss[part.done], part.loss[part.done])
 
 
+@pytest.mark.pictures
 def test_figures_leave_the_backend_and_other_figures_alone(tmp_path):
     import matplotlib.pyplot as plt
 
@@ -618,6 +619,7 @@ def test_the_network_is_not_touched_and_neither_are_the_data():
     assert torch.equal(y, Y)
 
 
+@pytest.mark.slow
 def test_a_large_grid_takes_penalties_and_networks_of_every_kind(monkeypatch):
     """Several points in one call do not suit them, which is no error."""
     few = {"data": (X, Y), "x": "-1:1:61", "y": "-1:1:61", **QUIET}
@@ -924,6 +926,7 @@ def test_one_tensor_alone_is_refused_and_names_that_are_taken():
             lossatlas.surface(net, {"x": places}, x="0:1:2", loss=loss, **QUIET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("derivatives", [by_autograd, by_forward_mode, by_hessian])
 def test_a_loss_may_differentiate_by_its_inputs(derivatives):
     """Against a plain loop; with batches side by side, of which forward mode allows one at a time."""
@@ -1038,6 +1041,7 @@ def test_a_file_begun_by_a_command_is_finished_by_python_and_the_other_way_round
         assert found.fields[name].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["command", "python"])
 def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):
     from lossatlas.commands import plot_hessian_eigen
@@ -1066,6 +1070,7 @@ def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tm
         np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["command", "python"])
 def test_a_line_along_an_eigenvector_of_a_spectrum_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):
     net, data = of_the_command(checkpoint)

@@ -270,6 +270,9 @@ def desk(tmp_path_factory) -> Path:
     return folder
 
 
+CHEAP = {"--threads": "1", "--format": "png", "--dpi": "50"}  # two teams of threads would wait for each other
+
+
 def call(block: Block) -> None:
     """The commands of a block in this process, alone if the block starts ranks; networks are trained for few epochs."""
     for words in commands(smaller(block.text)):
@@ -281,11 +284,8 @@ def call(block: Block) -> None:
         argv = [word for word in program[1] if word != "--mpi"]
         argv += ["--epochs", "3"] if program[0] == "train" else []
         module = module_of(program)
-        if "--threads" in module.parser()._option_string_actions:
-            argv += [
-                "--threads",
-                "1",
-            ]  # as other processes of the suite: two teams of threads on a busy machine wait for each other
+        known = module.parser()._option_string_actions
+        argv += [word for name, value in CHEAP.items() if name in known for word in (name, value)]
         assert module.main(argv) == 0, shlex.join(words)
 
 
