@@ -508,25 +508,31 @@ surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
 """
 
 
+def run_script(folder, ranks, file, how="work"):
+    (folder / "script.py").write_text(SCRIPT)
+    command = [MPIRUN, "-n", str(ranks), sys.executable, "script.py", file, how]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, check=False, text=True, capture_output=True, timeout=1500, env=environment
+    )
+
+
 @pytest.mark.mpi
 def test_a_script_under_mpirun_shares_the_work(tmp_path):
     """The same bits on any number of ranks: tests/mpi."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-
-    def run(ranks, file, how="work"):
-        command = [MPIRUN, "-n", str(ranks), sys.executable, "script.py", file, how]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            command, cwd=tmp_path, check=False, text=True, capture_output=True, timeout=1500, env=environment
-        )
-
-    found = run(2, "two.h5")
+    found = run_script(tmp_path, 2, "two.h5")
     assert found.returncode == 0, found.stderr[-500:]
     surface = lossatlas.read(tmp_path / "two.h5")
     assert surface.done.all()
     for rank in (0, 1):
         assert (tmp_path / f"2_{rank}.loss").read_bytes() == surface.loss.tobytes()
-    failed = run(2, "-", "fail")
+
+
+@pytest.mark.full
+@pytest.mark.mpi
+def test_a_script_under_mpirun_fails_as_a_whole(tmp_path):
+    """Also in the session of tests/mpi: an error on one rank is one on all."""
+    failed = run_script(tmp_path, 2, "-", "fail")
     assert failed.returncode != 0
     assert "this rank is tired" in failed.stderr
 

@@ -447,9 +447,9 @@ def test_what_the_tutorial_says_holds(tmp_path, monkeypatch):
     assert sum(p.numel() for p in names["net"].parameters()) == 9098
 
 
-@pytest.mark.commands
+@pytest.mark.full
 def test_the_tutorial_satisfies_a_strict_type_checker(tmp_path):
-    """mypy --strict, of the tutorial's own lines; torch's `backward` has no types."""
+    """mypy --strict, of its own lines; `backward` has no types. `make lint` reads such calls in tests/typed."""
     pytest.importorskip("mypy")
     script = tmp_path / "tutorial.py"
     script.write_text(tutorial_code())
