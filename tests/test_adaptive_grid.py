@@ -234,6 +234,7 @@ def test_a_file_says_what_is_interpolated(tmp_path):
     np.testing.assert_array_equal(slim.interpolated, found.interpolated)
 
 
+@pytest.mark.slow
 def test_a_smaller_tolerance_reaches_cells_that_could_be_left_out_too(problem, tmp_path):
     file = tmp_path / "s.h5"
     lossatlas.surface(*problem, tolerance=(0.2, 0.2), file=file, **PLANE)
@@ -243,6 +244,7 @@ def test_a_smaller_tolerance_reaches_cells_that_could_be_left_out_too(problem, t
     assert (found.fields["train_loss_se"] <= np.maximum(0.01 * found.loss, 0.005) * (1 + 1e-9)).all()
 
 
+@pytest.mark.slow
 def test_what_a_file_says_of_predictions_goes_with_them(problem, tmp_path):
     file, plane = tmp_path / "s.h5", {**PLANE, "x": "-0.5:0.5:17", "y": "-0.5:0.5:17", "batch_size": 1000}
     some = lossatlas.surface(*problem, adaptive=(0.05, 0.05), file=file, **plane)

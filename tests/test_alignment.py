@@ -171,6 +171,7 @@ def test_matching_never_makes_them_less_alike():
     assert distance(found) < distance(b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "resnet20"])
 def test_the_command_joins_a_network_and_its_own_permutation_without_a_barrier(tmp_path, capsys, model):
     net, x = build(model, SHAPE, 10).eval(), torch.randn(2, *SHAPE)

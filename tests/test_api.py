@@ -407,6 +407,7 @@ def test_ctrl_c_gives_what_is_there(tmp_path, file):
     assert np.array_equal(whole.loss[part.done], part.loss[part.done])
 
 
+@pytest.mark.pictures
 def test_figures_leave_the_backend_and_other_figures_alone(tmp_path):
     import matplotlib.pyplot as plt
 
@@ -507,25 +508,31 @@ surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
 """
 
 
+def run_script(folder, ranks, file, how="work"):
+    (folder / "script.py").write_text(SCRIPT)
+    command = [MPIRUN, "-n", str(ranks), sys.executable, "script.py", file, how]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, check=False, text=True, capture_output=True, timeout=1500, env=environment
+    )
+
+
 @pytest.mark.mpi
 def test_a_script_under_mpirun_shares_the_work(tmp_path):
     """The same bits on any number of ranks: tests/mpi."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-
-    def run(ranks, file, how="work"):
-        command = [MPIRUN, "-n", str(ranks), sys.executable, "script.py", file, how]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            command, cwd=tmp_path, check=False, text=True, capture_output=True, timeout=1500, env=environment
-        )
-
-    found = run(2, "two.h5")
+    found = run_script(tmp_path, 2, "two.h5")
     assert found.returncode == 0, found.stderr[-500:]
     surface = lossatlas.read(tmp_path / "two.h5")
     assert surface.done.all()
     for rank in (0, 1):
         assert (tmp_path / f"2_{rank}.loss").read_bytes() == surface.loss.tobytes()
-    failed = run(2, "-", "fail")
+
+
+@pytest.mark.full
+@pytest.mark.mpi
+def test_a_script_under_mpirun_fails_as_a_whole(tmp_path):
+    """Also in the session of tests/mpi: an error on one rank is one on all."""
+    failed = run_script(tmp_path, 2, "-", "fail")
     assert failed.returncode != 0
     assert "this rank is tired" in failed.stderr
 
@@ -618,6 +625,7 @@ def test_the_network_is_not_touched_and_neither_are_the_data():
     assert torch.equal(y, Y)
 
 
+@pytest.mark.slow
 def test_a_large_grid_takes_penalties_and_networks_of_every_kind(monkeypatch):
     """Several points in one call do not suit them, which is no error."""
     few = {"data": (X, Y), "x": "-1:1:61", "y": "-1:1:61", **QUIET}
@@ -924,6 +932,7 @@ def test_one_tensor_alone_is_refused_and_names_that_are_taken():
             lossatlas.surface(net, {"x": places}, x="0:1:2", loss=loss, **QUIET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("derivatives", [by_autograd, by_forward_mode, by_hessian])
 def test_a_loss_may_differentiate_by_its_inputs(derivatives):
     """Against a plain loop; with batches side by side, of which forward mode allows one at a time."""
@@ -1038,6 +1047,7 @@ def test_a_file_begun_by_a_command_is_finished_by_python_and_the_other_way_round
         assert found.fields[name].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["command", "python"])
 def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):
     from lossatlas.commands import plot_hessian_eigen
@@ -1066,6 +1076,7 @@ def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tm
         np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["command", "python"])
 def test_a_line_along_an_eigenvector_of_a_spectrum_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):
     net, data = of_the_command(checkpoint)

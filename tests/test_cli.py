@@ -150,6 +150,7 @@ def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
 FILES = ROOT / "docs" / "surfaces"
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize(
     ("files", "command", "drawn"),
     [

@@ -98,6 +98,7 @@ def test_a_missing_file_is_named(tmp_path):
         lossatlas.compare([landscape(), tmp_path / "missing.h5"])
 
 
+@pytest.mark.pictures
 def test_planes_stand_side_by_side_on_one_scale():
     for kind in ("contour", "filled", "heat"):
         fig = pair().plot(kind=kind)

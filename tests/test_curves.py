@@ -88,6 +88,7 @@ def test_the_loss_along_it_by_hand(tmp_path, ends, kind, bends):
     np.testing.assert_allclose(surface.fields["train_loss"], own[::5], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_batchnorm_the_command_and_the_surface_agree(tmp_path):
     ends = [write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed) for seed in (0, 1)]
     code, out = trained(tmp_path, ends, "--epochs", "1", model="resnet20", limit=50)
@@ -98,6 +99,7 @@ def test_with_batchnorm_the_command_and_the_surface_agree(tmp_path):
     np.testing.assert_allclose(read_surface(tmp_path / "s.h5").fields["train_loss"], own[::10], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_curve_ends_at_both_networks_with_their_statistics(tmp_path, capsys):
     """It ended at 1.1904 where the network there has 0.9877: its BatchNorm statistics were those of the first one."""
     ends = [write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed) for seed in (0, 1)]
@@ -178,6 +180,7 @@ def test_bends_of_another_curve_are_refused(tmp_path, ends, capsys):
     assert at("--curve", "polygonal", "--bend", one, two) == 0
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("kind", ["bezier", "polygonal"])
 def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):
     """Through the same points of the plane as the networks on it; not where the third network is no bend of it."""

@@ -50,6 +50,7 @@ def one_line(error: Stop) -> None:
     assert 0 < len(line) < 1100
 
 
+@pytest.mark.slow
 @few
 @given(st.one_of(st.lists(part, max_size=5).map(":".join), st.text(max_size=30)), st.none() | part)
 def test_grids(x, y):
@@ -228,6 +229,7 @@ attributes = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(few, max_examples=max(20, COUNT // 4))
 @given(st.dictionaries(names, values, max_size=5), attributes)
 def test_hdf5_files(tmp_path, arrays, given_attributes):

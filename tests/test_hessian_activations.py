@@ -53,6 +53,7 @@ def test_against_the_explicit_hessian_of_outputs_and_inputs():
             assert abs(found.values[k] - trace) <= 4 * found.errors[k] + 1e-12, (at, k, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("probed", "seeds"), [(1000, 40), pytest.param(3000, 200, marks=pytest.mark.full)])
 def test_the_mean_does_not_depend_on_the_batches_and_errors_are_honest(probed, seeds):
     data = sample((5,), 12)

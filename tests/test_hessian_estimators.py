@@ -74,6 +74,7 @@ def neighbours(rng, size=150):
     return (vectors * before) @ vectors.T, (vectors * after) @ vectors.T, after
 
 
+@pytest.mark.slow
 def test_a_start_never_hides_an_eigenvalue_that_has_overtaken():
     """The neighbour's end vectors alone missed all 200: a residual says that an eigenvalue is near, not which one."""
     rng = np.random.default_rng(0)
@@ -124,6 +125,7 @@ def test_an_operator_that_is_not_finite_is_an_error():
         lanczos(of_matrix(np.full((5, 5), np.nan)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", counts(40, 150))
 def test_a_single_eigenvalue_that_carries_the_trace(seeds):
     """The hardest case: probes that are nearly orthogonal to its vector agree with each other."""
@@ -150,6 +152,7 @@ def test_traces_lie_within_their_errors_as_often_as_stated(estimator, tolerance,
     assert sum(within) >= (0.92 * seeds if seeds == 200 else least_hits(seeds, 0.95))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", counts(40, 200))
 def test_after_a_lanczos_run_the_trace_takes_fewer_products_and_its_errors_hold(seeds):
     a = matrix([100.0, 60.0, 30.0, 10.0, *np.linspace(-0.5, 2, 116)])
@@ -183,6 +186,7 @@ def test_against_scipy():
     np.testing.assert_allclose(found.values, np.sort(np.concatenate(expected))[::-1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_hutch_plus_plus_needs_fewer_products_where_few_values_carry_the_trace():
     a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 96)
     plain, better = (f(of_matrix(a), tolerance=0.01, max_products=5000) for f in (hutchinson, hutch_plus_plus))

@@ -72,6 +72,7 @@ def test_against_the_explicit_hessian(whole, exact):
     assert above >= values[-1] * (1 - 1e-5)
 
 
+@pytest.mark.pictures
 def test_the_numpy_file_figures_and_description(whole):
     with np.load(whole.with_suffix(".npz")) as saved:
         np.testing.assert_array_equal(saved["pos_evals"][:3], read_findings(whole).arrays["eigenvalues"])
@@ -93,6 +94,7 @@ def test_a_damaged_file_is_noticed(tmp_path, whole, capsys):
     assert "checksum" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_second_run_adds_what_is_missing(tmp_path, perceptron, capsys, exact):
     out = tmp_path / "s.h5"
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST)) == 0
@@ -245,6 +247,7 @@ def every_part(operator) -> Findings:
     return spectrum_parts.compute(operator, EVERY_PART, FRESH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small_basis", [10**9, 0])
 @pytest.mark.parametrize("part", ["trace", "density", "layers"])
 def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
@@ -320,6 +323,7 @@ def by_one_command(tmp_path_factory, perceptron) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begins", "continues"), [(by_command, by_python), (by_python, by_command)], ids=["Python", "the command"]
 )

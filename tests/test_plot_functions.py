@@ -1,15 +1,13 @@
 """Functions that draw surfaces in memory: their keywords, the user's style, Axes of the user, and derived fields."""
 
 import inspect
-import subprocess
-import sys
 from dataclasses import replace
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT, statistics_row
+from conftest import statistics_row
 
 from lossatlas import figures
 from lossatlas.commands import plot_2D
@@ -125,40 +123,6 @@ def test_signatures_list_the_keywords():
         parameters = list(inspect.signature(getattr(figures, kind.word)).parameters)
         assert parameters == ["surface", "ax", *types_of(keywords)]
     assert set(types_of(PlotKeywords)) <= set(inspect.signature(figures.plot).parameters)
-
-
-SCRIPT = """
-import numpy as np
-import lossatlas
-from lossatlas import figures
-
-s = lossatlas.read("s.h5")
-s.plot(kind="filled", vmax=3, cmap="magma", title="a", levels=[1, 2.5], field=lambda s: np.exp(s["train_loss"]))
-s.plot(kind="solid", elev=30, azim=20, figsize=(4, 3), field="exp(train_loss)")
-figures.curve(s, color="red", log=True)
-values: np.ndarray = s["train_loss"]
-"""
-
-
-@pytest.mark.commands
-def test_mypy_names_a_misspelt_keyword(tmp_path):
-    """Of a user's script in strict mode; torch is not looked into, which would take minutes."""
-    (tmp_path / "good.py").write_text(SCRIPT)
-    wrong = SCRIPT + 's.plot(vmx=3)\nfigures.contour(s, elev=3)\ns.plot(vmax="a")\n'
-    (tmp_path / "wrong.py").write_text(wrong)
-    skipped = ["torch.*", "scipy.*", "h5py.*", "seaborn.*", "matplotlib.*", "mpl_toolkits.*", "mpi4py.*", "tqdm.*"]
-    parts = [f"[mypy-{name}]\nfollow_imports = skip\nignore_missing_imports = True\n" for name in skipped]
-    (tmp_path / "mypy.ini").write_text("[mypy]\n" + "".join(parts))
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "good.py", "wrong.py"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={"MYPYPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=False
-    )
-    assert "good.py" not in done.stdout, done.stdout
-    said = [line for line in done.stdout.splitlines() if "error:" in line]
-    assert len(said) == 3, done.stdout + done.stderr
-    assert 'Unexpected keyword argument "vmx" for "plot" of "Landscape"; did you mean "vmax"' in said[0]
-    assert 'Unexpected keyword argument "elev" for "contour"' in said[1]
-    assert "incompatible type" in said[2]
 
 
 # The user's style -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.io import Projection, write_surface
 from lossatlas.landscape import Grid, Surface
 
+pytestmark = pytest.mark.pictures
+
 KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
 
 

@@ -1,6 +1,7 @@
 """From a command's first moment on: signals, exits of somebody else's code, and ranks that never join."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -161,13 +162,11 @@ def test_under_nohup_a_hangup_is_ignored_and_other_signals_are_not(place, tmp_pa
 def test_what_is_printed_may_go_nowhere(place, tmp_path, where):
     """stdout on a full device, or closed: the surface is computed all the same, and so is its picture."""
     file = tmp_path / "s.h5"
-    command = " ".join(
-        f"'{part}'" for part in [*place.command("plot_surface.py", file, "--x=-1:1:3", "--y=-1:1:3"), "--plot"]
-    )
-    result = place.run(["bash", "-c", f"{command} {where}"])
+    line = [word for word in place.command("plot_surface.py", file, "--x=-1:1:3") if not word.startswith("--y")]
+    result = place.run(["bash", "-c", f"{shlex.join([*line, '--plot'])} {where}"])
     assert result.code == 0, result.errors
     assert read_surface(file).done.all()
-    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert len(list(tmp_path.glob("*.png"))) == 1
 
 
 def test_a_command_that_only_prints_says_that_it_cannot(place):

@@ -20,6 +20,8 @@ from lossatlas.figures.surface_plots import HATCH, solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.io import Projection
 
+pytestmark = pytest.mark.pictures
+
 
 def panel(function, label="one", side="-1:1:9"):
     return surface_panel(surface_of(function, side, side), "train_loss", label)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lossatlas
+from lossatlas import figures
 from lossatlas.choices import Norm
 from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 
@@ -107,3 +108,13 @@ def results(net: nn.Module, data: DataLike, kind: str) -> None:
     lossatlas.spectrum(net, data).plot("density", look=kind)
     surface.plot(kind=1)  # type: ignore[arg-type]
     surface.plot(vmax="1")  # type: ignore[arg-type]
+    surface.plot(vmx=3)  # type: ignore[call-arg]
+
+
+def keywords_of_figures(surface: lossatlas.Landscape) -> np.ndarray:
+    """Draw with the keywords of each kind; a kind does not take those of others."""
+    surface.plot(kind="filled", vmax=3, cmap="magma", levels=[1, 2.5], field=lambda s: np.exp(s["train_loss"]))
+    surface.plot(kind="solid", elev=30, azim=20, figsize=(4, 3), field="exp(train_loss)", title="a")
+    figures.curve(surface, color="red", log=True)
+    figures.contour(surface, elev=3)  # type: ignore[call-arg]
+    return surface["train_loss"]
