@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.testing  # numpy 1.26 starts lscpu when this is imported, which is no test's business
 import pytest
 import torch
 from torch import Tensor, nn
@@ -58,10 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class RefusedProcess(subprocess.Popen):  # type: ignore[type-arg]
-    """Refuses to start programs other than node, which starts in a moment."""
+    """Refuses to start programs other than node and the probe of an HDF5 file, which start in a moment."""
 
     def __init__(self, args: Sequence[object], *more: Any, **options: Any) -> None:
-        if args[0] != NODE:
+        if args[0] != NODE and not any(str(each).endswith("hdf5_probe.py") for each in args):
             raise AssertionError(f"this test starts {args}: mark it by one of {sorted(APART)}")
         super().__init__(args, *more, **options)
 
