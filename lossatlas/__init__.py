@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lossatlas.api import align, eigenvalues, spectrum, surface
     from lossatlas.comparison import Comparison, compare
     from lossatlas.data import Losses
+    from lossatlas.data.task_scores import with_scores
+    from lossatlas.datasets.questions import question_data
     from lossatlas.models.hugging_face import language_model
     from lossatlas.results import Curvature, Landscape, Trajectory, read
     from lossatlas.run_recorder import Recorder
@@ -35,10 +37,12 @@ __all__ = [
     "compare",
     "eigenvalues",
     "language_model",
+    "question_data",
     "read",
     "spectrum",
     "surface",
     "trajectory",
+    "with_scores",
 ]
 
 MODULES = {  # of the names that are not in `lossatlas.api`
@@ -50,6 +54,8 @@ MODULES = {  # of the names that are not in `lossatlas.api`
     "Recorder": "run_recorder",
     "Trajectory": "results",
     "language_model": "models.hugging_face",
+    "question_data": "datasets.questions",
+    "with_scores": "data.task_scores",
     "read": "results",
     "trajectory": "trajectories",
 }

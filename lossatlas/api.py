@@ -119,8 +119,8 @@ def surface(
         x: Coordinates along the first direction, in units of its length: 'min:max:num', or increasing numbers.
         y: The same along the second direction; None for a line.
         test: Further samples, evaluated as a second split.
-        loss: 'crossentropy', 'mse' or 'next_token', an ordinary `loss(output, target)`, or a `loss(model, batch)` of
-            per-sample losses. With a folder 'next_token' by default.
+        loss: 'crossentropy', 'mse', 'next_token' (with a folder the default) or 'multiple_choice', an ordinary
+            `loss(output, target)`, or a `loss(model, batch)` of per-sample losses.
         norm: Normalization of the directions: 'filter', 'layer', 'weight', 'dfilter', 'dlayer', 'unit' or '' for none.
             By default 'filter' for random directions, and 'unit' for gradients and eigenvectors.
         ignore: 'biasbn' sets the directions of biases and normalization layers to zero, '' does not.

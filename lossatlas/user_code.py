@@ -59,6 +59,7 @@ class ShortForm:
 SHORT_FORMS = {
     "hf": ShortForm("model", "lossatlas.models.hugging_face", "load_model", "folder"),
     "text": ShortForm("dataset", "lossatlas.datasets.texts", "load_texts", "file"),
+    "choices": ShortForm("dataset", "lossatlas.datasets.questions", "load_questions", "file"),
 }
 
 

@@ -172,7 +172,7 @@ def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, c
     """The library is tried in a process of its own, which may end by a signal."""
     write_surface(tmp_path / "s.h5", surface_of(bowl))
     surface_renderer.rendering_problem.cache_clear()
-    monkeypatch.setattr(rendered_plots, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(surface_renderer, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     try:
         assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
     finally:

@@ -10,7 +10,18 @@ from conftest import ROOT
 
 import lossatlas
 
-FUNCTIONS = ("surface", "eigenvalues", "spectrum", "trajectory", "align", "language_model", "read", "compare")
+FUNCTIONS = (
+    "surface",
+    "eigenvalues",
+    "spectrum",
+    "trajectory",
+    "align",
+    "language_model",
+    "question_data",
+    "with_scores",
+    "read",
+    "compare",
+)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

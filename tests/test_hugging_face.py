@@ -302,6 +302,65 @@ def test_spectra_and_fine_tuning_take_folders(home, capsys):
     assert after < before
 
 
+QUESTIONS = [
+    {"context": "the cat sat", "choices": ["on", "on the mat", "dog"], "answer": "on the mat"},
+    {"context": "a dog ran to", "choices": ["the cat", "mat"], "answer": 0},
+    {"context": "", "choices": ["one", "dog ran"], "answer": 1},
+]
+
+
+def log_likelihoods(net, question):
+    """Of each choice, by transformers' loss on the tokens of the choice alone."""
+    for choice in question["choices"]:
+        first = [WORDS.index(word) for word in question["context"].split()] or [WORDS.index("<s>")]
+        rest = [WORDS.index(word) for word in choice.split()]
+        ids, labels = torch.tensor([first + rest]), torch.tensor([[-100] * len(first) + rest])
+        yield -float(net(input_ids=ids, labels=labels).loss) * len(rest)
+
+
+def test_questions_with_choices(home):
+    (home / "q.jsonl").write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS))
+    words = "--model hf:gpt2 --dataset choices:q.jsonl --x=0:1:2 --surf_file q.h5".split()
+    assert plot_surface.main(words) == 0
+    found = read_surface("q.h5")
+    assert found.request["loss"] == "multiple_choice"
+    net, losses, right, by_length = load_model("gpt2").double(), [], [], []
+    with torch.no_grad():
+        for question in QUESTIONS:
+            sums, answer = np.array(list(log_likelihoods(net, question))), question["answer"]
+            answer = question["choices"].index(answer) if isinstance(answer, str) else answer
+            losses.append(-sums[answer])
+            right.append(sums.argmax() == answer)
+            by_length.append((sums / [len(choice) for choice in question["choices"]]).argmax() == answer)
+    assert found.fields["train_loss"][0] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert found.fields["train_acc"][0] == pytest.approx(100 * np.mean(right))
+    assert found.fields["train_accuracy_norm"][0] == pytest.approx(np.mean(by_length))
+    data = lossatlas.question_data("gpt2", QUESTIONS, **QUIET)
+    line = lossatlas.surface("gpt2", data, loss="multiple_choice", x="0:1:2", **QUIET)
+    assert line.loss[0] == pytest.approx(found.fields["train_loss"][0], rel=1e-6)
+
+
+def test_a_score_may_generate(home):
+    """An exact match of generated tokens is that of the choice whose tokens are the most probable ones."""
+    ids = torch.randint(3, len(WORDS), (30, 4), generator=torch.Generator().manual_seed(2))
+    net, calls = load_model("gpt2"), []
+
+    def generated(model, tokenizer, samples):
+        prompts = samples["input_ids"][:, :3]
+        calls.append(len(prompts))
+        options = {"max_new_tokens": 1, "do_sample": False, "pad_token_id": 0}
+        out = model.generate(prompts, attention_mask=torch.ones_like(prompts), **options)
+        return out[:, 3] == samples["input_ids"][:, 3]
+
+    with torch.no_grad():
+        ids[::2, 3] = net(ids[::2, :3]).logits[:, -1].argmax(-1)
+        right = net(ids[:, :3]).logits[:, -1].argmax(-1) == ids[:, 3]
+    loss = lossatlas.with_scores(generated)
+    line = lossatlas.surface(net, {"input_ids": ids}, loss=loss, x="-1:1:3", **QUIET)
+    assert line.fields["train_generated"][1] == pytest.approx(float(right.double().mean()))
+    assert calls
+
+
 def test_the_python_of_the_page_runs(home):
     (home / "path" / "to").mkdir(parents=True)
     (home / "path" / "to" / "model").symlink_to(home / "gpt2")

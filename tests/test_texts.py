@@ -46,7 +46,7 @@ def test_a_text_is_a_paragraph_a_line_or_an_object(tmp_path):
         ("a.jsonl", '{"body": "a"}', "line 1: no key 'text': it has body"),
         ("a.jsonl", '["a"]', "it is no object"),
         ("a.csv", "a", "from .jsonl and .txt files"),
-        ("there/a.txt", None, "cannot be read as texts: No such file"),
+        ("there/a.txt", None, "cannot be read as text: No such file"),
     ],
     ids=["empty", "damaged", "key", "list", "ending", "missing"],
 )

@@ -121,15 +121,16 @@ def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
 
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function; for a model `hf:FOLDER` 'crossentropy' is 'next_token'. Raises BadUsage."""
+    """A name, or a user's function. A model `hf:FOLDER` has losses of its own for crossentropy. Raises BadUsage."""
     if is_user_function(args.loss_name):
         return UserFunction.parse("loss_name", args.loss_name)
-    of_tokens = args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None
-    return "next_token" if of_tokens else args.loss_name
+    if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
+        return "multiple_choice" if args.dataset.startswith("choices:") else "next_token"
+    return args.loss_name
 
 
 def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function; `text:FILE` has the tokenizer of the model `hf:FOLDER`. Raises BadUsage."""
+    """A name, or a user's function; `text:` and `choices:` have the tokenizer of `hf:FOLDER`. Raises BadUsage."""
     if not is_user_function(args.dataset):
         if args.dataset_args:
             raise BadUsage(

@@ -70,8 +70,8 @@ class DatasetOptions:
     dataset: str = option(
         "cifar10",
         "mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, imagefolder or npz, or "
-        "FILE.py:FUNCTION that gives your own data, or text:FILE.jsonl or text:FILE.txt for the texts of a language "
-        "model",
+        "FILE.py:FUNCTION that gives your own data; text:FILE.jsonl, text:FILE.txt or choices:FILE.jsonl for the texts "
+        "or the questions of a language model",
     )
     dataset_args: tuple[str, ...] = option(
         (), "arguments of the function that gives the data", many="+", metavar="KEY=VALUE"
@@ -85,8 +85,8 @@ class DatasetOptions:
     raw_data: bool = option(False, "do not normalize the inputs")
     loss_name: str = option(
         "crossentropy",
-        "crossentropy, mse, or next_token (of causal language models, the default for hf:FOLDER), or FILE.py:FUNCTION "
-        "for your own loss",
+        "crossentropy, mse, next_token (of causal language models, the default for hf:FOLDER), multiple_choice (of the "
+        "questions of choices:FILE), or FILE.py:FUNCTION for your own loss",
         kind=loss_name,
         short="-l",
         metavar="LOSS",

@@ -4,8 +4,8 @@
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name; for `next_token` tokens alone. `model` is the network, or a function that computes the
-same.
+network's arguments by name; for `next_token` tokens alone, and for `multiple_choice` questions. `model` is the network,
+or a function that computes the same.
 """
 
 import inspect
@@ -264,6 +264,40 @@ def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.cat([F.cross_entropy(rows.double(), labels, reduction="none") for rows, labels in parts])
 
 
+def multiple_choice(model: Model, batch: Batch) -> Losses:
+    """Compute the log-likelihood of each choice as the continuation of its context, as lm-evaluation-harness does.
+
+    Args:
+        model: A causal language model; its output is (n, t, vocabulary).
+        batch: Questions, see `lossatlas.question_data`: `input_ids` and `following` (n, choices, t), perhaps
+            `attention_mask`, `characters` (n, choices), which is 0 where there is no such choice, and `answer` (n,).
+
+    Returns:
+        The negative log-likelihood of the right choice, summed over its tokens, in nats. Metrics: `exact_match`, the
+        share of questions of which each token of the right choice is the most probable one, as greedy generation would
+        give it; and of several choices `accuracy`, the share whose right choice has the largest log-likelihood, and
+        `accuracy_norm`, the same after division by the number of characters of the choice.
+
+    Raises:
+        BadInput: The batch holds no questions.
+    """
+    if not isinstance(batch, Mapping) or not {"input_ids", "following", "characters", "answer"} <= set(batch):
+        raise BadInput(
+            "multiple_choice needs questions: make them by lossatlas.question_data, or give choices:FILE.jsonl"
+        )
+    given = {name: batch[name].flatten(0, 1) for name in ("input_ids", "attention_mask") if name in batch}
+    following, characters, answer = batch["following"], batch["characters"], batch["answer"][:, None]
+    logits = output_of(model(**given))
+    minus = row_losses(logits.flatten(0, 1), following.flatten()).view(following.shape).sum(-1)
+    right = (logits.argmax(-1).view(following.shape) == following) | (following == IGNORED)
+    metrics = {"exact_match": right.all(-1).gather(1, answer)[:, 0]}
+    if characters.shape[1] > 1:
+        known = minus.masked_fill(characters == 0, torch.inf)
+        best, best_of_length = (each.argmin(1, keepdim=True) for each in (known, known / characters.clamp(min=1)))
+        metrics |= {"accuracy": (best == answer)[:, 0], "accuracy_norm": (best_of_length == answer)[:, 0]}
+    return Losses(minus.gather(1, answer)[:, 0], metrics=metrics)
+
+
 def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the logits with the classes along the last axis.
 
@@ -328,7 +362,12 @@ def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {"accuracy": logits.argmax(1) == targets}
 
 
-LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse, "next_token": next_token}
+LOSSES: dict[str, Loss] = {
+    "crossentropy": crossentropy,
+    "mse": mse,
+    "next_token": next_token,
+    "multiple_choice": multiple_choice,
+}
 TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 

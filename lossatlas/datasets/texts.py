@@ -7,7 +7,7 @@ samples = TextSettings(length=512).samples(["a text", "another one"], "path/to/m
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,16 +84,12 @@ def read_texts(file: Path, field: str = "text", by: str = "paragraph") -> list[A
     """
     if by not in ("paragraph", "line"):
         raise BadUsage(f"by={by}: the texts of a file are its paragraphs (by=paragraph) or its lines (by=line)")
-    if file.suffix not in (".jsonl", ".txt"):
-        raise BadUsage(f"{file}: texts are read from .jsonl and .txt files")
-    try:
-        content = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise BadInput(f"{file} cannot be read as texts: {reason}") from error
     if file.suffix == ".jsonl":
-        texts = list(objects_of(file, content, field))
+        texts = [found[field] for found in read_objects(file, (field,), "; name the key by the argument field=NAME")]
+    elif file.suffix != ".txt":
+        raise BadUsage(f"{file}: texts are read from .jsonl and .txt files")
     else:
+        content = read_content(file)
         parts = content.splitlines() if by == "line" else paragraphs(content)
         texts = [part for part in parts if part.strip()]
     if not texts:
@@ -112,19 +108,45 @@ def paragraphs(content: str) -> list[str]:
     return ["\n".join(lines) for lines in groups]
 
 
-def objects_of(file: Path, content: str, field: str) -> Iterator[Any]:
-    """Yield what each line of a .jsonl file holds under a key. Raises BadInput."""
-    for number, line in enumerate(content.split("\n"), 1):  # not `splitlines`: texts may hold other line ends
+def read_content(file: Path) -> str:
+    """Return the content of a file in UTF-8. Raises BadInput."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadInput(f"{file} cannot be read as text: {reason}") from error
+
+
+def read_objects(file: Path, keys: Sequence[str], hint: str = "") -> list[dict[str, Any]]:
+    """Read the objects in the lines of a .jsonl file.
+
+    Args:
+        file: The file; empty lines do not count.
+        keys: Keys that each object has to have.
+        hint: The end of the message where one is missing.
+
+    Raises:
+        BadUsage: The name of the file has another ending.
+        BadInput: The file is missing, or a line is no such object.
+    """
+    if file.suffix != ".jsonl":
+        raise BadUsage(f"{file}: this is read from a .jsonl file, one object on each line")
+    result = []
+    for number, line in enumerate(
+        read_content(file).split("\n"), 1
+    ):  # not `splitlines`: texts may hold other line ends
         if not line.strip():
             continue
         try:
             found = json.loads(line)
         except ValueError as error:
             raise BadInput(f"{file}, line {number}: no JSON ({first_line(error)})") from error
-        if not isinstance(found, dict) or field not in found:
-            there = f"it has {', '.join(map(str, found))}" if isinstance(found, dict) else "it is no object"
-            raise BadInput(f"{file}, line {number}: no key '{field}': {there}; name the key by the argument field=NAME")
-        yield found[field]
+        if not isinstance(found, dict):
+            raise BadInput(f"{file}, line {number}: it is no object with {', '.join(keys)}")
+        if missing := [key for key in keys if key not in found]:
+            raise BadInput(f"{file}, line {number}: no key '{missing[0]}': it has {', '.join(map(str, found))}{hint}")
+        result.append(found)
+    return result
 
 
 @dataclass(frozen=True)

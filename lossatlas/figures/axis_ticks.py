@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import FixedLocator
 
 from lossatlas.figures.colour_scale import ColourScale, format_tick, format_value, is_power_of_ten, log_levels
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 MOST_LOG_TICKS = 7
 MOST_LINEAR_TICKS = 7
 ROUND = (1, 2, 5, 10)  # steps between ticks, times a power of ten
+GAP_BESIDE, GAP_ABOVE = 0.6, 0.2  # between tick labels beside and above each other, relative to their letters
 
 
 def set_few_ticks(*axes: "Axis", most: int = 5) -> None:
@@ -34,8 +36,8 @@ def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
         _apart(scale, 0.7 / most) if scale.ranks else scale.ticks((scale.limits[1] - scale.limits[0]) / (2 * most))
     )
     levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
-    axis.set_ticks(scale.height(levels), labels=[format_value(level) for level in levels], minor=False)
-    axis.set_ticks([], minor=True)
+    first = sorted(range(len(levels)), key=lambda k: not is_power_of_ten(levels[k]))
+    _set_ticks_with_room(axis, scale.height(levels), [format_value(level) for level in levels], first)
 
 
 def _apart(scale: ColourScale, gap: float) -> list[float]:
@@ -59,8 +61,80 @@ def _set_linear_ticks(axis: "Axis", scale: ColourScale, most: int) -> None:
         ticks = ticks[(ticks >= low - slack) & (ticks <= high + slack)]
         if len(ticks) > 1:
             break
-    axis.set_ticks(ticks, labels=format_ticks(ticks.tolist()), minor=False)
+    _set_ticks_with_room(axis, ticks, format_ticks(ticks.tolist()))
+
+
+def _set_ticks_with_room(axis: "Axis", places: np.ndarray, labels: Sequence[str], first: Sequence[int] = ()) -> None:
+    """Set ticks of which those are drawn whose labels have room, whatever the size of the figure.
+
+    Args:
+        axis: The axis.
+        places: Places of the ticks, ascending.
+        labels: Their labels.
+        first: Their numbers, the most important first; empty where they are evenly spaced, of which every second goes.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_locator(TicksWithRoom(places, labels, first))
+    axis.set_major_formatter(FuncFormatter(lambda place, _: labels[int(np.abs(places - place).argmin())]))
     axis.set_ticks([], minor=True)
+
+
+class TicksWithRoom(FixedLocator):
+    """Ticks at given places, without those whose labels would meet others when the axis is drawn.
+
+    Args:
+        places: Places of the ticks, ascending.
+        labels: Their labels.
+        first: Their numbers, the most important first; empty where they are evenly spaced.
+    """
+
+    def __init__(self, places: np.ndarray, labels: Sequence[str], first: Sequence[int] = ()) -> None:
+        super().__init__(places.tolist())
+        self.places, self.labels, self.first = places, list(labels), list(first)
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the places of the ticks that are drawn, an array."""
+        places = self.places
+        if len(places) < 2 or self.axis is None:
+            return places
+        ends = self._label_ends()
+        if not self.first:
+            count = len(places)
+            steps = (range(k % step, count, step) for step in range(1, count) for k in [self._origin()])
+            return places[next((list(chosen) for chosen in steps if not _meeting(ends[chosen])), [0])]
+        chosen: list[int] = []
+        for k in self.first:
+            if not _meeting(ends[sorted([*chosen, k])]):
+                chosen.append(k)
+        return places[sorted(chosen)]
+
+    def _origin(self) -> int:
+        """Number of the tick at zero; otherwise of the first one."""
+        return int(np.abs(self.places).argmin()) if np.isclose(self.places, 0).any() else 0
+
+    def _label_ends(self) -> np.ndarray:
+        """Ends (n, 2) of the labels along the axis with the gap between two of them, in pixels."""
+        from matplotlib.textpath import text_to_path
+
+        axis: Any = self.axis
+        axes, is_x = axis.axes, axis.axis_name == "x"
+        font = axis.get_major_ticks(1)[0].label1.get_fontproperties()
+        pixels = axes.figure.dpi / 72
+        sizes = np.array(
+            [text_to_path.get_text_width_height_descent(each, font, "$" in each)[:2] for each in self.labels]
+        )
+        gap = (GAP_BESIDE if is_x else GAP_ABOVE) * font.get_size_in_points()
+        half = (sizes[:, 0 if is_x else 1] + gap) * pixels / 2
+        points = np.column_stack([self.places, np.zeros(len(self.places))])
+        transform = axes.get_xaxis_transform() if is_x else axes.get_yaxis_transform()
+        middle = transform.transform(points if is_x else points[:, ::-1])[:, 0 if is_x else 1]
+        return np.column_stack([middle - half, middle + half])
+
+
+def _meeting(ends: np.ndarray) -> bool:
+    """Tell whether intervals (n, 2) in ascending order meet."""
+    return bool((ends[1:, 0] < ends[:-1, 1]).any())
 
 
 def format_ticks(ticks: Sequence[float]) -> list[str]:

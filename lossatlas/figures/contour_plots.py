@@ -1,6 +1,5 @@
 """Surfaces seen from above: contours, filled contours and heat maps."""
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,10 @@ from lossatlas.figures.clipped_parts import clipped_in_words, ends_of
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
-from lossatlas.figures.palette import current_look, line_colour_map, run_colour
+from lossatlas.figures.palette import current_look, inked, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, cell_edges, same_extent
 from lossatlas.figures.plane_marks import (
     draw_mark_legend,
-    keep_networks_inside,
     label_obstacles,
     mark_best,
     mark_cells,
@@ -24,7 +22,7 @@ from lossatlas.figures.plane_marks import (
     mark_networks,
 )
 from lossatlas.figures.plotted_fields import field_title, mathtext
-from lossatlas.figures.trajectory_plots import draw_trajectory, keep_names_inside
+from lossatlas.figures.trajectory_plots import draw_trajectory
 from lossatlas.io.trajectory_files import Projection
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
 MOST_SKEWED = 4.0  # a plane whose sides differ by a larger factor is drawn with sides that differ by SKEWED
 SKEWED = 1.7
 PANEL, LONGEST_SIDE = 3.2, 5.0  # inches: the shorter side of a panel, and the longer one at most
+TEXT_CONTRAST = 4.5  # of the labels of contours, to the ground (WCAG 2)
 NOTE_LETTERS = 36  # of a line above a panel
 LABEL_SIZE = 0.1, 0.05  # width and height of a contour's label, as shares of the frame
 
@@ -137,7 +136,7 @@ def draw_flat(
             notes.append("the axes have different scales")
         if draw_panel is draw_contours and (words := without_contours(p, scale)):
             notes.append(words)
-        notes += textwrap.wrap(clipped_in_words(p, *ends_of(scale), "hatched"), NOTE_LETTERS)
+        notes += broken_at_commas(clipped_in_words(p, *ends_of(scale), "hatched"))
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
@@ -146,11 +145,22 @@ def draw_flat(
     if colour_bar:
         _draw_colour_bar(fig, axes, panels, scale, name, mappable)
     draw_mark_legend(fig, axes, below=own)
-    if paths or any(p.networks for p in panels):
-        fig.draw_without_rendering()  # which lays out its parts
-        for axis in axes:
-            keep_names_inside(axis)
-            keep_networks_inside(axis)
+
+
+def broken_at_commas(text: str, letters: int = NOTE_LETTERS) -> list[str]:
+    """Break a text into lines at commas where it is longer than a line.
+
+    Example:
+        >>> broken_at_commas("2 % of the cells above 10, up to 21: hatched", 30)
+        ['2 % of the cells above 10,', 'up to 21: hatched']
+    """
+    lines = [""]
+    for part in text.split(", "):
+        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+        lines = (
+            [*lines[:-1], longer] if len(longer) <= letters or not lines[-1] else [*lines[:-1], f"{lines[-1]},", part]
+        )
+    return lines
 
 
 def without_contours(p: Panel, scale: ColourScale) -> str:
@@ -241,11 +251,15 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
 
 def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourScale) -> None:
     """Label every second contour; no label is cut off by the frame or lies on another one."""
+    from matplotlib.colors import to_rgb
+
     wide, high = (1.7 * each for each in LABEL_SIZE) if is_single_column() else LABEL_SIZE
     size = letters(6 if is_single_column() else 7)
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken = label_obstacles(axis, p, (wide, high))
     for text in texts:
+        red, green, blue = inked(to_rgb(text.get_color()), TEXT_CONTRAST)
+        text.set_color((red, green, blue))
         text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()

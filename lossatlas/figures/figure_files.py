@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 MARGIN = 0.06  # inches around the content of a figure
+GAP = 0.08  # inches between axes that keep their shape and what stands above or below them
 # Metadata that would make two files of the same figure differ.
 WITHOUT_DATE: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None},
@@ -146,6 +147,8 @@ def fit_width(figure: "Figure", width: float) -> "Bbox":
         before = figure.get_size_inches()
         wider = max(before[0] + missing, 0.4 * width)  # labels around the panels do not grow with them
         figure.set_size_inches(wider, before[1] * wider / before[0])
+    _close_gaps(figure)
+    box = figure.get_tightbbox()
     if box.width + 2 * MARGIN > 1.005 * width:
         note(
             f"a figure needs {box.width + 2 * MARGIN:.2f} inches for its words, more than the {width:g} of its columns"
@@ -153,3 +156,24 @@ def fit_width(figure: "Figure", width: float) -> "Bbox":
         return box.padded(MARGIN)
     middle = (box.x0 + box.x1) / 2
     return Bbox([[middle - width / 2, box.y0 - MARGIN], [middle + width / 2, box.y1 + MARGIN]])
+
+
+def _close_gaps(figure: "Figure") -> None:
+    """Lower a figure whose axes keep their shape by the height that they leave empty, as above the legend."""
+    engine = figure.get_layout_engine()
+    if not getattr(engine, "_compress", False):
+        return
+    for _ in range(4):
+        figure.draw_without_rendering()
+        own: Any = figure
+        boxes = [axis.get_tightbbox(own._get_renderer()) for axis in figure.axes if axis.get_visible()]
+        low, high = min(box.y0 for box in boxes if box), max(box.y1 for box in boxes if box)
+        ends = [0.0, figure.bbox.height]
+        for each in figure.legends:
+            ends[0] = max(ends[0], each.get_window_extent().y1)
+        if figure.get_suptitle():
+            ends[1] = own._suptitle.get_window_extent().y0
+        empty = (low - ends[0] + ends[1] - high) / figure.dpi - 2 * GAP
+        if empty < 0.02:
+            return
+        figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() - empty)

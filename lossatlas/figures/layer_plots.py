@@ -59,7 +59,7 @@ def layer_map_figure(
     left.set(xlabel=X_LABELS[is_single_column()], ylim=(len(layers) - 0.5, -0.5))
     left.set_yticks(range(len(layers)), labels=layers, fontsize=letters(6) if is_single_column() else "x-small")
     left.tick_params(axis="y", length=0)
-    set_few_ticks(left.xaxis)
+    set_few_ticks(left.xaxis, most=3 if is_single_column() else 5)
     unfinished = "" if surface.known.all() else f"\nunfinished: {surface.known.sum()} of {surface.known.size} cells"
     title = field_title(name) if is_single_column() else f"{field_title(name)}, one layer moved at a time"
     left.set_title(f"{title}{unfinished}", fontsize="small")

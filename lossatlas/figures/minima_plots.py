@@ -132,6 +132,7 @@ def _draw_depths(axis: "Axes", minima: Sequence[Minimum], depth: float) -> None:
                 "ha": "right",
                 "va": "center",
                 "fontsize": "x-small",
+                "zorder": 1.5,  # below the dots of the next rows
             }
             box = {"facecolor": axis.get_facecolor(), "edgecolor": "none", "pad": 1}
             axis.text(1 - OFF_AXIS, row, f"the lowest, {each.value:.3g}: no pass", bbox=box, **where)

@@ -223,7 +223,7 @@ def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap"
         return whole
     part = part_of(colour_map, clear[0], clear[-1])
     colours = part([k / 255 for k in range(256)]).tolist()
-    return ListedColormap([_inked(each, least) for each in colours], part.name)
+    return ListedColormap([inked(each, least) for each in colours], part.name)
 
 
 def _is_clear(colour: Sequence[float], least: float) -> bool:
@@ -233,8 +233,16 @@ def _is_clear(colour: Sequence[float], least: float) -> bool:
     return contrast_of(luminance(colour[:3]), luminance(to_rgb(current_look().ground))) >= least
 
 
-def _inked(colour: Sequence[float], least: float) -> tuple[float, ...]:
-    """A colour mixed with so little ink that its contrast to the ground is at least so much."""
+def inked(colour: Sequence[float], least: float) -> tuple[float, ...]:
+    """Mix a colour with as little ink as needed.
+
+    Args:
+        colour: RGB in [0, 1].
+        least: Smallest contrast to the ground, as WCAG defines it; texts need 4.5.
+
+    Returns:
+        RGB; the ink where no mixture has the contrast.
+    """
     from matplotlib.colors import to_rgb
 
     ink = to_rgb(current_look().ink)

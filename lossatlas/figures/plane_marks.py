@@ -7,6 +7,7 @@ import numpy as np
 
 from lossatlas.figures.clipped_parts import cells_outside, ends_of
 from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.inner_names import InnerName
 from lossatlas.figures.matplotlib_style import Looks, is_single_column
 from lossatlas.figures.network_marks import curve_points
 from lossatlas.figures.palette import current_look
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FRAME_GAP = 4.0  # points between a name and the frame: another layout at another resolution moves both a little
-NETWORK_NAME = "name of a network"  # marks the names of networks, see `keep_networks_inside`
 CLIPPED_HATCH = "////"
 BEST_LABELS = {False: "lowest value", True: "highest value"}
 CURVE_NAMES = {"bezier": "Bézier curve", "polygonal": "polygonal chain"}
@@ -107,28 +106,9 @@ def mark_networks(axis: "Axes", p: Panel) -> None:
     dot: Looks = {"color": current_look().ink, "markeredgecolor": current_look().ground, "markeredgewidth": 0.7}
     for each in p.networks:
         axis.plot(each.x, each.y, "o", markersize=4, zorder=6, **dot)
-        at: Looks = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
-        note = axis.annotate(legend_name(each.name), (each.x, each.y), (0, 5), **at)
-        note.set_gid(NETWORK_NAME)
+        looks = {"fontsize": "x-small", "zorder": 7}
+        note = InnerName(axis, legend_name(each.name), (each.x, each.y), (0, 5), turns=False, **looks)
         note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
-
-
-def keep_networks_inside(axis: "Axes") -> None:
-    """Shift names of networks sideways, as little as needed for them to lie within the frame.
-
-    Args:
-        axis: Axis of a figure that is laid out.
-    """
-    from matplotlib.text import Annotation
-
-    assert axis.figure is not None
-    frame = axis.get_window_extent().padded(-FRAME_GAP * axis.figure.dpi / 72)
-    for note in axis.texts:
-        if note.get_gid() == NETWORK_NAME and isinstance(note, Annotation):
-            box = note.get_window_extent()
-            beyond = max(0.0, frame.x0 - box.x0) - max(0.0, box.x1 - frame.x1)
-            assert note.figure is not None
-            note.xyann = (note.xyann[0] + beyond * 72 / note.figure.dpi, note.xyann[1])
 
 
 def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[tuple[float, float, float]]:

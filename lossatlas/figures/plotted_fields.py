@@ -29,7 +29,8 @@ def mathtext(text: str) -> str:
     from matplotlib.mathtext import MathTextParser
 
     try:
-        MathTextParser("path").parse(text)
+        for line in text.split("\n"):  # as matplotlib draws them
+            MathTextParser("path").parse(line)
     except ValueError:
         return text.replace("$", r"\$")
     return text

@@ -1,5 +1,6 @@
 """Figures of surfaces that pyvista renders: side by side or in one box, with their names and a slim colour bar."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAMERA = Camera(42, -62)  # from which a ravine is seen and hills do not hide what is behind them
+BAR_LETTERS = 36  # of a line below the colour bar of one column of a page
 GROUND_NOISE = 5  # of the colour of the ground, in levels of 255
 
 
@@ -168,6 +170,8 @@ def _draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourSc
 
     looks: Looks = {"extend": scale.extend, "shrink": 0.6, "aspect": 60, "pad": 0.03, "location": "bottom"}
     title = scale.bar_title(name).replace("\n", " ")
+    if is_single_column():
+        title = textwrap.fill(title, BAR_LETTERS)
     bar = fig.colorbar(cm.ScalarMappable(scale.norm, scale.colour_map), ax=axes, label=title, **looks)
     set_scale_ticks(bar.ax.xaxis, scale, 10)
     bar.outline.set_visible(False)

@@ -8,6 +8,7 @@ import numpy as np
 
 from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.inner_names import InnerName
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import current_look, run_colour
 from lossatlas.figures.panels import legend_name, surface_panel
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 NEARLY_ONE = 1.1  # a factor below it is given in percent
 HALO = 0.7  # points of the ground on either side of a path
-END_NAME = "end of a path"  # marks the names of the first and the last checkpoint
 OWN_LOSS_LABEL = "the checkpoint's own loss"
 LR_DROP_LABEL = "learning rate dropped"
 
@@ -62,11 +62,8 @@ def draw_trajectory(
     for end, neighbour, text in ((0, 1, "first"), (-1, -2, "last")):
         away = np.array([x[end] - x[neighbour], y[end] - y[neighbour]]) if len(x) > 1 else np.ones(2)
         shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # away from the path
-        at: Looks = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
-        note = axis.annotate(
-            text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color=current_look().ink, **at
-        )
-        note.set_gid(END_NAME)
+        looks = {"color": look.ink, "va": "center", "fontsize": "x-small", "zorder": 8, "clip_on": True}
+        note = InnerName(axis, text, (x[end], y[end]), tuple(shift), turns=True, **looks)
         note.set_path_effects(halo(2 - 2 * HALO))
     star: Looks = {"color": colour, "markerfacecolor": look.ground, "markersize": 14, "markeredgewidth": 0.9}
     star |= {"path_effects": halo(0.9)}
@@ -80,30 +77,6 @@ def halo(width: float) -> "list[AbstractPathEffect]":
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width + 2 * HALO, foreground=current_look().ground)]
-
-
-def keep_names_inside(axis: "Axes") -> None:
-    """Turn the names of a path's ends about their points, as little as needed for them to lie within the frame.
-
-    Args:
-        axis: Axis of a figure that is laid out.
-    """
-    from matplotlib.text import Annotation
-
-    frame = axis.get_window_extent()
-    for note in axis.texts:
-        if note.get_gid() != END_NAME or not isinstance(note, Annotation):
-            continue
-        wanted = np.asarray(note.xyann, float)
-        for degrees in (0, 30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180):
-            angle, farther = np.deg2rad(degrees), 1.4 if degrees else 1.0  # a corner takes more room
-            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            note.xyann = tuple(farther * turn @ wanted)
-            box = note.get_window_extent()
-            if frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
-                break
-        else:
-            note.xyann = tuple(wanted)
 
 
 def _lr_drop_label(axis: "Axes") -> str | None:

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lossatlas.data import AnyData
-from lossatlas.data.structures import leaves
-
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
+    from lossatlas.data import AnyData
     from lossatlas.evaluation.reference import KeptTensors
 
 LARGE_NETWORK = 100_000_000  # parameters; from here on memory is 'low' unless the user asks for 'fast'
@@ -46,8 +44,10 @@ def memory_record(*, low: bool) -> dict[str, str]:
     return {"memory": "low"} if low else {}
 
 
-def small_batch_size(data: AnyData) -> int:
+def small_batch_size(data: "AnyData") -> int:
     """Return the samples of a batch of a large network: TOKENS for sequences of whole numbers, otherwise SAMPLES."""
+    from lossatlas.data.structures import leaves
+
     first = next((leaf for _, leaf in leaves(next(data.batches(1))) if hasattr(leaf, "is_floating_point")), None)
     if first is None or first.is_floating_point() or first.dim() < 2:
         return SAMPLES
