@@ -40,17 +40,11 @@ from lossatlas.jobs.inputs.api_arguments import (
     check_words,
     tolerance_of,
 )
-from lossatlas.jobs.inputs.api_inputs import (
-    Direction,
-    DirectionArguments,
-    Net,
-    shared_copy,
-    state_for,
-    statistics_differ,
-)
+from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments, shared_copy
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
 from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk, small_batch_size, takes_little_memory
+from lossatlas.jobs.inputs.networks import Net, state_for, statistics_differ
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity

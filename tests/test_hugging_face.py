@@ -174,13 +174,13 @@ def test_a_command_computes_what_python_does(home):
     assert ends.fields["train_loss"][1] == pytest.approx(there.fields["train_loss"][0], rel=1e-6)
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.mpi
 def test_ranks_give_the_same_bits(home):
     words = "--model hf:llama --dataset text:texts.jsonl --x=-1:1:5 --xnorm filter --batch_size 2 --threads 1".split()
     command = [MPIRUN, "-n", "2", sys.executable, str(ROOT / "plot_surface.py"), "--mpi", *words, "--surf_file", "2.h5"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("samples: 3 of up to 16 tokens") == 1
+    assert result.stdout.count("samples: 3 of up to 18 tokens") == 1
     assert plot_surface.main([*words, "--surf_file", "1.h5"]) == 0
     one, two = (read_surface(file).fields["train_loss"] for file in ("1.h5", "2.h5"))
     assert np.array_equal(one, two)
@@ -200,6 +200,13 @@ def test_half_precision_stays_and_another_is_on_request(home):
     assert half.loss[0] != full.loss[0]
     with pytest.raises(BadUsage, match="dtype=int8: choose from float32"):
         load_model("llama", "int8")
+
+
+def test_little_memory_gives_the_same_losses(home):
+    """In bfloat16, of one weight tensor at a time, with origin and directions on disk."""
+    fast, low = (lossatlas.surface("llama", TEXTS, x="-1:1:3", memory=memory, **QUIET) for memory in ("fast", "low"))
+    np.testing.assert_allclose(low.loss, fast.loss, rtol=2e-2)
+    assert low.loss[1] == pytest.approx(fast.loss[1], rel=1e-6)
 
 
 def test_texts_are_packed_on_request(home):

@@ -76,7 +76,7 @@ def ends() -> list[nn.Module]:
         {"only": "5"},
         {"limit": 7},
     ],
-    ids=str,
+    ids=lambda more: ",".join(more) or "random",
 )
 def test_low_and_fast_memory_give_the_same_surface(more):
     """Directions with the same bits, and losses that differ in the order of sums alone."""
@@ -184,7 +184,7 @@ def command(folder: Path, name: str, *more: str) -> list[str]:
     return [*own, *"--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(), *more]
 
 
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install mpich")
+@pytest.mark.mpi
 def test_any_number_of_ranks_gives_the_same_bits_and_small_direction_files(tmp_path):
     for ranks in (1, 2, 3):
         line = command(tmp_path, f"ranks{ranks}", "--mpi", "--memory", "low")
@@ -201,6 +201,7 @@ def test_any_number_of_ranks_gives_the_same_bits_and_small_direction_files(tmp_p
     assert (tmp_path / "ranks3_directions.h5").stat().st_size < (tmp_path / "fast_directions.h5").stat().st_size
 
 
+@pytest.mark.commands
 def test_the_command_and_the_function_continue_each_others_files(tmp_path):
     assert python("plot_surface.py", *command(tmp_path, "a", "--memory", "low", "--self_contained")).returncode == 0
     whole = lossatlas.read(tmp_path / "a.h5")
@@ -214,6 +215,7 @@ def test_the_command_and_the_function_continue_each_others_files(tmp_path):
     assert np.array_equal(again.loss, whole.loss)
 
 
+@pytest.mark.commands
 def test_a_large_network_takes_little_more_than_its_weights(tmp_path):
     """60 million parameters, 240 MB, in a process of its own: the anonymous memory beside the weights themselves."""
     code = """

@@ -779,6 +779,7 @@ def test_heights_between_cells_hold_the_cells_and_leave_holes(tmp_path):
         assert z.max() <= p.values.max() * (1 + 1e-9)
 
 
+@pytest.mark.commands
 def test_figures_have_two_hundred_dots_per_inch_unless_others_are_asked_for(tmp_path, monkeypatch, capsys):
     """As the help says; tests draw coarser ones, see conftest."""
     with pytest.raises(SystemExit):

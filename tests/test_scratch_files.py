@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lossatlas.errors import CannotWrite
-from lossatlas.io import scratch_files
+from lossatlas.io import Directions, hdf5, scratch_files, write_directions
 from lossatlas.io.scratch_files import new_file, open_file
 from lossatlas.parameter_space.scratch import ALIGNMENT, MappedPoint, Scratch, layout_of
 
@@ -46,6 +46,7 @@ def test_tensors_begin_at_aligned_bytes():
     assert size == 3 * ALIGNMENT
 
 
+@pytest.mark.commands
 def test_the_pages_are_no_memory_of_the_process(tmp_path):
     """In a process of its own: 400 MB in a file leave the anonymous memory as it is."""
     code = f"""
@@ -79,6 +80,7 @@ def test_a_folder_that_is_missing_is_said(tmp_path):
         new_file(10, tmp_path / "gone")
 
 
+@pytest.mark.commands
 def test_another_process_maps_the_same_bytes(tmp_path):
     file = new_file(1000, tmp_path)
     file.bytes[:] = np.arange(1000) % 251
@@ -97,6 +99,35 @@ def test_a_file_of_another_size_is_not_opened(tmp_path):
     file = new_file(1000, tmp_path)
     with pytest.raises(OSError, match="another size"):
         open_file(file.place, 999)
+
+
+def test_an_image_in_a_file_has_the_bytes_of_one_in_memory(monkeypatch):
+    def fill(f) -> None:
+        f.create_dataset("group/numbers", data=np.arange(70_000.0))
+        f.attrs["name"] = "what"
+
+    expected = bytes(hdf5.image_of(fill).getbuffer())
+    monkeypatch.setattr(hdf5, "LARGE", 100_000)
+    found = hdf5.image_of(fill, size=8 * 70_000)
+    assert isinstance(found, scratch_files.MappedImage)
+    assert bytes(found.getbuffer()) == expected
+
+
+def test_a_large_direction_file_is_written_through_a_file(tmp_path, monkeypatch):
+    directions = Directions([np.arange(70_000, dtype=np.float32)])
+    write_directions(tmp_path / "a.h5", directions)
+    monkeypatch.setattr(hdf5, "LARGE", 100_000)
+    write_directions(tmp_path / "b.h5", directions)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_an_image_does_not_grow_beyond_its_space():
+    image = scratch_files.MappedImage(10)
+    assert image.write(b"12345678") == 8
+    with pytest.raises(OSError, match="11 bytes in an image of 10"):
+        image.write(b"901")
+    image.seek(2)
+    assert image.read(3) == b"345"
 
 
 def test_a_point_is_found_again_in_its_file(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lossatlas.commands import plot_surface
-from lossatlas.commands.options import grid_task
+from lossatlas.commands.job_choices import grid_task
 from lossatlas.data.transformers_library import transformers_library
 from lossatlas.datasets.texts import (
     TextSettings,
@@ -18,8 +18,7 @@ from lossatlas.datasets.texts import (
 )
 from lossatlas.errors import BadInput, BadUsage, Note
 from lossatlas.jobs.inputs.file_names import base_name
-from lossatlas.jobs.inputs.named_inputs import function_record
-from lossatlas.user_code import UserFunction
+from lossatlas.user_code import UserFunction, function_record
 
 
 def written(folder, name, content):

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas.data.losses import Batch, Losses, Model, UserLoss, as_loss
+from lossatlas.data.losses import Batch, Losses, LossLike, Model, UserLoss, as_loss
 from lossatlas.errors import BadInput
 
 SEED = 0  # of what a score draws, the same for every batch
 Score = Callable[[Model, Any, Batch], Any]
 
 
-def with_scores(score: Score, tokenizer: Any = None, loss: Any = "next_token") -> UserLoss:
+def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_token") -> UserLoss:
     """Return a loss with the scores of a user's function as further metrics.
 
     Args:
@@ -31,12 +31,16 @@ def with_scores(score: Score, tokenizer: Any = None, loss: Any = "next_token") -
         a score without a name has that of the function. Each sample counts once, also in the mean loss, so that the
         mean of a score is that over the samples.
 
+    Raises:
+        BadUsage: The loss is unknown.
+
     Example:
-        >>> import torch
+        >>> import lossatlas, torch
         >>> def largest(model, tokenizer, samples):
         ...     return samples.amax(1)
+        >>> loss = lossatlas.with_scores(largest)
         >>> model = torch.nn.Sequential(torch.nn.Embedding(7, 4), torch.nn.Linear(4, 7))
-        >>> with_scores(largest)(model, torch.tensor([[1, 2, 3], [5, 6, 1]])).metrics["largest"].tolist()
+        >>> loss(model, torch.tensor([[1, 2, 3], [5, 6, 1]])).metrics["largest"].tolist()
         [3.0, 6.0]
     """
     return ScoredLoss(score, tokenizer, as_loss(loss))

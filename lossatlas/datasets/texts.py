@@ -131,10 +131,8 @@ def read_objects(file: Path, keys: Sequence[str], hint: str = "") -> list[dict[s
     """
     if file.suffix != ".jsonl":
         raise BadUsage(f"{file}: this is read from a .jsonl file, one object on each line")
-    result = []
-    for number, line in enumerate(
-        read_content(file).split("\n"), 1
-    ):  # not `splitlines`: texts may hold other line ends
+    lines, result = read_content(file).split("\n"), []  # not `splitlines`: texts may hold other line ends
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

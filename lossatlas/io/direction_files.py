@@ -43,6 +43,12 @@ class Directions:
         )
 
     @property
+    def stored_bytes(self) -> int:
+        """The bytes of the vectors in a file; those of directions that are stored by their seed are none."""
+        axes = [axis for axis in (self.x, self.y or ()) if not isinstance(axis, SeededDirection)]
+        return sum(array.nbytes for axis in axes for array in axis)
+
+    @property
     def sha256(self) -> str:
         """SHA-256 over shapes, types and values of both directions."""
         digest = hashlib.sha256()
@@ -66,7 +72,7 @@ def write_directions(path: str | Path, directions: Directions, *, new: bool = Fa
         CannotWrite: The file cannot be written.
         BadInput: With `new`, another run has written other directions.
     """
-    written = write(path, lambda f: fill_directions(f, directions), new=new)
+    written = write(path, lambda f: fill_directions(f, directions), new=new, size=directions.stored_bytes)
     if not written and read_directions(path).sha256 != directions.sha256:
         raise BadInput(f"another run has just written other directions to {path}: give another {named('dir_file')}")
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite
 from lossatlas.io.atomic_write import write_file
+from lossatlas.io.scratch_files import MappedImage
 from lossatlas.landscape.plan import ExecutionPlan
 
 MARK = b"\nlossatlas sha256 "  # precedes the checksum of a whole file
@@ -39,15 +40,16 @@ DAMAGE = (
 )
 
 
-def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = False) -> bool:
+def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = False, size: int = 0) -> bool:
     """Write an HDF5 file atomically, followed by a checksum, which HDF5 does not read.
 
-    The file is built in memory because libhdf5 crashes on a full disk.
+    The file is built in memory because libhdf5 crashes on a full disk, and one with large arrays in a temporary file.
 
     Args:
         path: The file.
         fill: Writes the contents into an open file.
         new: See `lossatlas.io.atomic_write.write_file`.
+        size: The bytes of its arrays, if they may be many.
 
     Returns:
         See `lossatlas.io.atomic_write.write_file`.
@@ -55,7 +57,7 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
     Raises:
         CannotWrite: The file cannot be written.
     """
-    image = image_of(fill)
+    image = image_of(fill, size)
     digest = hashlib.sha256(image.getbuffer())
 
     def content(out: BinaryIO) -> None:
@@ -65,20 +67,25 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
     return write_file(path, content, new=new)
 
 
-def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
-    """Build an HDF5 file in memory; HDF5's own images need the memory twice while they are copied out."""
-    image = BytesIO()
+def image_of(fill: Callable[[h5py.File], object], size: int = 0) -> BytesIO | MappedImage:
+    """Build an HDF5 file in memory; HDF5's own images need the memory twice while they are copied out.
+
+    Args:
+        fill: Writes the contents into an open file.
+        size: The bytes of its arrays; with more than LARGE the image is in a temporary file.
+    """
+    image = BytesIO() if size <= LARGE else MappedImage(size + size // 100 + LARGE)
     try:
         with h5py.File(image, "w", track_order=True) as f:
             fill(f)
             f.flush()
-            size = f.id.get_filesize()
+            end = f.id.get_filesize()
     except ValueError as error:  # HDF5 cannot close a file without memory either
         if isinstance(error.__context__, MemoryError):
             raise MemoryError("no memory for the image of a file") from None
         raise
     image.seek(0, SEEK_END)
-    image.write(bytes(size - image.tell()))  # reserved by HDF5 at the end, and not written
+    image.write(bytes(end - image.tell()))  # reserved by HDF5 at the end, and not written
     return image
 
 

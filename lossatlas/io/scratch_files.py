@@ -3,12 +3,14 @@
 The files have no names once they are made, so that nothing is left of them when the process ends, in whatever way.
 """
 
+import io
 import mmap
 import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +39,65 @@ class MappedFile:
     def place(self) -> str:
         """The name under which other processes of this host can open it."""
         return f"/proc/{os.getpid()}/fd/{self.handle}"
+
+
+class MappedImage(io.RawIOBase):
+    """A binary file in a temporary file, as BytesIO is one in memory.
+
+    Args:
+        capacity: The largest number of bytes that will be written; the space for them is reserved now.
+
+    Raises:
+        CannotWrite: The disk lacks the space.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.file, self.size, self.place = new_file(capacity, temporary_folder()), 0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte, and return its number."""
+        self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence]
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, and return the number of bytes."""
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self.size - self.place))
+        view[:count] = self.file.bytes[self.place : self.place + count].data
+        self.place += count
+        return count
+
+    def write(self, content: Any) -> int:
+        """Write bytes, and return their number. Raises OSError beyond the capacity."""
+        view = memoryview(content).cast("B")
+        end = self.place + len(view)
+        if end > len(self.file.bytes):
+            raise OSError(f"{end} bytes in an image of {len(self.file.bytes)}")
+        self.file.bytes[self.place : end] = np.frombuffer(view, np.uint8)
+        self.place, self.size = end, max(self.size, end)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, which may grow by zeros."""
+        self.size = self.place if size is None else size
+        return self.size
+
+    def getbuffer(self) -> memoryview:
+        """Return the content."""
+        return self.file.bytes[: self.size].data
 
 
 def temporary_folder() -> Path:

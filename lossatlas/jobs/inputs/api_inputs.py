@@ -3,7 +3,7 @@
 Wherever an argument names a network, it is a `Net`: the module, a state dict, or the name of a checkpoint.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,25 +20,19 @@ from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.find_directions import from_file
 from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
+from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.models.checkpoint import (
-    batchnorm_statistics,
     digest,
-    have_same_statistics,
-    matched_state,
-    read_state,
-    weights_in,
 )
 from lossatlas.models.state_names import state_tensors
 from lossatlas.parameter_space import (
     Point,
     Selection,
-    tensors,
 )
 from lossatlas.parameter_space.directions import widened_dtype
 from lossatlas.parameter_space.selection import EVERYTHING
 
-Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, or a checkpoint: see `models.checkpoint`
 Direction = str | Mapping[str, Tensor]
 
 
@@ -180,67 +174,6 @@ def loss_name(loss: LossLike) -> str:
     return loss if isinstance(loss, str) else name_of(loss)
 
 
-def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
-    """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
-    own = batchnorm_statistics(net.state_dict())
-    for other in others if own else ():
-        state = state_for(net, other, tensors(net))
-        there = [name for name in own if name in state]
-        if not have_same_statistics({name: own[name] for name in there}, [{name: state[name] for name in there}]):
-            return True
-    return False
-
-
-class NamedState(dict[str, Tensor]):
-    """A state dict that knows the checkpoint that it was read from, for messages."""
-
-    source = "the other network"
-
-    @classmethod
-    def of(cls, net: Net, *, announce: bool = True) -> "NamedState":
-        """Read a checkpoint, or take a state dict, see `state_of`. Raises BadInput."""
-        return cls.read(state_of(net, announce=announce), str(net) if isinstance(net, str | Path) else cls.source)
-
-    @classmethod
-    def read(cls, state: Mapping[str, Tensor], source: str) -> "NamedState":
-        """Return a state that was read from a checkpoint."""
-        result = cls(state)
-        result.source = source
-        return result
-
-
-def state_of(net: Net, *, announce: bool = True) -> Mapping[str, Tensor]:
-    """Return the state of a network, under the names that it has there.
-
-    Args:
-        net: The network, a state dict or a mapping that holds one, or a checkpoint, which is read.
-        announce: Note that a checkpoint holds EMA weights too, see `models.checkpoint.read_state`.
-
-    Raises:
-        BadInput: There is no such checkpoint, or it holds no state dict.
-    """
-    if isinstance(net, nn.Module):
-        return state_tensors(net)
-    if isinstance(net, Mapping):
-        return weights_in(net, "the state dict")
-    return read_state(net, announce=announce)
-
-
-def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None) -> dict[str, Tensor]:
-    """Return the state of another network under the names of `net`.
-
-    Args:
-        net: The network.
-        other: The other one, see `Net`.
-        needed: Names of tensors that it has to have; all by default.
-
-    Raises:
-        BadInput: The names or shapes do not fit, or a checkpoint cannot be read.
-    """
-    source = str(other) if isinstance(other, str | Path) else getattr(other, "source", "the other network")
-    return matched_state(net, state_of(other), source, needed)
-
-
 def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
     """Return a direction by tensor name, zero for the tensors that it does not name. Raises BadUsage."""
     for name, value in direction.items():
@@ -258,26 +191,6 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
         else torch.zeros_like(w, dtype=widened_dtype(w))
         for n, w in origin.items()
     }
-
-
-def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False) -> Point:
-    """Return the tensors of another network under the names of `net`.
-
-    Args:
-        net: The network.
-        other: The other one, see `Net`.
-        dir_type: 'weights' for parameters, 'states' for buffers too.
-        complete: The other one has to hold all tensors of the network.
-        as_stored: Its tensors are not converted and not copied.
-
-    Raises:
-        BadInput: They do not fit.
-    """
-    own = tensors(net, dir_type)
-    state = state_for(net, other, None if complete else own)
-    if as_stored:
-        return {name: state[name].detach() for name in own}
-    return {name: state[name].detach().to(value.device, widened_dtype(value)) for name, value in own.items()}
 
 
 def request_of(net: nn.Module, loss: LossLike, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:

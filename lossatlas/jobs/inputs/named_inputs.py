@@ -103,10 +103,10 @@ def load_inputs(
     """
     from lossatlas.evaluation.parallel_batches import is_training
     from lossatlas.evaluation.reference import keep_on_disk
-    from lossatlas.jobs.inputs.api_inputs import NamedState, point_of
     from lossatlas.jobs.inputs.fingerprint import settings_digest
     from lossatlas.jobs.inputs.input_check import CHECKED
     from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
+    from lossatlas.jobs.inputs.networks import NamedState, point_of
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position, tensors

@@ -9,20 +9,17 @@ from torch import nn
 
 from lossatlas import config
 from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
+from lossatlas.data.memory import in_words
+from lossatlas.errors import note
 from lossatlas.evaluation.reference import KeptTensors
+from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
-from lossatlas.jobs.inputs.api_inputs import (
-    DirectionArguments,
-    about_of,
-    loss_name,
-    request_of,
-    state_of,
-    statistics_differ,
-)
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
-from lossatlas.jobs.inputs.make_directions import DirectionRequest, Origin, note_sheared
+from lossatlas.jobs.inputs.make_directions import ArraysInFile, DirectionRequest, Origin, note_sheared
 from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
+from lossatlas.jobs.inputs.networks import state_of, statistics_differ
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
@@ -215,6 +212,16 @@ class SurfaceInputs:
     problem: Problem | None = None
 
 
+def embedded(directions: Directions | None) -> Directions | None:
+    """Return the directions that a surface file holds, without vectors that would be large in every snapshot."""
+    axes = () if directions is None else (directions.x, directions.y)
+    if directions is None or not any(isinstance(axis, ArraysInFile) for axis in axes):
+        return directions
+    size = in_words(directions.stored_bytes)
+    note(f"the surface file does not hold its directions, {size} of vectors: figures do not need them")
+    return None
+
+
 def run_surface_job(
     ranks: "Ranks",
     net: nn.Module,
@@ -260,7 +267,8 @@ def run_surface_job(
     def finish(lock: Lock | None) -> Surface:
         known = continued(ranks, file, fresh)
         known = on_first(ranks, lambda: with_second_derivatives(known, inputs.curvature, points.directions))
-        output = SurfaceOutput(None if file is None else Path(file), embed=points.directions, lock=lock)
+        path, embed = (None, None) if file is None else (Path(file), embedded(points.directions))
+        output = SurfaceOutput(path, embed=embed, lock=lock)
         return run_from_python(ranks, quantity, problem, known, output, progress=progress)
 
     return with_lock("surface", file, ranks, force=force, finish=finish)

@@ -32,7 +32,7 @@ from lossatlas.jobs.sweep.parametrization import (
 from lossatlas.landscape import Grid
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from lossatlas.jobs.inputs.api_inputs import Net
+    from lossatlas.jobs.inputs.networks import Net
     from lossatlas.parameter_space import Point
 
     NetworkPoint = tuple[str, Point]  # the name or the digest of a network, and its tensors
@@ -144,7 +144,7 @@ def random_lines(request: DirectionRequest, grid: Grid, repeat: int) -> GridPoin
 
 def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: str) -> GridPoints:
     """Return the points of a path of checkpoints, the k-th at x = k; each is read again when it is evaluated."""
-    from lossatlas.jobs.inputs.api_inputs import state_of
+    from lossatlas.jobs.inputs.networks import state_of
     from lossatlas.models.checkpoint import digest
 
     digests = [digest(state_of(each)) for each in path]

@@ -19,7 +19,7 @@ from lossatlas.io import Directions
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
-    from lossatlas.jobs.inputs.api_inputs import Net
+    from lossatlas.jobs.inputs.networks import Net
     from lossatlas.parameter_space import AffinePlane, Plane, Point
 
 KEPT = 4  # random directions in a rank's cache
@@ -142,7 +142,7 @@ class CheckpointPath:
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the path. A point raises BadInput where the checkpoint differs from that of rank 0."""
-        from lossatlas.jobs.inputs.api_inputs import NamedState, point_of
+        from lossatlas.jobs.inputs.networks import NamedState, point_of
         from lossatlas.models.checkpoint import digest
         from lossatlas.parameter_space import MappedPlane
 

@@ -12,7 +12,7 @@ from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.io.checkpoint_names import checkpoint_exists, checkpoints_in, counted_in, split_word
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from lossatlas.jobs.inputs.api_inputs import Net
+    from lossatlas.jobs.inputs.networks import Net
 
 PREFIX, SUFFIX = "model_", ".t7"  # of train.py and of the release of 2018
 DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped

@@ -10,7 +10,7 @@ from torch import nn
 
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.io.checkpoint_names import checkpoints_in, counted_in
-from lossatlas.jobs.inputs.api_inputs import Net
+from lossatlas.jobs.inputs.networks import Net
 from lossatlas.jobs.trajectory.checkpoint_series import (
     CheckpointSeries,
     learning_rate_drops,

@@ -14,8 +14,8 @@ from lossatlas.errors import BadInput, FrontEnd, named, note
 from lossatlas.io import Directions, atomic_write, read_directions, write_directions
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.trajectory_files import EXPLAINED
-from lossatlas.jobs.inputs.api_inputs import state_of
 from lossatlas.jobs.inputs.fingerprint import settings_digest, without_classes
+from lossatlas.jobs.inputs.networks import state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import principal_plane, unflattened
 from lossatlas.jobs.trajectory.run_projection import RunDifferences

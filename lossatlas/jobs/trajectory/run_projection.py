@@ -9,7 +9,7 @@ from torch import nn
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions, Projection
 from lossatlas.io.trajectory_files import EXPLAINED
-from lossatlas.jobs.inputs.api_inputs import Net, point_of
+from lossatlas.jobs.inputs.networks import Net, point_of
 from lossatlas.jobs.trajectory.checkpoint_projection import (
     CheckpointDifferences,
     coordinates,
