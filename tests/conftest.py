@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.testing  # numpy 1.26 starts lscpu when this is imported, which is no test's business
 import pytest
 import torch
 from torch import Tensor, nn
