@@ -279,7 +279,9 @@ def test_a_basin_of_a_plane_is_that_of_its_worst_ray():
     assert found["radius within +100 %, smallest"].value == pytest.approx(np.sqrt(0.2 / 8), rel=5e-3)
 
 
-@pytest.mark.parametrize(("centre", "within", "words"), [(0.0, 5, "is 0 at the centre"), (1.0, -5, "percentage above 0")])
+@pytest.mark.parametrize(
+    ("centre", "within", "words"), [(0.0, 5, "is 0 at the centre"), (1.0, -5, "percentage above 0")]
+)
 def test_a_percentage_of_nothing_is_refused(centre, within, words):
     with pytest.raises(BadUsage, match=words):
         flatness(made(lambda a, b: centre + a**2 + 0 * b, "-1:1:21", None), within=within)

@@ -50,8 +50,8 @@ class FlatnessOptions:
     surf_name: str | None = option(None, "field to measure (default: train_loss, or the first one)", metavar="FIELD")
     within: float | None = option(
         None,
-        "measure as well how far from the centre the field stays within this percentage of its value there: until a loss "
-        "has risen by it, or a score has fallen by it",
+        "measure as well how far from the centre the field stays within this percentage of its value there: until a "
+        "loss has risen by it, or a score has fallen by it",
         kind=above_zero,
         metavar="PERCENT",
     )

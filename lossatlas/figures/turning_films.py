@@ -139,7 +139,7 @@ def _with_paths(plt: FigureFactory, picture: "Picture", dpi: int) -> np.ndarray:
 def _words_below(
     plt: FigureFactory, subject: Subject, pictures: int, paths: Sequence[Projection], dpi: int
 ) -> np.ndarray | None:
-    """A strip with a name below each picture and a legend, (height, width, 3) bytes; None where there is nothing to say."""
+    """A strip with a name below each picture and a legend, (height, width, 3) bytes; None where it would be empty."""
     from lossatlas.figures.rendered_plots import legend_handles
 
     names = [p.label for p in subject.panels] if pictures > 1 else []

@@ -240,7 +240,7 @@ class Landscape(Surface):
             >>> print(s.flatness()["radius below +0.5, mean"])
             0.4542
             >>> print(s.flatness("train_acc", within=5)["radius within -5 %, smallest"])
-            0.1935
+            0.2636
         """
         if self.rows_of == "repeats":
             return flatness_of_repeats(*self._find(field), within)
@@ -345,7 +345,7 @@ class Landscape(Surface):
             kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
                 order in which they are computed.
             field: Field to show, see `plot`.
-            trajectory: The training run of kind="path", or one to draw on a turning surface; its plane is that of the surface.
+            trajectory: The training run of kind="path", or one to draw on a turning surface, in whose plane it lies.
             frames: Number of frames; by default 60, 90 or 24.
             fps: Frames per second; by default 15, or 4 for "refine".
             dpi: Dots per inch of each frame.

@@ -22,6 +22,7 @@ from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_o
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.models.adapters import is_adapter
 from lossatlas.models.checkpoint import (
     digest,
 )
@@ -105,8 +106,8 @@ class DirectionArguments:
         return "filter" if self.norm is None else self.norm
 
     @cached_property
-    def others(self) -> list[nn.Module | Mapping[str, Tensor]]:
-        """The networks at coordinate 1 of the axes; checkpoints are read once."""
+    def others(self) -> list[Net]:
+        """The networks at coordinate 1 of the axes; checkpoints are read once, adapters belong to a base network."""
         if self.towards is None:
             return []
         if not isinstance(self.towards, nn.Module | Mapping | str | Path | Sequence) or self.towards == "":
@@ -115,7 +116,7 @@ class DirectionArguments:
             )
         single = isinstance(self.towards, nn.Module | Mapping | str | Path)
         nets: Sequence[Net] = [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
-        return [net if isinstance(net, nn.Module) else NamedState.of(net) for net in nets]
+        return [net if isinstance(net, nn.Module) or is_adapter(net) else NamedState.of(net) for net in nets]
 
     def wanted(self, axes: int) -> list[Direction]:
         """Return the directions of so many axes."""
@@ -128,7 +129,7 @@ class DirectionArguments:
         if k < len(self.others):
             other = self.others[k]
             there = point_of(origin.net, other, origin.dir_type, as_stored=origin.scratch is not None)
-            return AxisRequest("network", vector=there, digest=digest(state_of(other)))
+            return AxisRequest("network", vector=there, digest=digest(state_of(other, base=origin.net)))
         direction = self.wanted(axes)[k]
         if isinstance(direction, Mapping):
             vector = given_direction(direction, origin.point)
