@@ -22,6 +22,7 @@ from lossatlas.errors import BadUsage, CannotWrite
 from lossatlas.io import Findings
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.flatness_measures import flatness
+from lossatlas.landscape.repeats import flatness_of_repeats
 from lossatlas.landscape.topology import minima
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.viewer import Page
@@ -185,7 +186,8 @@ def test_flatness_and_minima_are_those_of_the_commands():
     with pytest.raises(BadUsage, match="no field 'nothing'"):
         found.minima("nothing")
     with pytest.raises(BadUsage, match="needs a line or a plane, and this holds 7 curves of repeats"):
-        repeats().flatness()
+        repeats().minima()
+    assert repeats().flatness() == flatness_of_repeats(repeats())
 
 
 def test_a_table_has_the_centre_the_minimum_and_the_flatness():
