@@ -181,7 +181,17 @@ def animate(
             )
         else:
             pictures = animations.frames_of(
-                plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
+                plt,
+                kind,
+                subject,
+                surfaces[0],
+                camera,
+                count=number,
+                dpi=dpi,
+                run=run,
+                overlay=overlay,
+                zlim=zlim,
+                swing=swing,
             )
         speed, hold = rate or kind.rate, kind.hold
         count = film_files.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)

@@ -76,7 +76,7 @@ def draw(
     _print_minima(panel, found, depth)
     with output.style() as plt:
         scale = panels_scale([panel], name, **output.limits)
-        fig = minima_figure(plt, panel, scale, name, found, depth)
+        fig = minima_figure(plt, panel, scale, name, minima=found, depth=depth)
         return output.save({Kind.MINIMA: fig}, [path], out, field=name)
 
 

@@ -88,7 +88,7 @@ class ColourScale:
             return np.where(values + self.shift > 0, np.log10(values + self.shift), self.height(values))
 
     def value_at(self, heights: ArrayLike) -> np.ndarray:
-        """Values at heights: the inverse of `unclipped_height`."""
+        """Return the values at heights: the inverse of `unclipped_height`."""
         heights = np.asarray(heights, float)
         return 10**heights - self.shift if self.log else heights
 
@@ -130,7 +130,7 @@ class ColourScale:
 
 
 def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
-    """Levels whose places are at least `gap` apart, powers of ten first."""
+    """Choose levels whose places are at least `gap` apart, powers of ten first."""
     chosen: list[float] = []
     for level in sorted(levels, key=lambda value: not is_power_of_ten(value)):
         if all(abs(place(level) - place(other)) >= gap for other in chosen):
@@ -217,7 +217,7 @@ def is_crowded(heights: np.ndarray, limits: tuple[float, float]) -> bool:
 
 
 def _ranked(heights: np.ndarray) -> tuple[float, ...]:
-    """Heights at evenly spaced ranks."""
+    """Return the heights at evenly spaced ranks."""
     if len(heights) < 2:
         return ()
     ordered = np.sort(heights)
@@ -238,7 +238,7 @@ def blended_norm(low: float, high: float, ranks: Sequence[float]) -> "Normalize"
 
 @cache
 def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
-    """The class, which is made when matplotlib is imported."""
+    """Define the class `BlendedNorm`, whose base class needs matplotlib."""
     from matplotlib.colors import Normalize
 
     class BlendedNorm(Normalize):
@@ -275,7 +275,7 @@ def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
             return result[0] if is_scalar else result
 
         def inverse(self, value: Any) -> Any:
-            """Heights at shares of the colour map: the exact inverse."""
+            """Return the heights at shares of the colour map: the exact inverse."""
             assert self.vmin is not None
             assert self.vmax is not None
             share = np.asarray(value, float)
@@ -292,7 +292,7 @@ def has_deep_basin(low: float, high: float) -> bool:
 
 
 def _checked_range(values: np.ndarray, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """The range that is given, completed from finite values."""
+    """Return the given range, completed from finite values."""
     if values.size == 0:
         raise BadUsage("there is nothing to draw: no cell of this field is finite")
     low = float(values.min()) if vmin is None else vmin

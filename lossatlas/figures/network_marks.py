@@ -82,7 +82,7 @@ def curve_points(kind: str, networks: Sequence[NetworkMark]) -> tuple[np.ndarray
 
 
 def _marks_in_grid(surface: Surface, marks: list[NetworkMark], *, mark_single: bool = False) -> list[NetworkMark]:
-    """Marks inside the grid, with the average of three networks."""
+    """Return the marks inside the grid, with the average of three networks."""
     if len(marks) < 2 and not mark_single:
         return []
     if len(marks) == 3:

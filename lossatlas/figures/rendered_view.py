@@ -67,7 +67,7 @@ class View:
 
 
 def fitted_views(points: np.ndarray, cameras: Sequence[Camera], aspect: float) -> list[View]:
-    """Views from several sides, from the same distance, in each of which all points are seen.
+    """Return views from several sides, from the same distance, in each of which all points are seen.
 
     Args:
         points: (n, 3) coordinates.

@@ -165,7 +165,7 @@ def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
 
 
 def _resolved_ends(findings: Findings, size: int) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Resolved eigenvalues from the top and from the bottom, and the open interval between them."""
+    """Return the resolved eigenvalues from the top and from the bottom, and the open interval between them."""
     a = findings.arrays
     top, bottom, lowest, highest = np.zeros(0), np.zeros(0), -np.inf, np.inf
     if "smallest_converged" in a:
@@ -181,7 +181,7 @@ def _resolved_ends(findings: Findings, size: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _leading_resolved(values: np.ndarray, resolved: np.ndarray) -> np.ndarray:
-    """Values up to the first one that is not resolved."""
+    """Return the values up to the first one that is not resolved."""
     return values[: int(np.argmin(np.append(resolved, False)))]
 
 
@@ -229,7 +229,7 @@ def activations_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 def _bars_figure(
     plt: FigureFactory, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray, np.ndarray]]
 ) -> "Figure":
-    """A bar for each name, from the first layer down to the last; error bars are twice the given errors."""
+    """Draw a bar for each name, from the first layer down to the last; error bars are twice the given errors."""
     import seaborn as sns
 
     width = 3.4 if is_single_column() else 1.2 + 3.6 * len(panels)

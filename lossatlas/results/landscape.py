@@ -336,7 +336,7 @@ class Landscape(Surface):
             kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
                 order in which they are computed.
             field: Field to show, see `plot`.
-            trajectory: The training run of kind="path", or one to draw on a turning surface; its plane is that of the surface.
+            trajectory: The training run of kind="path", or one to draw on a turning surface; both lie in one plane.
             frames: Number of frames; by default 60, 90 or 24.
             fps: Frames per second; by default 15, or 4 for "refine".
             dpi: Dots per inch of each frame.
@@ -356,7 +356,9 @@ class Landscape(Surface):
             raise BadUsage(
                 "the trajectory is in another plane than this surface: give that of lossatlas.trajectory(...).surface"
             )
-        return write_film(Path(path), self, kind, field, run, frames, fps, dpi, keywords)
+        return write_film(
+            Path(path), self, kind, field=field, run=run, frames=frames, fps=fps, dpi=dpi, keywords=keywords
+        )
 
     def save(self, file: str | Path) -> None:
         """Write the landscape to a file, in the format that its ending says.
