@@ -212,7 +212,7 @@ class Comparison:
         for landscape, label in zip(self.landscapes, self.labels, strict=True):
             check_showable(landscape, label)
             shown.append(Shown(landscape, label, landscape.directions_about, flatness=flatness_in_words(landscape)))
-        return Page.of(shown, title, height, file, story, vmax)
+        return Page.of(shown, title=title, height=height, file=file, story=story, vmax=vmax)
 
     def table(self, field: Field | None = None) -> str:
         """Compare numbers: a line of text for each landscape, with its centre, minimum and flatness.

@@ -173,7 +173,7 @@ def set_log_ticks(axis: "Axes", letter: str = "y") -> None:
 
 
 def _few_log_levels(near: float, far: float) -> np.ndarray:
-    """At most MOST_LOG_TICKS round numbers between two positive ones."""
+    """Return at most MOST_LOG_TICKS round numbers between two positive ones."""
     levels = log_levels(near, far) if far > near else np.array([])
     decades = np.log10(far / near) if far > near else 0
     if decades > 1.6:

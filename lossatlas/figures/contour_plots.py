@@ -86,7 +86,7 @@ def flat_figure(
 
 
 def flat_size(panels: Sequence[Panel], rows: int = 1, columns: int = 1) -> tuple[float, float]:
-    """Width and height of a figure in inches whose panels have the shape of their planes."""
+    """Return width and height, in inches, of a figure whose panels have the shape of their planes."""
     aspect = _aspect(panels[0])
     width = min(PANEL * max(aspect, 1), LONGEST_SIDE)
     height = min(PANEL / min(aspect, 1), LONGEST_SIDE)
@@ -215,7 +215,7 @@ def is_skewed(p: Panel) -> bool:
 
 
 def _aspect(p: Panel) -> float:
-    """Width of a panel as it is drawn, divided by its height."""
+    """Return the width of a panel as it is drawn, divided by its height."""
     wide = float(np.ptp(p.x) / np.ptp(p.y))
     return wide if not is_skewed(p) else SKEWED if wide > 1 else 1 / SKEWED
 
@@ -288,7 +288,7 @@ def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarM
 
 
 def _without_duplicates(bounds: np.ndarray) -> np.ndarray:
-    """Sorted values without those that rounding has doubled."""
+    """Return sorted values without those that rounding has doubled."""
     gap = 1e-6 * (bounds[-1] - bounds[0])
     return bounds[np.append(True, np.diff(bounds) > gap)]
 

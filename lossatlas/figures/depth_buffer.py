@@ -119,7 +119,7 @@ def _fragments(
 
 
 def _barycentric(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates (k, 3) of points in triangles (k, 3, 2); NaN where a triangle has no area."""
+    """Return barycentric coordinates (k, 3) of points in triangles (k, 3, 2); NaN where a triangle has no area."""
     (ax, ay), (bx, by), (cx, cy) = np.moveaxis(corners, 0, 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)

@@ -218,7 +218,7 @@ def own_letters() -> Iterator[None]:
 
 
 def letters(points: float) -> float:
-    """Size of letters that are smaller than the text of a figure, from their size in the house style."""
+    """Return the size of letters that are smaller than the text of a figure, from their size in the house style."""
     return points * FONT_FACTOR.get()
 
 

@@ -258,13 +258,13 @@ def is_bright(colour_map: "str | Colormap", share: float) -> bool:
 
 
 def luminance(rgb: Sequence[float]) -> float:
-    """Relative luminance of an sRGB colour of three shares, from 0 for black to 1 for white (WCAG 2)."""
+    """Return the relative luminance of an sRGB colour of three shares, from 0 for black to 1 for white (WCAG 2)."""
     parts = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in rgb]
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
 def contrast_of(a: float, b: float) -> float:
-    """Contrast of two luminances, from 1 to 21 (WCAG 2)."""
+    """Return the contrast of two luminances, from 1 to 21 (WCAG 2)."""
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 

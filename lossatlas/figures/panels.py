@@ -119,7 +119,7 @@ class Panel:
         return axes[0], axes[1], values
 
     def best_cell(self) -> tuple[int, int] | None:
-        """Row and column of the best computed cell, of equal ones the nearest to the origin; None if none is finite."""
+        """Return row and column of the best computed cell, of equal ones the nearest to the origin, or None."""
         known = np.isfinite(self.values) if self.interpolated is None else np.isfinite(self.values) & ~self.interpolated
         if not known.any():
             return None
@@ -195,7 +195,7 @@ def surface_panel(surface: Surface, name: str, label: str, *, infinite_as_larges
 
 
 def _standard_errors_in_words(surface: Surface, name: str) -> str:
-    """Largest standard error of a field: relative of a loss, in percentage points of an accuracy."""
+    """Write the largest standard error of a field: relative of a loss, in percentage points of an accuracy."""
     error = surface.fields.get(f"{name}_se")
     if error is None or not (error > 0).any():
         return ""

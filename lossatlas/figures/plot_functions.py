@@ -95,7 +95,7 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
 
 
 def usual_kind(surface: Surface) -> Kind:
-    """Kind of the figure of a surface where none is named."""
+    """Return the kind of the figure of a surface where none is named."""
     return Kind.CURVE if surface.grid.y is None or surface.rows_of else Kind.CONTOUR
 
 
@@ -180,7 +180,7 @@ def _draw_plane(
 
 
 def _plane_size(options: PlotOptions, panel: Panel) -> tuple[float, float]:
-    """Width and height of a new figure that has the shape of its plane, unless the user chooses them."""
+    """Return width and height of a new figure that has the shape of its plane, unless the user chooses them."""
     if options.figsize is not None or (not options.columns and changed_by_user("figure.figsize")):
         return options.size
     width, height = contour_plots.flat_size([panel])

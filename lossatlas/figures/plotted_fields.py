@@ -20,12 +20,12 @@ RATIO_TITLE = r"$|\lambda_{\min} / \lambda_{\max}|$"  # see `eigen_ratio`
 
 
 def field_title(name: str) -> str:
-    """Title of a field; a formula between $ and an expression of fields are their own titles."""
+    """Return the title of a field; a formula between $ and an expression of fields are their own titles."""
     return name if name.startswith("$") or is_expression(name) else TITLES.get(name, name.replace("_", " "))
 
 
 def mathtext(text: str) -> str:
-    """Text for a figure: formulas between $ where matplotlib understands them, otherwise with every $ escaped."""
+    """Prepare text for a figure: keep formulas between $ that matplotlib understands, otherwise escape every $."""
     from matplotlib.mathtext import MathTextParser
 
     try:

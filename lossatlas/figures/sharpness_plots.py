@@ -97,7 +97,7 @@ def _set_rise_axes(axis: "Axes", rises: np.ndarray) -> None:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Zero, and powers of ten on both sides, at most about seven in all."""
+    """Return zero, and powers of ten on both sides, at most about seven in all."""
     first = round(np.log10(LINEAR))
     powers = [10.0**k for k in range(first, 1 + max(first, int(np.floor(np.log10(high)))))]
     up = powers[:: 1 + len(powers) // 7]

@@ -193,7 +193,7 @@ def _outline(axes: "Sequence[Axes3D]") -> np.ndarray:
 
 
 def _head(axis: "Axes3D") -> "list[Text | Legend]":
-    """Title, notes and legend above the box, from top to bottom."""
+    """Return title, notes and legend above the box, from top to bottom."""
     notes = [text for text in axis.texts if text.get_gid() == NOTES]
     legend = axis.get_legend()
     return [*([axis.title] if axis.get_title() else []), *notes, *([] if legend is None else [legend])]
@@ -212,7 +212,7 @@ def _fold_legend(axis: "Axes3D", width: float) -> None:
 
 
 def _head_height(fig: "Figure", axis: "Axes3D") -> float:
-    """Height of what stands above the box, with a gap below each part, in pixels."""
+    """Return the height of title, notes and legend above the box, with a gap below each, in pixels."""
     return sum(each.get_window_extent().height + HEAD_GAP * fig.dpi for each in _head(axis))
 
 
@@ -314,7 +314,7 @@ def corners_of(text: "Text") -> np.ndarray:
 
 
 def _size_before_turning(text: "Text") -> tuple[float, float]:
-    """Width and height of a text along its own lines, in pixels."""
+    """Return width and height of a text along its own lines, in pixels."""
     before = text.get_rotation()
     text.set_rotation(0)
     box = text.get_window_extent()

@@ -190,7 +190,7 @@ def solid_notes(panels: Sequence[Panel], sheets: Sequence[Sheet], scale: ColourS
 
 
 def _ceiling(scale: ColourScale, zlim: float | None) -> float:
-    """Height at which surfaces are cut off."""
+    """Return the height at which surfaces are cut off."""
     if zlim is None:
         return scale.limits[1]
     if zlim <= scale.low:
@@ -258,7 +258,7 @@ def _set_axes(
 
 
 def _mark_not_finite(axis: "Axes3D", p: Panel, ends: tuple[float, float], label: str) -> "list[Artist]":
-    """Red crosses where a value is not finite: at the top where it is plus infinity, otherwise on the floor."""
+    """Draw red crosses where a value is not finite: at the top where it is plus infinity, otherwise on the floor."""
     bad = p.not_finite
     if not bad.any():
         return []

@@ -184,7 +184,7 @@ class SurfaceRenderer:
         )
 
     def _add_contours(self, mesh: "PolyData", colour_map: "str | Colormap") -> None:
-        """Thin lines at the levels of the scale, just above the surface."""
+        """Add thin lines at the levels of the scale, just above the surface."""
         low, high = self.scale.limits
         levels = (self.scale.height(self.scale.levels) - low) / (high - low)
         levels = levels[(levels > 1e-6) & (levels < 1 - 1e-6)]

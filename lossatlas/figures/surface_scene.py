@@ -249,7 +249,7 @@ def _seen_from_above(corners: np.ndarray) -> np.ndarray:
 
 
 def _scaled(points: np.ndarray, origin: np.ndarray, factor: float) -> np.ndarray:
-    """Projected points with places in samples from the corner of the picture."""
+    """Return projected points with places in samples from the corner of the picture."""
     return np.column_stack([(points[:, :2] - origin) * factor, points[:, 2]])
 
 

@@ -157,7 +157,7 @@ def _cut_edges(sheet: Sheet, quarter: np.ndarray, i: int, j: int) -> list[Surfac
 
 
 def contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
-    """Contour lines on a surface, darker than it, or lighter where it is dark."""
+    """Return contour lines on a surface, darker than it, or lighter where it is dark."""
     from contourpy import contour_generator
 
     lines = contour_generator(x=sheet.x, y=sheet.y, z=np.ma.masked_invalid(sheet.heights))
@@ -175,7 +175,7 @@ def contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
 
 
 def height_interpolant(p: Panel, scale: ColourScale) -> Interpolant:
-    """Interpolant of the drawn heights of a surface."""
+    """Return the interpolant of the drawn heights of a surface."""
     x, y, z = p.refined(scale)
     with np.errstate(invalid="ignore"):
         return Interpolant.of(x, y, scale.height(z))

@@ -84,7 +84,7 @@ def draw_star(axis: "Axes", path: Projection, colour: str, zorder: float) -> Non
 
 
 def halo(width: float) -> "list[AbstractPathEffect]":
-    """Path effects that draw the ground around lines and marks of a width in points; they show on any colour then."""
+    """Return path effects that draw the ground around lines and marks of a width in points, to show on any colour."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width + 2 * HALO, foreground=current_look().ground)]

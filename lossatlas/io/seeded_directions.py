@@ -70,7 +70,14 @@ class SeededDirection(Sequence[np.ndarray]):
         order: Sequence[int | tuple[int, ...]],
         values: Sequence[np.ndarray],
     ) -> "SeededDirection":
-        """Return a direction whose tensors have just been drawn, in the order of `tensors`."""
+        """Return a direction whose tensors have just been drawn.
+
+        Args:
+            seed: Seed of the generator.
+            tensors: How each tensor is drawn, in the order of drawing.
+            order: Indices into `tensors` in the order of the network, see `SeededDirection`.
+            values: Numbers of each tensor, in the order of `tensors`.
+        """
         result = cls(seed, tensors, order, sketch_of(values))
         result.__dict__["arrays"] = result.in_order(values)
         return result
@@ -118,7 +125,7 @@ class SeededDirection(Sequence[np.ndarray]):
         return result
 
     def check(self, drawn: Sequence[np.ndarray]) -> None:
-        """Raise BadInput where the numbers are not those of `sketch`."""
+        """Raise BadInput where the numbers disagree with `sketch`."""
         if len(self.sketch) and not np.array_equal(sketch_of(drawn), self.sketch):
             raise BadInput(
                 "the directions of this file were drawn by another version of torch or on another processor, and come "

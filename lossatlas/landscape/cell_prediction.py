@@ -70,7 +70,7 @@ class CellChoice:
 
 
 class Predictor:
-    """Predicts the cells of a grid from those of coarser levels, by Lagrange interpolation along the axes.
+    """Predicts the cells of a grid from the cells of coarser levels, by Lagrange interpolation along the axes.
 
     Args:
         grid: The grid.

@@ -189,11 +189,11 @@ class Landscape(Surface):
         check_showable(self, label)
         return Page.of(
             [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))],
-            title,
-            height,
-            file,
-            story,
-            vmax,
+            title=title,
+            height=height,
+            file=file,
+            story=story,
+            vmax=vmax,
         )
 
     def table(self, field: Field | None = None) -> str:
@@ -259,7 +259,7 @@ class Landscape(Surface):
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
     def _holds_plane_of(self, trajectory: "RunInPlane") -> bool:
-        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True if unknown."""
+        """Tell whether the directions are the axes of a trajectory's plane, tensor by tensor; True if unknown."""
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
             return True
         names = [name.decode() for name in self.directions.extra["tensors"]]
@@ -284,7 +284,7 @@ class Landscape(Surface):
         raise AttributeError(f"a landscape has no attribute '{name}'{hint}")
 
     def _find(self, field: Field | None) -> tuple[Surface, str]:
-        """A surface that holds a field, and the name of the field."""
+        """Return a surface that holds a field, and the name of the field."""
         from lossatlas.figures.plotted_fields import default_field
 
         return resolved(self, default_field(self) if field is None else field)
