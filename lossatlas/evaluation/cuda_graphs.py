@@ -50,7 +50,16 @@ class CapturedGraphs:
         add_to_sums(sums, *self.step(self.model, samples.batch(*span)))
 
     def capture(self, key: GraphKey, sums: Tensor, samples: StoredSamples, span: Span) -> None:
-        """Capture the graph of one batch; `sums` keep their values."""
+        """Capture the graph of one batch.
+
+        Where this fails, a note says so, and `supported` becomes False.
+
+        Args:
+            key: Identity of sums, samples and span, by which the graph is found again.
+            sums: Sums to which the graph adds; they keep their values here.
+            samples: Samples on the device.
+            span: First sample and end of the batch.
+        """
         before = sums.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())

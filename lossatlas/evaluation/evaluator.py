@@ -136,7 +136,15 @@ class Evaluator:
     def build(
         self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], *, folded: bool, channels_last: bool
     ) -> None:
-        """Store network and data on the device, and evaluate a few samples to learn the metrics of the loss."""
+        """Store network and data on the device, and evaluate a few samples to learn the metrics of the loss.
+
+        Args:
+            net: The network at the origin of the plane.
+            plane: The plane of the points.
+            data: Samples by split.
+            folded: Evaluate a copy whose BatchNorm is multiplied into the layers before it.
+            channels_last: Store images and filters with the channels last.
+        """
         dtype, forward = dtypes_of(self.precision, net)
         self.channels_last = channels_last
         self.net = net if self.in_place else converted_copy(net, self.device, dtype)
@@ -292,7 +300,7 @@ class Evaluator:
             self.graphs = CapturedGraphs(self.step, self.model)
 
     def update_derived(self) -> None:
-        """Update the tensors that are derived from those of the point: folded weights and low-precision copies."""
+        """Update the tensors that are computed from the point: folded weights and low-precision copies."""
         if self.folded is not None:
             self.folded.update()
         if self.lowered is not None:

@@ -1,4 +1,4 @@
-"""The sums that a batch adds to those of a cell."""
+"""The sums that a batch adds to the sums of a cell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

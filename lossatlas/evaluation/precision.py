@@ -26,7 +26,7 @@ def resolve_precision(precision: str | None, net: nn.Module) -> str:
     """Return the precision in which a network is evaluated.
 
     Args:
-        precision: The precision that was asked for, or None for that of the parameters.
+        precision: The precision that was asked for, or None for the precision of the parameters.
         net: The network.
 
     Returns:

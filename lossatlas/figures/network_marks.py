@@ -58,7 +58,7 @@ def networks_of(surface: Surface) -> list[NetworkMark]:
 
 
 def curve_kind(surface: Surface) -> str:
-    """Return the kind of the curve whose ends are the first two networks and whose control point is the third, or ""."""
+    """Return the kind of the curve between the first two networks, with the third as control point; "" for no curve."""
     kind = surface.about.get("curve", "")
     return str(kind) if kind in ("bezier", "polygonal") and len(surface.about.get("networks", ())) == 3 else ""
 

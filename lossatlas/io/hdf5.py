@@ -142,8 +142,8 @@ def hdf5_cause(error: BaseException) -> str:
 def check_readable(path: Path) -> None:
     """Raise BadInput for a file in which libhdf5 may loop forever, because damaged bytes refer to each other.
 
-    A file whose checksum holds is not damaged. Another one, such as that of another program, is first read in a process
-    of its own with limited time and memory.
+    A file whose checksum holds is not damaged. Another one, such as a file of another program, is first read in a
+    process of its own with limited time and memory.
     """
     found = path.stat()
     check_version(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))

@@ -103,7 +103,7 @@ class Progress:
         return (now - since) / (done - before)
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        """Return metadata about the time of this run, added to that of earlier runs in `about`."""
+        """Return metadata about the time of this run, added to the time of earlier runs in `about`."""
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)
         return {"computing_seconds": round(seconds, 2), "finished": datetime.now().isoformat(timespec="seconds")}
 

@@ -169,7 +169,7 @@ def fill_normal(flat: "torch.Tensor", generator: "torch.Generator") -> None:
 def blocks(count: int) -> Iterator[slice]:
     """Yield slices of BLOCK numbers up to `count`; the last one may be up to 15 numbers longer.
 
-    Normal numbers that are drawn for one block after the other are those of one draw for all of them: torch draws
+    Normal numbers drawn for one block after the other equal the numbers of one draw for all blocks: torch draws
     16 at a time, where there are as many.
     """
     start = 0

@@ -123,7 +123,7 @@ def train_curve(
         BadInput: The training diverged.
     """
     between = train_control_points(
-        ends.net, ends.points, kind, count, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch
+        ends.net, ends.points, kind, count, ends.train, recipe=recipe, loss=ends.loss, on_epoch=on_epoch
     )
     if not all(bool(value.isfinite().all()) for point in between for value in point.values()):
         rate = f"{named('lr')} {recipe.lr:g}"

@@ -91,15 +91,17 @@ class AxisRequest:
         if self.scheme:
             return other_network(origin, seed, layout, selection)
         if self.kind == "random":
-            return random_direction(origin, self.norm, self.ignore, seed, layout, selection, at.scratch)
+            return random_direction(
+                origin, self.norm, self.ignore, seed, layout, selection=selection, scratch=at.scratch
+            )
         if self.kind == "vector":
             assert self.vector is not None
-            return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection)
+            return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection=selection)
         assert curvature is not None
         made = curvature.gradient() if self.kind == "gradient" else curvature.eigenvector(self.number)
         zeros = {name: torch.zeros(w.shape, dtype=widened_dtype(w), device=w.device) for name, w in origin.items()}
         made = {name: made[name].to(zero) if name in made else zero for name, zero in zeros.items()}
-        return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection)
+        return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection=selection)
 
 
 def vector_hash(vector: "Point") -> str:

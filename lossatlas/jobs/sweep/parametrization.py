@@ -188,7 +188,9 @@ class RandomLines:
 
         @lru_cache(maxsize=KEPT)
         def line(k: int) -> "Point":
-            return random_direction(start, self.norm, self.ignore, seed_of(self.seed, k, 0), layout, selection)
+            return random_direction(
+                start, self.norm, self.ignore, seed_of(self.seed, k, 0), layout, selection=selection
+            )
 
         return RowLines(start, line)
 
