@@ -7,25 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Losses, LossLike
+from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
-from lossatlas.jobs.inputs.find_directions import from_file
-from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
+from lossatlas.jobs.inputs.fingerprint import name_of
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.stored_vectors import from_file
 from lossatlas.models.checkpoint import (
     digest,
 )
-from lossatlas.models.state_names import state_tensors
 from lossatlas.parameter_space import (
     Point,
     Selection,
@@ -191,32 +188,6 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
         else torch.zeros_like(w, dtype=widened_dtype(w))
         for n, w in origin.items()
     }
-
-
-def request_of(net: nn.Module, loss: LossLike, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
-    """Return the fields that identify a job, see `io.resume`.
-
-    Args:
-        net: The network.
-        loss: The loss as the user gave it.
-        splits: The data by split.
-        losses: The losses of some samples.
-    """
-    name = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
-    return {
-        "model_class": type(net).__name__,
-        "model_settings": settings_digest(net),
-        "checkpoint": digest(state_tensors(net)),
-        **name,
-        "loss_settings": settings_digest(loss),
-        LOSS_OF_SOME_SAMPLES: float(losses.mean()),
-        **data_record(splits),
-    }
-
-
-def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:
-    """Return the provenance that a file records beside the request."""
-    return {"torch": torch.__version__, "sketches": data_sketches(splits)}
 
 
 def shared_copy(net: nn.Module) -> nn.Module:
