@@ -187,8 +187,6 @@ def surface(
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
-        if repeat == 1:
-            raise BadUsage(f"{named('repeat', repeat)}: a spread needs at least 2 directions")
         axes = DirectionArguments(
             directions=directions,
             towards=towards,
@@ -198,7 +196,7 @@ def surface(
             selection=Selection(only, without),
             orthogonalize=orthogonalize,
             curvature=curvature,
-            repeat=repeat or 1,
+            repeat=repeat,
             per_layer=per_layer,
         )
         quantity = LossQuantity(

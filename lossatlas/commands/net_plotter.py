@@ -83,7 +83,7 @@ def run(args: DirectionFileOptions) -> None:
 def make(args: DirectionFileOptions) -> None:
     """Find or make the directions that the options ask for, write them, and print them."""
     nets, choice, chosen, loss = (
-        job_choices.networks(args, second_axis=args.axes == 2),
+        job_choices.networks(args),
         job_choices.direction_choice(args, second_axis=args.axes == 2),
         job_choices.data_choice(args),
         job_choices.loss_choice(args),

@@ -164,7 +164,7 @@ class SurfaceArguments:
         at = position(net, dir_type) if kept is None else kept.point(net, dir_type)
         origin = Origin.checked(net, dir_type, at, axes.selection, None if kept is None else kept.scratch)
         request = axes.request(origin, 1 if grid.y is None else 2, curvature)
-        if axes.repeat > 1:
+        if axes.repeat is not None:
             points = random_lines(request, grid, axes.repeat)
             return points, points.parametrization.plane(net, origin.point), False
         points = along_new_directions(request, grid, per_layer=axes.per_layer)
