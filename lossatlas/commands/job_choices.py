@@ -18,8 +18,9 @@ from lossatlas.config import (
     PlotConfig,
     RunConfig,
 )
-from lossatlas.errors import BadUsage, say
+from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import read_projection
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
 from lossatlas.option_fields import part, resolved
 from lossatlas.user_code import UserFunction, is_user_function, short_form
 
@@ -31,7 +32,7 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
     if args.plot and args.proj_file is not None:  # before hours are spent
         read_projection(args.proj_file)
     return GridConfig(
-        networks=networks(args, bool(args.y)),
+        networks=networks(args),
         directions=direction_choice(args, bool(args.y)),
         data=data_choice(args),
         loss=loss_choice(args),
@@ -111,10 +112,8 @@ def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
     return NetworkConfig(model_choice(args), model_file(args), second, None, args.align)
 
 
-def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
+def networks(args: config.PlaneOptions) -> NetworkConfig:
     """All networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
-    if args.model_file3 and not second_axis:
-        raise BadUsage("--model_file3 is the network at y = 1: give --y too")
     third = in_folder(args.model_file3, args.model_folder) if args.model_file3 and not args.same_dir else None
     nets = two_networks(args)
     return NetworkConfig(nets.model, nets.file, nets.file2, third, nets.align)
@@ -155,66 +154,48 @@ def data_choice(args: config.DataOptions) -> DataConfig:
     )
 
 
-def check_schemes(args: config.PlaneOptions, schemes: config.SchemeOptions, second_axis: bool) -> None:
-    """Raise BadUsage where these do not fit to the rest."""
-    chosen = [name for name in ("repeat", "per_layer", "scheme", "curve") if getattr(schemes, name)]
-    if bool(schemes.curve) != bool(schemes.control_points):
-        raise BadUsage("--curve and --control_points belong together: the kind of the curve, and its control points")
-    if not chosen:
-        return
-    option = f"--{chosen[0]}"
-    if len(chosen) > 1:
-        raise BadUsage(f"{option} and --{chosen[1]} exclude each other")
-    if chosen[0] == "scheme" and not second_axis:
-        raise BadUsage("--scheme is a surface: give --y too")
-    if chosen[0] != "scheme" and second_axis:
-        raise BadUsage(f"{option} is {'a curve' if schemes.curve else 'a row of curves'}: leave --y out")
-    if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
-        say(
-            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
-            "filter"
-        )
-    if schemes.curve and (not args.model_file2 or args.xdirection != "random" or args.dir_file or args.curvature):
-        raise BadUsage("--curve leads to --model_file2: give that, and no --xdirection, --dir_file and --curvature")
-    if chosen[0] in ("repeat", "scheme"):
-        check_random(args, schemes, chosen[0])
-
-
-def check_random(args: config.PlaneOptions, schemes: config.SchemeOptions, chosen: str) -> None:
-    """Raise BadUsage for options that do not fit to schemes which draw their own directions or networks."""
-    option = f"--{chosen}"
-    if chosen == "repeat" and schemes.repeat == 1:
-        raise BadUsage("--repeat 1: a spread needs at least 2 directions")
-    if args.model_file2 or args.model_file3 or args.xdirection != "random" or args.ydirection != "random":
-        raise BadUsage(f"{option} draws random directions: leave out other networks, --xdirection and --ydirection")
-    if chosen == "repeat" and (args.dir_file or args.idx or args.same_dir):
-        raise BadUsage("--repeat draws its directions from --seed alone: leave out --dir_file, --idx and --same_dir")
-    if chosen == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type == "states"):
-        raise BadUsage(
-            "--scheme moves the weights between three networks: leave out --same_dir, --orthogonalize, --curvature"
-        )
-    if chosen == "scheme" and (args.xnorm or args.ynorm or args.xignore or args.yignore):
-        raise BadUsage("--scheme has its own normalization: leave out --xnorm, --ynorm, --xignore and --yignore")
+def direction_facts(
+    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[str]
+) -> DirectionFacts:
+    """State what the options ask for; schemes: those of them about other points; kinds: of the two directions."""
+    return DirectionFacts(
+        axes=2 if second_axis else 1,
+        plane="" if isinstance(args, config.GridOptions) else named("axes", 2),
+        xdirection=kinds[0],
+        ydirection=kinds[1],
+        model_file2=bool(args.model_file2),
+        model_file3=bool(args.model_file3),
+        dir_type=args.dir_type,
+        orthogonalize=args.orthogonalize,
+        curvature=args.curvature,
+        same_dir=args.same_dir,
+        repeat=schemes.repeat,
+        per_layer=schemes.per_layer,
+        scheme=bool(schemes.scheme),
+        curve=bool(schemes.curve),
+        control_points=bool(schemes.control_points),
+        dir_file=bool(args.dir_file),
+        idx=args.idx,
+        xnorm=bool(args.xnorm),
+        ynorm=bool(args.ynorm),
+        xignore=bool(args.xignore),
+        yignore=bool(args.yignore),
+    )
 
 
 def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionConfig:
     """Return the directions that the options choose; second_axis: the surface has a y axis. Raises BadUsage."""
     schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
-    check_schemes(args, schemes, second_axis)
-    x = AxisConfig.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
-    y = AxisConfig.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if second_axis else None
-    if args.ydirection != "random" and (y is None or args.same_dir):
-        raise BadUsage(f"--ydirection {args.ydirection} needs --y, and no --same_dir")
-    if args.orthogonalize and (y is None or args.same_dir):
-        raise BadUsage("--orthogonalize takes the x direction out of the y direction: it needs --y, and no --same_dir")
-    for axis, asked, target in (("x", args.xdirection, args.model_file2), ("y", args.ydirection, args.model_file3)):
-        if target and asked != "random":
-            raise BadUsage(
-                f"--{axis}direction and the network {target} both ask for the {axis} direction: leave one out"
-            )
+    x = AxisConfig.parse(named("xdirection"), args.xdirection, args.xnorm, args.xignore)
+    second = AxisConfig.parse(named("ydirection"), args.ydirection, args.ynorm, args.yignore)
+    check_directions(direction_facts(args, schemes, second_axis=second_axis, kinds=(x.kind, second.kind)))
+    if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
+        say(
+            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
+            "filter"
+        )
+    y = second if second_axis else None
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
-    if args.dir_type == "states" and (made or args.curvature):
-        raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
     return part_of(
         DirectionConfig,
         args,

@@ -23,7 +23,7 @@ from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions
-from lossatlas.jobs.curvature.command_job import LoadedJob
+from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split
+from lossatlas.jobs.inputs.configured_data import load_split
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it

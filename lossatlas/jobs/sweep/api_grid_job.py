@@ -15,13 +15,14 @@ from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
-from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, loss_name
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import ArraysInFile, DirectionRequest, Origin, note_sheared
 from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
 from lossatlas.jobs.inputs.networks import state_of, statistics_differ
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.inputs.records import about_of, request_of
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
 from lossatlas.jobs.sweep.grid_points import GridPoints, checkpoint_path, networks_on, points_along, random_lines
 from lossatlas.jobs.sweep.problem import Problem
@@ -163,7 +164,7 @@ class SurfaceArguments:
         at = position(net, dir_type) if kept is None else kept.point(net, dir_type)
         origin = Origin.checked(net, dir_type, at, axes.selection, None if kept is None else kept.scratch)
         request = axes.request(origin, 1 if grid.y is None else 2, curvature)
-        if axes.repeat > 1:
+        if axes.repeat is not None:
             points = random_lines(request, grid, axes.repeat)
             return points, points.parametrization.plane(net, origin.point), False
         points = along_new_directions(request, grid, per_layer=axes.per_layer)

@@ -17,9 +17,9 @@ from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
 from lossatlas.jobs.inputs.api_arguments import Axis
 from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments, given_direction, loss_name, shared_copy
-from lossatlas.jobs.inputs.find_directions import from_file
 from lossatlas.jobs.inputs.networks import Net, state_for, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.stored_vectors import from_file
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.sweep.problem import Problem
