@@ -11,6 +11,7 @@ are described in `lossatlas.data.as_loss`. Arguments that several functions have
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -487,7 +488,8 @@ def spectrum(
     world = World.of_communicator(ranks)
     command = "lossatlas.spectrum"
     samples = on_all(ranks, lambda: as_dataset(data, limit=limit))
-    job = on_all(ranks, lambda: api_hessian_job.of_objects(world, net, samples, loss, chosen, place, command, seed))
+    make_job = partial(api_hessian_job.of_objects, settings=chosen, device=place, command=command, seed=seed)
+    job = on_all(ranks, lambda: make_job(world, net, samples, loss))
     check_same_request(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:

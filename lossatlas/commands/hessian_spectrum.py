@@ -122,6 +122,7 @@ def write_npz(name: str, findings: Findings) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     code, args = on_local_ranks("hessian_spectrum", args, command)

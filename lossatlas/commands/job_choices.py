@@ -63,7 +63,7 @@ def run_choice(args: config.BatchOptions) -> RunConfig:
 
 
 def part_of(target: type[T], args: Any, **more: Any) -> T:
-    """A configuration whose fields have the names of options."""
+    """Return a configuration whose fields have the names of options."""
     names: Any = target.__dict__["__dataclass_fields__"]
     return target(**{name: getattr(args, name) for name in names if name not in more}, **more)
 
@@ -74,7 +74,7 @@ def hessian_choice(args: Any) -> HessianConfig:
 
 
 def model_choice(args: config.ModelOptions) -> ModelChoice:
-    """A name in the zoo, or a user's function. Raises BadUsage."""
+    """Return a name in the zoo, or a user's function. Raises BadUsage."""
     if is_user_function(args.model):
         return UserFunction.parse("model", args.model, args.model_args)
     if args.model.endswith(".py"):
@@ -87,7 +87,7 @@ def model_choice(args: config.ModelOptions) -> ModelChoice:
 
 
 def model_file(args: config.NetworkOptions) -> str:
-    """The checkpoint at the centre, '' where the user's function gives a trained network. Raises BadUsage."""
+    """Return the checkpoint at the centre, '' where the user's function gives a trained network. Raises BadUsage."""
     if args.model_file:
         return in_folder(args.model_file, args.model_folder)
     model_choice(args)
@@ -97,7 +97,7 @@ def model_file(args: config.NetworkOptions) -> str:
 
 
 def in_folder(name: str, folder: str) -> str:
-    """The file of this name, in --model_folder where it is there alone."""
+    """Return the file of this name, in --model_folder where it is there alone."""
     from lossatlas.io.checkpoint_names import checkpoint_exists
 
     inside = Path(folder) / name
@@ -105,7 +105,7 @@ def in_folder(name: str, folder: str) -> str:
 
 
 def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
-    """The network at the centre, and the one at x = 1. Raises BadUsage."""
+    """Return the network at the centre, and the one at x = 1. Raises BadUsage."""
     if args.align and not args.model_file2:
         raise BadUsage("--align orders the hidden units of another network: give --model_file2 too")
     second = in_folder(args.model_file2, args.model_folder) if args.model_file2 else None
@@ -113,14 +113,14 @@ def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
 
 
 def networks(args: config.PlaneOptions) -> NetworkConfig:
-    """All networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
+    """Return all networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
     third = in_folder(args.model_file3, args.model_folder) if args.model_file3 and not args.same_dir else None
     nets = two_networks(args)
     return NetworkConfig(nets.model, nets.file, nets.file2, third, nets.align)
 
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function. A model `hf:FOLDER` has losses of its own for crossentropy. Raises BadUsage."""
+    """Return a name, or a user's function. A model `hf:FOLDER` has its own loss for crossentropy. Raises BadUsage."""
     if is_user_function(args.loss_name):
         return UserFunction.parse("loss_name", args.loss_name)
     if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
@@ -129,7 +129,7 @@ def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 
 def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function; `text:` and `choices:` have the tokenizer of `hf:FOLDER`. Raises BadUsage."""
+    """Return a name, or a user's function; `text:` and `choices:` get the tokenizer of `hf:FOLDER`. Raises BadUsage."""
     if not is_user_function(args.dataset):
         if args.dataset_args:
             raise BadUsage(
@@ -157,7 +157,14 @@ def data_choice(args: config.DataOptions) -> DataConfig:
 def direction_facts(
     args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[str]
 ) -> DirectionFacts:
-    """State what the options ask for; schemes: those of them about other points; kinds: of the two directions."""
+    """State what the options ask for.
+
+    Args:
+        args: Options of the plane.
+        schemes: Options of points other than a plane's.
+        second_axis: There is a second axis.
+        kinds: Kinds of the two directions.
+    """
     return DirectionFacts(
         axes=2 if second_axis else 1,
         plane="" if isinstance(args, config.GridOptions) else named("axes", 2),

@@ -180,7 +180,7 @@ def _field_figures(
     runs: Sequence[Projection],
     look: SolidLook,
 ) -> "dict[Kind, Figure]":
-    """Figures of one field by kind. All are made before any is written, because one of them may be refused."""
+    """Draw figures of one field by kind. All are made before any is written, because one of them may be refused."""
     solid = solid_figure(
         plt,
         panels,
@@ -203,7 +203,7 @@ def _field_figures(
 
 
 def _eigen_ratio_figure(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str]) -> "Figure":
-    """Heat map of |smallest / largest| eigenvalue of the Hessian, with marks where it is not defined."""
+    """Draw a heat map of |smallest / largest| eigenvalue of the Hessian, with marks where it is not defined."""
     panels = [
         replace(surface_panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
         for surface, label in zip(surfaces, labels, strict=True)

@@ -40,7 +40,7 @@ def parser() -> options.Parser[EigenvalueOptions]:
 
 
 def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig) -> Path:
-    """Return the name of the surface file, where the user names none, from that of the direction file."""
+    """Return the name of the surface file for a direction file, where the user names none."""
     own = chosen.parameters if chosen.parameters != task.directions.only else ()
     suffix = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
     base = file_names.surface_name(dir_file, task)

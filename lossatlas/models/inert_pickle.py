@@ -112,7 +112,7 @@ class InertUnpickler(pickle.Unpickler):
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
-    """Stands for `pickle.load`, which only files of old formats need."""
+    """Refuse to read in place of `pickle.load`, which only files of old formats need."""
     raise pickle.UnpicklingError("the file has the format before torch 1.6")
 
 

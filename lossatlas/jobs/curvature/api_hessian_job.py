@@ -50,6 +50,7 @@ def of_objects(
     net: "nn.Module",
     data: "DataLike",
     loss: "LossLike",
+    *,
     settings: HessianSettings,
     device: "torch.device",
     command: str,
@@ -84,7 +85,7 @@ def of_objects(
     threads = torch.get_num_threads()
     settings = with_batch_size(settings, len(inputs.samples), world, device.type, threads)
     about = provenance(world, command, threads, seed)
-    fresh = new_findings(description, inputs, settings, world, device.type, about)
+    fresh = new_findings(description, inputs, settings, world, device=device.type, about=about)
     return ObjectsJob(inputs, settings, device, fresh)
 
 
@@ -100,7 +101,7 @@ def run_from_python(
         world: The ranks of the script.
         job: The job; the settings of rank 0 are used.
         compute: Computes on rank 0 with an operator, and saves to the output.
-        output: The findings so far; those of rank 0 are used.
+        output: The findings so far; the findings of rank 0 are used.
 
     Returns:
         The findings of rank 0, on every rank.

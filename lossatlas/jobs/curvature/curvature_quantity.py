@@ -80,7 +80,7 @@ class CurvatureQuantity(Protocol[Result_co]):
         ...
 
     def new_findings(self, fresh: Findings) -> Findings:
-        """Return findings without any result, with the request of this quantity; fresh: those of its Hessian."""
+        """Return findings without any result, with the request of this quantity. fresh: findings of its Hessian."""
         ...
 
     def say_cost(self, job: LoadedJob, path: Path) -> None:

@@ -51,6 +51,7 @@ def new_findings(
     inputs: HessianInputs,
     settings: HessianSettings,
     world: World,
+    *,
     device: str,
     about: Mapping[str, Any],
 ) -> Findings:

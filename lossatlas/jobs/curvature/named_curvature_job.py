@@ -127,7 +127,22 @@ def run_curvature_job(world: World, order: Callable[[], CurvatureCommand[Any]], 
 
 
 def lead_curvature_job(world: World, command: CurvatureCommand[Result], log: Log, releases: ExitStack) -> int:
-    """Run a command on rank 0, see `run_curvature_job`. releases: releases the lock on the output when it is closed."""
+    """Run a command on rank 0, see `run_curvature_job`.
+
+    Args:
+        world: The ranks.
+        command: The command.
+        log: The log beside the output.
+        releases: Releases the lock on the output when it is closed.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: A file is missing, or does not fit the others.
+        CannotWrite: The output cannot be written.
+    """
     quantity, path = command.quantity, command.path
     job, lock = prepare_curvature_job(world, command, log, releases)
     findings = quantity.new_findings(job.fresh)
@@ -162,7 +177,7 @@ def lead_curvature_job(world: World, command: CurvatureCommand[Result], log: Log
 def prepare_curvature_job(
     world: World, command: CurvatureCommand[Any], log: Log, releases: ExitStack
 ) -> tuple[LoadedJob, Lock | None]:
-    """On rank 0: lock the output and read the inputs. Writes nothing but the lock.
+    """Lock the output and read the inputs, on rank 0. Writes nothing but the lock.
 
     Args:
         world: The ranks.
@@ -214,13 +229,21 @@ def load_job(world: World, named: NamedInputs, seed: int) -> LoadedJob:
     }
     inputs = HessianInputs(loaded.net, samples, loss_of(named.loss))
     about = provenance(world, named.command, threads, seed, named.resolved)
-    fresh = new_findings(description, inputs, settings, world, named.run.device, about)
+    fresh = new_findings(description, inputs, settings, world, device=named.run.device, about=about)
     packed = PackedInputs.of(loaded)
     return LoadedJob(loaded, HessianJob(packed, named.loss, settings, named.run.cuda, threads), fresh)
 
 
 def announce(path: Path, command: str, operator: DistributedHessian, job: LoadedJob, log: Log) -> None:
-    """Print the size of a job, and log that it starts; command: the line that started it."""
+    """Print the size of a job, and log that it starts.
+
+    Args:
+        path: The output file.
+        command: The line that started it, for the log.
+        operator: The Hessian, which knows the number of parameters.
+        job: Inputs and plan of the job.
+        log: The log beside the output.
+    """
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "

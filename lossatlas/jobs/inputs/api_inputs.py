@@ -74,7 +74,7 @@ class DirectionArguments:
         check_directions(self.facts(axes, dir_type))
 
     def facts(self, axes: int, dir_type: str | None) -> DirectionFacts:
-        """State what the arguments ask for, see `check`."""
+        """Return the facts that `direction_rules.check_directions` checks."""
         kinds = [kind_of(direction) for direction in self.wanted(axes)[:axes]]
         there = len(self.given_networks)
         return DirectionFacts(

@@ -81,7 +81,17 @@ def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
 def with_classes(
     data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
 ) -> "dict[str, AnyData]":
-    """Return the data, a user's with the number of classes that is declared, or with that of the checkpoint."""
+    """Return the data of a user with the number of classes; other data as they are.
+
+    Args:
+        data: Samples by split.
+        chosen: The data that are asked for, with the declared number of classes; 0 if none is declared.
+        state: State of the checkpoint, which gives the number otherwise.
+        model: Name of the network.
+
+    Raises:
+        BadInput: The network cannot take samples of this shape.
+    """
     from lossatlas.data import shape_of
     from lossatlas.datasets.registry import OWN
     from lossatlas.models import classes_in

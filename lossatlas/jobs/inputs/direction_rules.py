@@ -68,7 +68,7 @@ class DirectionFacts:
         return next(iter(self.given("repeat", "per_layer", "scheme", "curve")), "")
 
     def given(self, *fields: str) -> list[str]:
-        """Return those of the fields that the user has chosen."""
+        """Return the fields that the user has chosen, among these."""
         return [field for field in fields if getattr(self, field) not in (None, False, 0, "random")]
 
 

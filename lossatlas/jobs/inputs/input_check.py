@@ -76,7 +76,7 @@ class CallCounter:
         self.finished, self.output = self.finished + 1, output
 
     def failed(self, name: str, samples: Structure) -> str:
-        """Describe the part that failed, and its inputs; name: that of the network."""
+        """Describe the part that failed, and its inputs. name: the name of the network."""
         if self.started > self.finished:
             several = isinstance(samples, list | tuple) and len(samples) > 2
             hint = (

@@ -140,7 +140,18 @@ class Origin:
         selection: "Selection",
         scratch: "Scratch | None" = None,
     ) -> "Origin":
-        """Return the origin, after a check that some of its parameters move. Raises BadUsage."""
+        """Return the origin, after a check that some of its parameters move.
+
+        Args:
+            net: The network at the origin.
+            dir_type: 'weights' or 'states'.
+            point: Its tensors by name.
+            selection: The parameters that move.
+            scratch: Makes files of large directions; None for memory.
+
+        Raises:
+            BadUsage: No parameter moves, or a pattern of the selection fits none.
+        """
         selection = selection.within_net(net)
         selection.of(point)
         return cls(net=net, dir_type=dir_type, point=point, selection=selection, scratch=scratch)
@@ -213,10 +224,10 @@ class DirectionRequest:
         return result
 
     def make(self, *, orthogonal_to: "Point | None" = None) -> "list[Point]":
-        """Make the directions.
+        """Draw, compute or read the directions, normalize them, and orthogonalize the second one if asked for.
 
         Args:
-            orthogonal_to: The first direction, where it is not that of `axes`.
+            orthogonal_to: The first direction, where `axes` does not give it.
 
         Returns:
             The directions by tensor name, one for each axis.

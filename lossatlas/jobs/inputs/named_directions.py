@@ -1,4 +1,4 @@
-"""Find the directions of a command: those of a direction file where they fit, otherwise new ones."""
+"""Find the directions of a command: in a direction file where they fit, otherwise new ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -146,7 +146,21 @@ def find_directions(
 def check_directions(
     dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
 ) -> "tuple[Point, Point | None]":
-    """Return directions of a file by tensor name, compared with the network and the options. Raises BadInput."""
+    """Return the directions of a file by tensor name, compared with the network and the options.
+
+    Args:
+        dir_file: The file, for messages.
+        saved: The directions in it.
+        about: Metadata that this run would record.
+        choice: The directions that are asked for.
+        net: The network.
+
+    Returns:
+        The first direction, and the second; None on a line.
+
+    Raises:
+        BadInput: The file was made for another network or with other options.
+    """
     from lossatlas.parameter_space import as_point
 
     check_record(dir_file, saved, about, choice)
@@ -210,7 +224,17 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
 
 
 def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
-    """Raise BadInput where a file of one direction may not get a second one."""
+    """Check that a file of one direction may get a second one.
+
+    Args:
+        dir_file: The file, for messages.
+        saved: The direction in it.
+        about: Metadata that this run would record.
+        choice: The directions that are asked for.
+
+    Raises:
+        BadInput: The user named the file, or an earlier version normalized its direction by another rule.
+    """
     if choice.dir_file is not None:
         raise BadInput(
             f"{dir_file} holds one direction, and {named('y')} needs a second: give another {named('dir_file')}"

@@ -21,7 +21,7 @@ Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, o
 
 
 def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
-    """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
+    """Return whether any other network has other BatchNorm statistics than `net`."""
     own = batchnorm_statistics(net.state_dict())
     for other in others if own else ():
         state = state_for(net, other, tensors(net))

@@ -76,7 +76,22 @@ class SurfaceArguments:
         dir_type: str | None,
         low: bool = False,
     ) -> "SurfaceArguments":
-        """Check the arguments that both functions have. Raises BadUsage."""
+        """Check the arguments of `surface` and `eigenvalues`.
+
+        Args:
+            net: The network, whose device is the default.
+            quantity: The quantity to compute at every point.
+            axes: The arguments that define the axes.
+            x: Coordinates along the first direction.
+            y: Coordinates along the second direction; None for a line.
+            device: Device to compute on; None for the device of the network.
+            limit: Number of samples of each split; None for all.
+            dir_type: 'weights' or 'states'; None where the networks decide.
+            low: The network is moved in place, and everything else of its size is on disk.
+
+        Raises:
+            BadUsage: An argument is out of range, or two contradict each other.
+        """
         only, without = axes.selection.only, axes.selection.without
         check_values(config.PlaneOptions, seed=axes.seed, only=only, without=without)
         check_values(config.DatasetOptions, limit=limit)

@@ -35,6 +35,7 @@ def report_dry_run(
     inputs: GridInputs,
     surface: Surface,
     cells: int,
+    *,
     quantity: TimeEstimator,
     problem: Callable[[], "Problem"],
 ) -> None:

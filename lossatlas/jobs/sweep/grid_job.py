@@ -70,11 +70,11 @@ class Quantity(Protocol):
         ...
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> tuple[Surface, Any]:
-        """On rank 0: return the surface with a complete plan, and the evaluator."""
+        """Return the surface with a complete plan, and the evaluator; called on rank 0."""
         ...
 
     def evaluator(self, problem: "Problem", surface: Surface) -> Any:
-        """On the other ranks: return the evaluator."""
+        """Return the evaluator; called on the other ranks."""
         ...
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
@@ -126,10 +126,11 @@ def compute_surface(
     quantity: Quantity,
     surface: Surface,
     make_work: Callable[[], Timed],
+    *,
     pending: np.ndarray,
     output: SurfaceOutput,
 ) -> Surface:
-    """On rank 0: compute the pending cells on all ranks, of which the others call `follow`.
+    """Compute the pending cells with all ranks; called on rank 0, while the others call `follow`.
 
     Args:
         world: The ranks.
@@ -232,8 +233,8 @@ def run_from_python(
             quantity,
             known,
             lambda: make_worker(quantity, known, evaluator, device),
-            pending,
-            replace(output, progress=shown),
+            pending=pending,
+            output=replace(output, progress=shown),
         )
 
     try:

@@ -27,7 +27,7 @@ class LargeProblem:
     Attributes:
         inputs: The data, and the name of the network; its state is empty.
         dir_type: 'weights' or 'states'.
-        formats: The tensors in each file: those of the network, then those of each direction.
+        formats: The tensors in each file: first of the network, then of each direction.
         net: The network on this rank; None before `on_ranks`.
         files: The tensors on this rank; none before `on_ranks`.
     """

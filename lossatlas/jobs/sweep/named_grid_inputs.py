@@ -42,7 +42,7 @@ def read_grid_inputs(
 
     Args:
         task: The configuration.
-        name_of: Gives the name of the surface file from that of the direction file, where the user names none.
+        name_of: Gives the name of the surface file, where the user names none, for a direction file.
         log: The log beside the surface file.
         releases: Releases the lock when it is closed.
 
@@ -68,7 +68,19 @@ def read_grid_inputs(
 def read_with_direction_file(
     task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
 ) -> GridInputs:
-    """Read the inputs of a line or a plane along the directions of a file, see `read_grid_inputs`."""
+    """Read the inputs of a line or a plane along the directions of a file.
+
+    Args:
+        task: The configuration.
+        name_of: Gives the name of the surface file, where the user names none, for a direction file.
+        log: The log beside the surface file.
+        releases: Releases the lock when it is closed.
+
+    Raises:
+        BadUsage: Direction file and surface file are the same, new file.
+        BadInput: A file is missing, or does not fit the others.
+        CannotWrite: Another run writes the surface file.
+    """
     nets, choice, output = task.networks, task.directions, task.output
     dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), output.surf_file)
     surf_file = output_path(output.surf_file, name_of(dir_file), None)
@@ -106,7 +118,14 @@ def read_with_direction_file(
 
 
 def points_of(task: config.GridConfig, loaded: LoadedInputs, origin: Origin, directions: Directions) -> GridPoints:
-    """Return the points along the directions of a file, with the networks on their line or plane."""
+    """Return the points along the directions of a file, with the networks on their line or plane.
+
+    Args:
+        task: The configuration, with the grid.
+        loaded: The networks and the data.
+        origin: The network at the centre.
+        directions: The directions, as the file stores them; without `y` in the configuration, the first is used.
+    """
     choice, nets = task.directions, task.networks
     used = Directions(directions.x, directions.y if task.y else None, directions.about)
     points = points_along(origin, used, task.grid, per_layer=choice.per_layer, scheme=choice.scheme)
@@ -195,7 +214,19 @@ def check_statistics(task: config.GridConfig, loaded: LoadedInputs) -> None:
 def read_without_direction_file(
     task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
 ) -> GridInputs:
-    """Read the inputs of random lines, which every rank draws itself, or of a curve, see `read_grid_inputs`."""
+    """Read the inputs of random lines, which every rank draws itself, or of a curve.
+
+    Args:
+        task: The configuration.
+        name_of: Gives the name of the surface file, where the user names none, for a direction file.
+        log: The log beside the surface file.
+        releases: Releases the lock when it is closed.
+
+    Raises:
+        BadUsage: No parameter moves.
+        BadInput: A file is missing, or does not fit the others.
+        CannotWrite: Another run writes the surface file.
+    """
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
     surf_file = output_path(task.output.surf_file, name_of(dir_name), None)
@@ -260,7 +291,14 @@ def is_surface(path: Path) -> bool:
 
 
 def print_configuration(inputs: GridInputs, surface: Surface, threads: int, world: World) -> None:
-    """Print the resolved configuration; entries of the plan that are 0 or empty are measured later."""
+    """Print the resolved configuration; entries of the plan that are 0 or empty are measured later.
+
+    Args:
+        inputs: The inputs of the job, with the names of its files.
+        surface: The surface so far, with request and plan.
+        threads: CPU threads of each rank.
+        world: The ranks.
+    """
     for name, value in {
         **surface.request,
         **surface.plan,

@@ -84,7 +84,7 @@ class GridCommand:
     Attributes:
         task: Its configuration.
         quantity: The quantity to compute.
-        file_name: Gives the name of the surface file, where the user names none, from that of the direction file.
+        file_name: Gives the name of the surface file, where the user names none, for a direction file.
         draw: Draws the finished file.
     """
 
@@ -126,7 +126,17 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
 
 
 def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> int:
-    """Run a command on rank 0, see `run_grid_job`. releases: releases the lock on the output when it is closed."""
+    """Run a command on rank 0, see `run_grid_job`.
+
+    Args:
+        world: The ranks.
+        command: The command.
+        log: The log beside the surface file.
+        releases: Releases the lock on the output when it is closed.
+
+    Returns:
+        The exit code.
+    """
     task, quantity = command.task, command.quantity
     inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, command, log, releases))
     if task.output.dry_run:
@@ -146,7 +156,9 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     say_start(world, job, path, len(pending))
     if task.output.force:
         keep_aside(path)
-    surface = compute_surface(world, quantity, job.surface, lambda: job.make_worker(world, evaluator), pending, output)
+    surface = compute_surface(
+        world, quantity, job.surface, lambda: job.make_worker(world, evaluator), pending=pending, output=output
+    )
     log.line("complete")
     quantity.report(surface)
     say(f"complete: {path}")
@@ -156,7 +168,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
 
 
 def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
-    """On rank 0: complete the plan where cells are pending, and print what was measured for it.
+    """Complete the plan where cells are pending, and print what was measured for it; called on rank 0.
 
     Returns:
         The job with its complete plan, and the evaluator; None where no cell is pending.
@@ -176,12 +188,19 @@ def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
     print_configuration(inputs, job.surface, job.threads, world)
     world.share(None)
     say(f"would compute {cells} of {job.surface.grid.size} cells")
-    report_dry_run(world, inputs, job.surface, cells, job.quantity, lambda: job.problem(world))
+    report_dry_run(world, inputs, job.surface, cells, quantity=job.quantity, problem=lambda: job.problem(world))
     return 0
 
 
 def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
-    """Print the grid, the number of cells that are computed, the ranks, and the execution mode."""
+    """Print the grid, the number of cells that are computed, the ranks, and the execution mode.
+
+    Args:
+        world: The ranks.
+        job: The job with its complete plan.
+        path: The surface file.
+        pending: Number of cells to compute.
+    """
     size, ranks = job.surface.grid.size, counted(world.size, "rank", "ranks")
     say(
         f"{path}: {job.surface.grid}, {size - pending} of {size} cells done; "
@@ -190,7 +209,7 @@ def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
 
 
 def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> tuple[GridInputs, GridJob]:
-    """On rank 0: read the inputs and the file to be continued. Writes nothing but the lock.
+    """Read the inputs and the file to be continued, on rank 0. Writes nothing but the lock.
 
     Args:
         world: The ranks.
@@ -234,7 +253,7 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
 
 
 def packed_problem(inputs: GridInputs) -> PackedProblem | LargeProblem:
-    """Return the problem as it is sent to other ranks; that of a large network stays in files. Raises CannotWrite."""
+    """Return the problem as it is sent to other ranks; a large network stays in files. Raises CannotWrite."""
     points = inputs.points.parametrization
     if isinstance(points, MappedParametrization) and inputs.origin is not None:
         return LargeProblem.of(inputs.loaded, inputs.origin, points)
@@ -242,7 +261,14 @@ def packed_problem(inputs: GridInputs) -> PackedProblem | LargeProblem:
 
 
 def surface_provenance(world: World, task: config.GridConfig, inputs: GridInputs, threads: int) -> dict[str, Any]:
-    """Return the provenance of a new surface."""
+    """Return the provenance of a new surface.
+
+    Args:
+        world: The ranks.
+        task: The configuration, with the command and the seed.
+        inputs: The inputs, with the data and the metadata of the points.
+        threads: CPU threads of each rank.
+    """
     from lossatlas.jobs.inputs.fingerprint import data_sketches
 
     about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
@@ -261,6 +287,6 @@ def check_device(task: config.GridConfig) -> None:
 
 
 def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
-    """On rank 0: return the job with a complete plan, and its evaluator."""
+    """Return the job with a complete plan, and its evaluator; called on rank 0."""
     surface, evaluator = job.quantity.finalize_plan(job.problem(world), job.surface, cells)
     return replace(job, surface=surface), evaluator
