@@ -41,7 +41,7 @@ HAS_TIMER = hasattr(signal, "setitimer")
 
 
 class ForcedExit(SystemExit):
-    """Other code called os._exit or os.exec*; the message names the call."""
+    """Call of os._exit or os.exec* by other code; the message names the call."""
 
 
 class ProcessState:

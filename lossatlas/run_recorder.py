@@ -32,7 +32,7 @@ FEWEST = 3  # checkpoints that are kept: a plane needs as many
 
 
 class Recorder:
-    """Record the checkpoints and losses of a training run in a folder.
+    """Recorder of the checkpoints and losses of a training run in a folder.
 
     The network is recorded when the recorder is made (step 0, where a trajectory begins) and then by `step`. The folder
     holds `model_<step>.safetensors`, with the parameters and buffers bit for bit, and `recorder.json`. Recording

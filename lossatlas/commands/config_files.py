@@ -83,7 +83,7 @@ def load(file: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Knows no numbers and dates, and no key twice."""
+        """YAML reader without numbers and dates, which refuses a key that stands twice."""
 
         yaml_implicit_resolvers: ClassVar[dict] = {}
 

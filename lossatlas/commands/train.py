@@ -68,7 +68,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TrainOptions(config.ModelOptions, config.DatasetOptions, TrainingOptions, config.DeviceOptions):
-    """The options of this command."""
+    """Training data, network and recipe, and the files of the run."""
 
     HEADING: ClassVar[str] = "output"
 

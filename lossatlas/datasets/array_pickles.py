@@ -16,7 +16,7 @@ import numpy as np
 
 
 class PickledDtype:
-    """Replaces a numpy dtype in a pickle: integers alone, of whose state the byte order counts and nothing else."""
+    """Stand-in of a numpy dtype in a pickle: integers alone, of whose state the byte order counts and nothing else."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         text = name.decode("latin1") if isinstance(name, bytes) else name if type(name) is str else "?"
@@ -31,7 +31,7 @@ class PickledDtype:
 
 
 class PickledArray:
-    """Replaces a numpy array in a pickle, of which shape, type and bytes are taken over and nothing else.
+    """Stand-in of a numpy array in a pickle, with its shape, type and bytes and nothing else.
 
     Attributes:
         value: The array.

@@ -15,7 +15,7 @@ GraphKey = tuple[int, int, int, int]  # identities of sums and samples, start an
 
 
 class CapturedGraphs:
-    """Replays the forward pass, loss and sums of each batch as one CUDA graph, without gaps between kernel launches.
+    """Forward pass, loss and sums of each batch as one CUDA graph, replayed without gaps between kernel launches.
 
     The sums and the samples have to be the same tensors at each call: samples on the device, in few batches. A network
     that cannot be captured is evaluated without graphs.

@@ -51,7 +51,7 @@ MAX_FOLDING_ERROR = 1e-3  # of the outputs of a folded network, relative to thei
 
 
 class Evaluator:
-    """Evaluates a copy of a network, in evaluation mode, at points (a, b) of a plane.
+    """Evaluator of a copy of a network, in evaluation mode, at points (a, b) of a plane.
 
     The network itself is not changed. `batch_size` and `parallel_batches` may be assigned at any time; both change the
     last digits of the sums.
@@ -404,7 +404,7 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
 
 
 class CallRecorder:
-    """Stands for a network in a loss, and records its calls.
+    """Stand-in of a network in a loss, which records its calls.
 
     Raises:
         NotFoldable: The loss accesses anything else of the network.

@@ -13,7 +13,7 @@ from lossatlas.landscape.statistics import PENALTY
 
 @dataclass(frozen=True)
 class LossSums:
-    """Evaluates a loss and its metrics on a batch, and sums them over the samples; see `landscape.statistics`.
+    """Sums of a loss and its metrics over the samples of a batch; see `landscape.statistics`.
 
     Attributes:
         loss: The loss.

@@ -79,7 +79,7 @@ def channels_come_last(device: torch.device, precision: str) -> bool:
 
 
 class LowPrecisionCopies:
-    """Replaces the tensors of a network by copies of lower precision.
+    """Copies of a network's tensors in a lower precision, which replace them.
 
     BatchNorm that is not folded keeps its tensors, because rounded statistics would change its output too much.
 

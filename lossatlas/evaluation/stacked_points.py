@@ -19,7 +19,7 @@ BatchTotals = Callable[[dict[str, Tensor], Batch], tuple[Tensor, Tensor]]  # sum
 
 
 class StackedPoints:
-    """Evaluates all splits at several points in one call.
+    """Evaluator of all splits at several points in one call.
 
     The tensors of the points are stacked, and the forward pass is mapped over them (torch.func.vmap).
 

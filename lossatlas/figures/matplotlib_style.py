@@ -61,7 +61,7 @@ class FigureFactory(Protocol):
 
 
 class OffscreenFigures:
-    """Makes figures as pyplot does, without a backend and without pyplot's knowledge of them."""
+    """Maker of figures as pyplot is one, without a backend and without pyplot's knowledge of them."""
 
     def figure(self, **options: Any) -> "Figure":
         """Make an empty figure."""

@@ -34,7 +34,7 @@ WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corner
 
 
 class SolidLayout(LayoutEngine):
-    """Lays out the axes with three dimensions of a figure in rows and columns, again when the figure's size changes.
+    """Layout of a figure's axes with three dimensions in rows and columns, made again when the figure's size changes.
 
     Args:
         rows: Number of rows.

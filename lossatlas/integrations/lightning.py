@@ -31,7 +31,7 @@ def callbacks_of_lightning() -> tuple[type, ...]:
 if TYPE_CHECKING:
 
     class Callback:
-        """Stands for that of Lightning."""
+        """Stand-in of the class of Lightning."""
 else:
     Callback = type("Callback", callbacks_of_lightning(), {})
 
@@ -39,7 +39,7 @@ TAKEN = ("loss", "step", "now")  # arguments of Recorder.step, which metrics of 
 
 
 class RecorderCallback(Callback):
-    """Record the checkpoints and losses of a training, every few epochs or every few steps of the optimizer.
+    """Recorder of the checkpoints and losses of a training, every few epochs or every few steps of the optimizer.
 
     A checkpoint is numbered by the epochs that are done, or by the steps. Its loss is the mean over the batches since
     the checkpoint before (of the first process); what the module logs is recorded as metrics, except for names in

@@ -19,7 +19,7 @@ from lossatlas.run_recorder import Recorder
 if TYPE_CHECKING:
 
     class TrainerCallback:
-        """Stands for that of transformers."""
+        """Stand-in of the class of transformers."""
 else:
     if not find_spec("transformers"):
         raise ImportError("lossatlas.integrations.transformers needs transformers: pip install transformers accelerate")
@@ -30,7 +30,7 @@ OF_THE_WHOLE = ("train_", "total_flos")  # beginnings of names that the Trainer 
 
 
 class RecorderCallback(TrainerCallback):
-    """Record the checkpoints and losses of a training every few steps of the optimizer.
+    """Recorder of the checkpoints and losses of a training every few steps of the optimizer.
 
     A checkpoint is numbered by its step. Its loss is the one that the Trainer logs at this step, which is the mean
     since the log before; where the Trainer logs none (`logging_steps`), it is NaN. Other numbers that it logs at the

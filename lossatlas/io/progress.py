@@ -47,7 +47,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 class Progress:
-    """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
+    """Counter of saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
 
     The remaining time is extrapolated from the later half of the time, because the first cells may take longer, as with
     a tolerance.
@@ -109,7 +109,7 @@ class Progress:
 
 
 class SilentProgress(Progress):
-    """Counts saved cells, and shows nothing."""
+    """Counter of saved cells that shows nothing."""
 
     def show(self, done: int, *, last: bool = False) -> None:
         pass

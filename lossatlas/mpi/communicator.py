@@ -23,7 +23,7 @@ ERROR_POLL = 0.2  # seconds between checks for errors of other ranks
 
 
 class WorkFailed(Stop):
-    """Another rank failed.
+    """Failure of another rank.
 
     Args:
         message: The message of that rank.

@@ -204,7 +204,7 @@ def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Ax
 
 
 def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """View a tensor in another shape: join, split, add or drop axes; None where units would be split unevenly."""
+    """Reshape a tensor: join, split, add or drop axes; None where units would be split unevenly."""
     x, old = list(walk.of(args[0])), list(shape_of(args[0]))
     found: list[Axis] = []
     i = 0

@@ -106,7 +106,7 @@ def at(w: Tensor, dx: Tensor, a: float, dy: Tensor | None, b: float) -> Tensor:
 
 @dataclass(frozen=True)
 class MappedPlane:
-    """Any other surface.
+    """A surface in parameter space that a function of (a, b) gives.
 
     Attributes:
         function: Maps coordinates (a, b) to a point.

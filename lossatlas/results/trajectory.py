@@ -62,7 +62,7 @@ class Trajectory:
 
     @property
     def projection(self) -> Projection:
-        """Return the path as figures and files take it."""
+        """The path as figures and files take it."""
         x, y = self.coordinates.T
         losses_of = "" if self.surface is None else loss_key(self.surface.request)
         explained = tuple(float(share) for share in self.explained)

@@ -162,7 +162,7 @@ class MultilevelQueue(BlockQueue):
 
 
 class MultilevelWorker:
-    """Evaluates blocks of a `MultilevelQueue`.
+    """Evaluator of blocks of a `MultilevelQueue`.
 
     Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the
     neighbours as control variates. It then is the control variate of the same cell in float32, for which a few samples

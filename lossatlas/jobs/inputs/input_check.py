@@ -56,7 +56,7 @@ def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:
 
 
 class CallCounter:
-    """Counter of a network's calls, which tells an error of the network from one of the loss."""
+    """Counter of a network's calls, which tells an error of the network from an error of the loss."""
 
     def __init__(self) -> None:
         self.started, self.finished = 0, 0

@@ -32,7 +32,7 @@ class AxisRequest:
         number: The number of the eigenvector, counted from 1.
         vector: The vector, or the parameters of the other network.
         digest: The digest of the vector or of the other network, for the record.
-        scheme: It is a random network to which a scheme leads.
+        scheme: The other network is the random one of a scheme.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class AxisRequest:
         return f"{self.kind}{number} of {curvature.name}, {scaled}"
 
     def direction(self, at: "Origin", seed: int, curvature: "OriginCurvature | None") -> "Point":
-        """Make the direction.
+        """Draw, compute or take the vector, and normalize it.
 
         Args:
             at: The network at the origin.

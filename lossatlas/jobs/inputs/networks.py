@@ -32,7 +32,7 @@ def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
 
 
 class NamedState(dict[str, Tensor]):
-    """A state dict that knows the checkpoint that it was read from, for messages."""
+    """A state dict with the name of its checkpoint, for messages."""
 
     source = "the other network"
 
