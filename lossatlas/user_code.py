@@ -203,7 +203,7 @@ class UserFunction:
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Isolate imports within, see `isolated_imports`; not those of a function of this package."""
+        """Isolate imports within, see `isolated_imports`; imports of this package's functions are not isolated."""
         if self.short:
             yield
             return

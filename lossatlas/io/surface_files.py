@@ -1,4 +1,4 @@
-"""Surface files, new ones and those of the original release.
+"""Surface files, in this version's format and in the original release's.
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates `samples/<split>/<name>` (one cell after

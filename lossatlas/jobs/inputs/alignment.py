@@ -1,4 +1,4 @@
-"""Permute the hidden units of one network to match those of another, before interpolating between them.
+"""Permute the hidden units of one network to match another network's units, before interpolating between them.
 
 Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units
 in turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem,
@@ -117,7 +117,7 @@ def likeness(
 def aligned(
     net: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor], inputs: Any, seed: int = 0
 ) -> tuple[dict[str, Tensor], int]:
-    """Permute the hidden units of the second network to match those of the first.
+    """Permute the hidden units of the second network to match the units of the first.
 
     Units that the network's operations do not allow to be permuted are left; a note gives their number and the cause.
 
