@@ -45,7 +45,7 @@ from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments, shar
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
 from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk, small_batch_size, takes_little_memory
-from lossatlas.jobs.inputs.networks import Net, state_for, statistics_differ
+from lossatlas.jobs.inputs.networks import Net, state_for, state_unless_module, statistics_differ
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
@@ -230,7 +230,8 @@ def surface(
             inputs.splits["train"],
             lambda: net,
         )
-        others = arguments.axes.others[: 1 if orthogonalize else None]  # the second one is off the y axis then
+        # With `orthogonalize` the second network is off the y axis.
+        others = [state_unless_module(net, each) for each in arguments.axes.others[: 1 if orthogonalize else None]]
         if others and not only and not without and not per_layer:
             batch = 0 if kept is None else small_batch_size(inputs.splits["train"])
             check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), batch=batch)

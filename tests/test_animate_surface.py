@@ -121,8 +121,10 @@ def test_a_walk_ends_at_a_star_beside_a_bar_as_high_as_its_panel(files, monkeypa
     assert bar.get_window_extent().height == pytest.approx(left.get_window_extent().height, rel=0.1)
 
 
-@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
-def test_a_turning_surface_carries_a_path(files, render):
+@pytest.mark.parametrize("render", [False, True])
+def test_a_turning_surface_carries_a_path(request, files, render):
+    if render:
+        request.getfixturevalue("rendering")
     args = ["--frames", "4", "--dpi", "40", *["--render"] * render]
     plain, with_path = film(files, *args), film(files, *args, "--proj_file", str(files / "p.h5"))
     for frame, other in zip(plain, with_path, strict=True):
@@ -130,7 +132,7 @@ def test_a_turning_surface_carries_a_path(files, render):
         assert (np.abs(frame[:rows] - other[:rows]).sum(-1) > 100).sum() > 50
 
 
-@renders
+@pytest.mark.usefixtures("rendering")
 def test_the_star_of_a_rendered_film_is_drawn_at_the_end_and_faint_where_a_ridge_hides_it():
     ridge = surface_panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "a")
     scale = choose_colour_scale([ridge.values], log=False)

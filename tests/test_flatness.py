@@ -11,6 +11,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.io import write_surface
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.flatness_measures import RISES, Measure, flatness
+from lossatlas.landscape.repeats import flatness_of_repeats
 
 BETWEEN = [["one", 0.0, 0.0], ["other", 1.0, 0.0]]
 
@@ -252,5 +253,73 @@ def test_the_command_says_what_is_not_finite_and_writes_errors(tmp_path, capsys)
     assert "infinite, which is above every level" in printed
     assert "NaN, and left out" in printed
     rows = list(csv.reader((tmp_path / "t.csv").open()))
-    assert rows[0] == ["measure", "s", "s is a bound", "s error"]
+    assert rows[0] == ["measure", "s", "s is a bound", "s error", "s confidence"]
     assert float({row[0]: row for row in rows}["radius below +0.5, mean"][3]) > 0
+
+
+# Basins: how far a field stays within some percent -------------------------------------------------------------------
+
+
+def test_a_loss_leaves_the_basin_where_it_has_risen_and_a_score_where_it_has_fallen():
+    line = made(lambda a, b: 2 + a**2 + 0 * b, "-1:1:81", None)
+    found = flatness(line, within=10)
+    assert found["radius within +10 %, smallest"].value == pytest.approx(0.2**0.5, rel=1e-3)
+    assert str(flatness(line, within=90)["radius within +90 %, mean"]).startswith("> 1")  # 1.8 above 2 is off the grid
+    score = replace(made(lambda a, b: 80 - 40 * a**2 - 10 * np.maximum(a, 0) + 0 * b, "-1:1:81", None))
+    score = replace(score, values={"train_acc": score.values["train_loss"]})
+    found = flatness(score, "train_acc", within=10)  # until 72
+    left, right = 0.2**0.5, (-10 + np.sqrt(100 + 4 * 40 * 8)) / 80
+    assert found["radius within -10 %, smallest"].value == pytest.approx(right, rel=2e-3)
+    assert found["radius within -10 %, mean"].value == pytest.approx((left + right) / 2, rel=2e-3)
+    assert "radius within -10 %, mean" not in flatness(score, "train_acc")
+
+
+def test_a_basin_of_a_plane_is_that_of_its_worst_ray():
+    found = flatness(made(bowl), within=100)  # until 0.4
+    assert found["radius within +100 %, smallest"].value == pytest.approx(np.sqrt(0.2 / 8), rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("centre", "within", "words"), [(0.0, 5, "is 0 at the centre"), (1.0, -5, "percentage above 0")]
+)
+def test_a_percentage_of_nothing_is_refused(centre, within, words):
+    with pytest.raises(BadUsage, match=words):
+        flatness(made(lambda a, b: centre + a**2 + 0 * b, "-1:1:21", None), within=within)
+
+
+def repeated(steepness, x="-1:1:81") -> Surface:
+    grid = Grid(Grid.parse(x, None).x, np.arange(float(len(steepness))))
+    values = np.stack([1 + k * grid.x**2 for k in steepness])
+    request = {"rows_of": "repeats", "rows": [{"x": str(k)} for k in range(len(steepness))]}
+    empty = Surface.of_values(grid, ["train_loss"], request=request)
+    return empty.with_cells(np.arange(grid.size), values.reshape(-1, 1))
+
+
+def test_repeats_have_means_over_the_directions_with_their_confidence():
+    from scipy import stats
+
+    steepness = [1.0, 2.0, 4.0, 5.0]
+    radii = np.sqrt(0.5 / np.array(steepness))
+    found = flatness_of_repeats(repeated(steepness), within=50)
+    measure = found["radius within +50 %, mean"]
+    assert measure.value == pytest.approx(radii.mean(), rel=1e-3)
+    low, high = stats.t.interval(0.95, 3, radii.mean(), stats.sem(radii))
+    assert measure.confidence == pytest.approx((high - low) / 2, rel=5e-3)
+    assert str(measure) == f"{measure.value:.4g} +- {measure.confidence:.2g} (4 directions)"
+    assert found["radius within +50 %, smallest"].value == pytest.approx(radii.min(), rel=1e-3)
+    assert found["curvature along x"].value == pytest.approx(2 * np.mean(steepness), rel=1e-3)
+    assert found["train_loss at the centre"] == Measure(1.0)
+    assert flatness_of_repeats(repeated([0.1, 4.0]), within=50)["radius within +50 %, mean"].bound
+    with pytest.raises(BadUsage, match="along 1 of 1 directions"):
+        flatness_of_repeats(repeated([1.0]))
+
+
+def test_the_command_measures_basins_of_repeats(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", repeated([1.0, 2.0, 4.0]))
+    arguments = ["--surf_file", str(tmp_path / "s.h5"), "--within", "50", "--csv", str(tmp_path / "t.csv")]
+    assert command.main(arguments) == 0
+    line = next(each for each in capsys.readouterr().out.splitlines() if each.startswith("radius within +50 %, mean"))
+    assert "(3 directions)" in line
+    with open(tmp_path / "t.csv") as file:
+        row = next(each for each in csv.reader(file) if each[0] == "radius within +50 %, mean")
+    assert float(row[4]) > 0

@@ -183,6 +183,7 @@ def test_an_unfinished_write_leaves_the_previous_file(tmp_path):
     before = (tmp_path / "s.h5").read_bytes()
     code = f"""
 import resource, signal, sys
+sys.dont_write_bytecode = True  # Python would leave truncated files of bytecode, which every later process reads
 sys.path.insert(0, {str(ROOT)!r}); sys.path.insert(0, {str(ROOT / "tests")!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))

@@ -442,7 +442,7 @@ def test_the_band_is_the_confidence_of_the_mean(tmp_path, capsys):
     """Against scipy's own interval; in 95 % of draws it holds the true mean."""
     from scipy import stats
 
-    from lossatlas.figures.repeats_plots import mean_and_confidence
+    from lossatlas.landscape.repeats import mean_and_confidence
 
     draws = np.random.default_rng(0).normal(3.0, 2.0, (5, 4000))
     mean, half = mean_and_confidence(draws)

@@ -1135,6 +1135,7 @@ def test_a_film_that_has_a_duration_or_cannot_be_read_stays_as_it_is():
 
 
 @needs_node
+@pytest.mark.commands
 @pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="no ffprobe: apt-get install ffmpeg"
 )

@@ -2,9 +2,11 @@
 
 lossatlas flatness --surf_file FILE.h5
 lossatlas flatness --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
+lossatlas flatness --surf_file SMALL.h5 LARGE.h5 --surf_name train_acc --within 5      how far a score stays within 5 %
 
 '>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off
-because cells are interpolated; numbers without it are of computed cells.
+because cells are interpolated; numbers without it are of computed cells. Of lines along several random directions
+(--repeat), numbers are means over the directions, with their 95 % confidence after '+-'.
 """
 
 import csv
@@ -26,9 +28,13 @@ from lossatlas.commands.open_results import (
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures import choose_field
 from lossatlas.figures.text_tables import align_columns
+from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
-from lossatlas.option_fields import option
+from lossatlas.landscape.repeats import flatness_of_repeats
+from lossatlas.option_fields import above_zero, option
+
+ENDS = "", " is a bound", " error", " confidence"  # of the names of the columns for each surface
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,17 @@ class FlatnessOptions:
     HEADING: ClassVar[str] = "input"
 
     surf_file: tuple[str, ...] = option(
-        (), "surface files of planes or lines", short="-f", many="+", required=True, metavar="FILE.h5"
+        (), "surface files of planes, lines or repeated lines", short="-f", many="+", required=True, metavar="FILE.h5"
     )
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
     surf_name: str | None = option(None, "field to measure (default: train_loss, or the first one)", metavar="FIELD")
+    within: float | None = option(
+        None,
+        "measure as well how far from the centre the field stays within this percentage of its value there: until a "
+        "loss has risen by it, or a score has fallen by it",
+        kind=above_zero,
+        metavar="PERCENT",
+    )
     csv: str | None = option(None, "write the table with all digits to this file as well", metavar="FILE")
 
 
@@ -62,10 +75,10 @@ def write_csv(path: str, names: Sequence[str], measures: Sequence[Mapping[str, M
     """
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ("", " is a bound", " error"))])
+    writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ENDS)])
     for each in _measure_names(measures):
         cells = [m.get(each) for m in measures]
-        numbers = [("", "", "") if c is None else (c.value, int(c.bound), c.error) for c in cells]
+        numbers = [[""] * len(ENDS) if c is None else [c.value, int(c.bound), c.error, c.confidence] for c in cells]
         writer.writerow([each, *(number for of_file in numbers for number in of_file)])
     write_file(path, out.getvalue().encode())
 
@@ -82,9 +95,9 @@ def run(args: FlatnessOptions) -> None:
     names = args.labels or [path.name.removesuffix(".h5") for path in paths]
     measures: list[dict[str, Measure]] = []
     for path in paths:
-        surface = read_started(path)
+        surface = read_started(path, "repeats" if read_surface(path).rows_of == "repeats" else "")
         name = choose_field(surface, args.surf_name, path)
-        measures.append(flatness(surface, name))
+        measures.append((flatness_of_repeats if surface.rows_of else flatness)(surface, name, args.within))
         note_unfinished(path, surface)
         note_interpolated(path, surface)
         note_not_finite(path, surface, name)

@@ -21,14 +21,12 @@ from lossatlas.figures.line_plots import (
 )
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import current_look, curve_colours
+from lossatlas.landscape.repeats import CONFIDENCE, mean_and_confidence
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-CONFIDENCE = 0.95  # of the interval of the mean over repeats
 
 
 def repeats_figure(
@@ -105,21 +103,6 @@ def spread_handles(color: Any) -> list[Any]:
     band = f"{100 * CONFIDENCE:g} % confidence of the mean (Student's t)"
     thin = Line2D([], [], color=color, linewidth=0.5, alpha=0.6, label="each direction")
     return [thin, Patch(color=color, alpha=0.25, linewidth=0, label=band)]
-
-
-def mean_and_confidence(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the mean of repeats and the half-width of its confidence interval by Student's t.
-
-    Args:
-        values: (repeats, ...) values of at least two repeats.
-
-    Returns:
-        The mean (...) and half of the width (...) of the interval of probability `CONFIDENCE`.
-    """
-    from scipy.special import stdtrit
-
-    n = len(values)
-    return values.mean(0), stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / np.sqrt(n)
 
 
 def draw_mean(axis: "Axes", x: np.ndarray, values: np.ndarray, *, color: Any, linestyle: Any, label: str) -> None:

@@ -4,13 +4,14 @@ Distances are in the coordinates of the line or plane: for filter-normalized dir
 the weights.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.cell_prediction import prediction_errors
 from lossatlas.landscape.interpolant import Interpolant, cross_validate, limits
 from lossatlas.landscape.recorded_options import recorded_option
@@ -31,20 +32,22 @@ class Measure:
         bound: The value is a lower bound, because the edge of the grid or an unknown cell was reached.
         method: How the number was obtained, where there is more than one method.
         error: Error bound due to interpolated cells, NaN where it is not known.
+        confidence: Half of the 95 % confidence interval of a mean over random directions, 0 for other numbers.
     """
 
     value: float
     bound: bool = False
     method: str = ""
     error: float = 0.0
+    confidence: float = 0.0
 
     def __str__(self) -> str:
         method = "; ".join(filter(None, [self.method, "interpolated, error unknown" * bool(np.isnan(self.error))]))
-        error = f" +- {self.error:.2g}" if self.error > 0 else ""
+        error = "".join(f" +- {each:.2g}" for each in (self.confidence, self.error) if each > 0)
         return f"{'> ' * self.bound}{self.value:.4g}{error}{f' ({method})' if method else ''}"
 
 
-def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
+def flatness(surface: Surface, name: str = "train_loss", within: float | None = None) -> dict[str, Measure]:
     """Measure how flat a field is around its centre.
 
     The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the
@@ -55,12 +58,15 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
     Args:
         surface: A line or a plane.
         name: The name of the field.
+        within: Measure as well how far from the centre the field stays within this percentage of its value there:
+            until a loss has risen by it, or a score (a field whose name does not end with 'loss') has fallen by it.
 
     Returns:
         Measures by description, in the order of a report; a line has fewer.
 
     Raises:
-        BadUsage: The field does not exist, has no finite value, or the grid has one point along x.
+        BadUsage: The field does not exist, has no finite value, or the grid has one point along x; or the centre is 0
+            where `within` is asked for.
     """
     if name not in surface.fields:
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")
@@ -70,6 +76,7 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
         raise BadUsage(f"no cell of '{name}' is finite")
     field, errors = InterpolatedField.of_surface(surface, name), prediction_errors(surface, name)
     centre, where = field.centre()
+    change = None if within is None else RelativeChange.of(name, within, centre[2])
     result = {
         f"{name} at the centre{where}": centre_measure(surface, name, field),
         "lowest cell": Measure(float(np.nanmin(field.measured))),
@@ -78,7 +85,8 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
     for axis_name in "xy" if surface.grid.y is not None else "x":
         if np.isfinite((found := curvature(field, axis_name, centre, exact)).value):  # the centre may lie on the edge
             result[f"curvature along {axis_name}"] = found
-    result |= with_errors(extents(field), [extents(other) for other in shifted_fields(surface, name, field)], errors)
+    shifted = [extents(other, change) for other in shifted_fields(surface, name, field)]
+    result |= with_errors(extents(field, change), shifted, errors)
     if between_networks(surface):
         result |= barrier(surface, name)
     return result
@@ -96,10 +104,46 @@ def centre_measure(surface: Surface, name: str, field: "InterpolatedField") -> M
     return with_errors({"": Measure(value, method="between cells")}, others, prediction_errors(surface, name))[""]
 
 
-def extents(field: "InterpolatedField") -> dict[str, Measure]:
+@dataclass(frozen=True)
+class RelativeChange:
+    """A change of a field for the worse: a loss rises by a percentage of its value at the centre, a score falls.
+
+    Attributes:
+        words: The change in words.
+        sign: 1 where the field rises, -1 where it falls.
+        size: Its size, in units of the field.
+    """
+
+    words: str
+    sign: int
+    size: float
+
+    @classmethod
+    def of(cls, name: str, percent: float, centre: float) -> "RelativeChange":
+        """Return the change of a field. Raises BadUsage where the centre or the percentage is 0, or not finite."""
+        if not 0 < percent < np.inf:
+            raise BadUsage(f"{named('within', f'{percent:g}')}: give a percentage above 0")
+        if not 0 < abs(centre) < np.inf:
+            raise BadUsage(f"{name} is {centre:g} at the centre: {named('within')} asks for a percentage of it")
+        rises = re.search(r"loss\W*$", name) is not None  # exp(train_loss) as well
+        return cls(f"{'+' if rises else '-'}{percent:g} %", 1 if rises else -1, abs(centre) * percent / 100)
+
+    def radii(self, field: "InterpolatedField") -> "Radii":
+        """Return the distances from the centre at which the change is reached."""
+        towards = replace(field, values=self.sign * field.values)
+        (a, b, _), _ = field.centre()
+        value = self.sign * field.centre()[0][2]
+        return towards.radii((a, b, value), [value + self.size])[0]
+
+
+def extents(field: "InterpolatedField", change: RelativeChange | None = None) -> dict[str, Measure]:
     """Return radii around the centre below some levels, and the shares of the grid below these."""
     centre, _ = field.centre()
     result = {}
+    if change is not None:
+        radii = change.radii(field)
+        result[f"radius within {change.words}, smallest"] = radii.smallest()
+        result[f"radius within {change.words}, mean"] = radii.mean()
     for rise, radii in zip(RISES, field.radii(centre, [centre[2] + rise for rise in RISES]), strict=True):
         result[f"radius below +{rise:g}, smallest"] = radii.smallest()
         result[f"radius below +{rise:g}, mean"] = radii.mean()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data.plain_tensors import raw_bytes, unsupported_kind
-from lossatlas.errors import BadInput, CannotWrite, note
+from lossatlas.errors import BadInput, CannotWrite, named, note
 from lossatlas.io.archives import check_archive
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.checkpoint_names import checkpoints_in, split_word
@@ -82,6 +82,11 @@ def file_of(folder: Path) -> Path:
     """
     if known := next((folder / name for name in IN_FOLDER if (folder / name).is_file()), None):
         return known
+    if (folder / "adapter_config.json").is_file():
+        raise BadInput(
+            f"{folder} holds an adapter, which is no whole network: give it as "
+            f"{named('model_file2')} of its base network"
+        )
     if (folder / ".metadata").exists():
         raise BadInput(
             f"{folder} is a distributed checkpoint: convert it by python -m torch.distributed.checkpoint.format_utils "

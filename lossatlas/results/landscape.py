@@ -15,6 +15,7 @@ from lossatlas.io import Directions, Projection, read_directions, read_surface
 from lossatlas.landscape import Surface
 from lossatlas.landscape.derived_fields import Field, resolved
 from lossatlas.landscape.flatness_measures import Measure, flatness
+from lossatlas.landscape.repeats import flatness_of_repeats
 from lossatlas.landscape.topology import PlacedMinimum, minima
 
 if TYPE_CHECKING:
@@ -216,27 +217,35 @@ class Landscape(Surface):
         rows += [(label, str(each)) for label, each in list(measures.items())[2:]]  # centre and lowest cell are there
         return "\n".join(align_columns(rows))
 
-    def flatness(self, field: Field | None = None) -> dict[str, Measure]:
+    def flatness(self, field: Field | None = None, within: float | None = None) -> dict[str, Measure]:
         """Measure how flat a field is around its centre, as the command `flatness` does.
 
         Args:
             field: Field to measure, see `plot`; by default train_loss, or the first one.
+            within: Measure as well how far from the centre the field stays within this percentage of its value there:
+                until a loss has risen by it, or a score (any other field) has fallen by it.
 
         Returns:
             Measures by description: curvature along the axes, radii below levels, shares of the plane, a barrier; each
-            with `value`, `error` (of interpolated cells) and `bound` (the value is a lower bound).
+            with `value`, `error` (of interpolated cells) and `bound` (the value is a lower bound). Of repeated lines
+            they are means over the directions, with `confidence`, half of the 95 % confidence interval.
 
         Raises:
-            BadUsage: There is no such field, it has no finite value, or the grid is too small.
+            BadUsage: There is no such field, it has no finite value, or the grid is too small; the value at the centre
+                is 0 where `within` is given; or the rows are lines of layers.
 
         Example:
             >>> import lossatlas
             >>> s = lossatlas.read("docs/surfaces/resnet56_fashion.h5")
             >>> print(s.flatness()["radius below +0.5, mean"])
             0.4542
+            >>> print(s.flatness("train_acc", within=5)["radius within -5 %, smallest"])
+            0.2636
         """
+        if self.rows_of == "repeats":
+            return flatness_of_repeats(*self._find(field), within)
         self._check_rows("flatness()")
-        return flatness(*self._find(field))
+        return flatness(*self._find(field), within)
 
     def minima(self, field: Field | None = None, depth: float = 0.0) -> list[PlacedMinimum]:
         """Find the local minima among the computed cells, the deepest first, as the command `minima` does.

@@ -21,6 +21,7 @@ from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest,
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.stored_vectors import from_file
+from lossatlas.models.adapters import is_adapter
 from lossatlas.models.checkpoint import (
     digest,
 )
@@ -116,9 +117,10 @@ class DirectionArguments:
         return [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
 
     @cached_property
-    def others(self) -> list[nn.Module | Mapping[str, Tensor]]:
-        """The networks at coordinate 1 of the axes; checkpoints are read once."""
-        return [net if isinstance(net, nn.Module) else NamedState.of(net) for net in self.given_networks]
+    def others(self) -> list[Net]:
+        """The networks at coordinate 1 of the axes; checkpoints are read once, adapters belong to a base network."""
+        nets = self.given_networks
+        return [net if isinstance(net, nn.Module) or is_adapter(net) else NamedState.of(net) for net in nets]
 
     def wanted(self, axes: int) -> list[Direction]:
         """Return the directions of so many axes."""
@@ -131,7 +133,7 @@ class DirectionArguments:
         if k < len(self.others):
             other = self.others[k]
             there = point_of(origin.net, other, origin.dir_type, as_stored=origin.scratch is not None)
-            return AxisRequest("network", vector=there, digest=digest(state_of(other)))
+            return AxisRequest("network", vector=there, digest=digest(state_of(other, base=origin.net)))
         direction = self.wanted(axes)[k]
         if isinstance(direction, Mapping):
             vector = given_direction(direction, origin.point)

@@ -60,10 +60,12 @@ def load_inputs(
     from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
     from lossatlas.jobs.inputs.networks import NamedState, point_of
     from lossatlas.models import read_state
+    from lossatlas.models.adapters import is_adapter, with_adapter
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position, tensors
 
-    states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
+    files = [file for file in (nets.file, nets.file2, nets.file3) if file]
+    states = {file: read_state(file) for file in files if not is_adapter(file)}
     data = load_data(chosen, states.get(nets.file, {}), nets.model)
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
@@ -74,8 +76,13 @@ def load_inputs(
             name: value.detach() if low else value.detach().clone() for name, value in net.state_dict().items()
         }
     training_mode = is_training(net)
+    if adapters := list(filter(is_adapter, files)):
+        base = states.get(nets.file or "") or {name: value.clone() for name, value in net.state_dict().items()}
+        states |= {file: with_adapter(net, base, file) for file in adapters}
 
     def tensors_of(file: str) -> "Point":
+        if file != nets.file and is_adapter(file):  # not rounded to the type of the network
+            return point_of(net, NamedState.read(states[file], file), dir_type, as_stored=low)
         if low and file != nets.file:
             return point_of(net, NamedState.read(states[file], file), dir_type, as_stored=True)
         load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)

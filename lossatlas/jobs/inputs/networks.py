@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lossatlas.models.adapters import is_adapter, with_adapter
 from lossatlas.models.checkpoint import (
     batchnorm_statistics,
     have_same_statistics,
@@ -17,7 +18,7 @@ from lossatlas.models.state_names import state_tensors
 from lossatlas.parameter_space import Point, tensors
 from lossatlas.parameter_space.directions import widened_dtype
 
-Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, or a checkpoint: see `models.checkpoint`
+Net = nn.Module | Mapping[str, Any] | str | Path  # a network, state dict, checkpoint, or adapter folder
 
 
 def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
@@ -49,21 +50,29 @@ class NamedState(dict[str, Tensor]):
         return result
 
 
-def state_of(net: Net, *, announce: bool = True) -> Mapping[str, Tensor]:
+def state_of(net: Net, *, announce: bool = True, base: nn.Module | None = None) -> Mapping[str, Tensor]:
     """Return the state of a network, under the names that it has there.
 
     Args:
         net: The network, a state dict or a mapping that holds one, or a checkpoint, which is read.
         announce: Note that a checkpoint holds EMA weights too, see `models.checkpoint.read_state`.
+        base: The network whose weights the folder of an adapter (LoRA) changes, where `net` is one.
 
     Raises:
         BadInput: There is no such checkpoint, or it holds no state dict.
     """
+    if base is not None and is_adapter(net):
+        return with_adapter(base, state_tensors(base), cast("str | Path", net))
     if isinstance(net, nn.Module):
         return state_tensors(net)
     if isinstance(net, Mapping):
         return weights_in(net, "the state dict")
     return read_state(net, announce=announce)
+
+
+def state_unless_module(net: nn.Module, other: Net) -> nn.Module | Mapping[str, Tensor]:
+    """Return another network as it is, or its state; an adapter's has the weights of `net` as its base."""
+    return other if isinstance(other, nn.Module) else state_of(other, base=net)
 
 
 def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -78,7 +87,7 @@ def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None)
         BadInput: The names or shapes do not fit, or a checkpoint cannot be read.
     """
     source = str(other) if isinstance(other, str | Path) else getattr(other, "source", "the other network")
-    return matched_state(net, state_of(other), source, needed)
+    return matched_state(net, state_of(other, base=net), source, needed)
 
 
 def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False) -> Point:

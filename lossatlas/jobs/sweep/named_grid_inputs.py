@@ -158,12 +158,13 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
     Directions in an existing file, and a `dir_type` that the user gives, are not changed; a note says so.
     """
     from lossatlas.models import read_state
+    from lossatlas.models.adapters import is_adapter
     from lossatlas.models.checkpoint import have_same_statistics
 
     choice, nets = task.directions, task.networks
-    ends = [file for file in (nets.file2, nets.file3) if file]
+    ends = [file for file in (nets.file2, nets.file3) if file and not is_adapter(file)]  # these change no statistics
     axes = 2 if task.y and not choice.curve else 1
-    if choice.dir_type == "states" or choice.scheme or not nets.file or not ends:
+    if choice.dir_type == "states" or choice.scheme or not nets.file or is_adapter(nets.file) or not ends:
         return task
     if have_same_statistics(read_state(nets.file), map(read_state, ends)):
         return task
