@@ -9,6 +9,6 @@ if __name__ == "__main__":
     script("net_plotter")
 
 from lossatlas.commands.net_plotter import describe
-from lossatlas.jobs.inputs.find_directions import find_directions, moved_lines
+from lossatlas.jobs.inputs.named_directions import find_directions, moved_lines
 
 __all__ = ["describe", "find_directions", "moved_lines"]

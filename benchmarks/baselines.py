@@ -109,10 +109,10 @@ class Images(Dataset):
 
 
 def original_way(
-    net: nn.Module, weights: list[Tensor], directions: list[list[Tensor]], loader: DataLoader, a: float, b: float
+    net: nn.Module, weights: list[Tensor], directions: list[list[Tensor]], loader: DataLoader, at: tuple[float, float]
 ) -> float:
     """Weights rebuilt and copied, then a pass over a DataLoader with a synchronization per batch."""
-    changes = [x * a + y * b for x, y in zip(*directions, strict=True)]
+    changes = [x * at[0] + y * at[1] for x, y in zip(*directions, strict=True)]
     for p, w, d in zip(net.parameters(), weights, changes, strict=True):
         p.data = w + torch.Tensor(d).type(w.type())
     total, correct, count = 0.0, 0, 0

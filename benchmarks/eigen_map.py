@@ -77,7 +77,7 @@ def explicit(model: str, file: Path, directions: Path, found: Surface, limit: in
     return dict(zip(("max_eig", "min_eig"), np.array(ends).T, strict=True))
 
 
-def products(model: str, file: Path, directions: Path, points: np.ndarray, limit: int, warm: bool) -> int:
+def products(model: str, file: Path, directions: Path, points: np.ndarray, *, limit: int, warm: bool) -> int:
     """Of a whole map in which each point starts from nothing, or from its neighbour's end vectors."""
     net = load_network(model, file, (1, 28, 28))
     direction = as_point(read_directions(directions).x, net, "weights", "it")
@@ -134,7 +134,9 @@ def main() -> None:
                 f"{error:.1e}, {loose} not resolved",
                 error <= 1e-2 and loose == 0,
             )
-            cold, warm = (products(model, file, own / "d.h5", default.grid.x, limit, warm) for warm in (False, True))
+            cold, warm = (
+                products(model, file, own / "d.h5", default.grid.x, limit=limit, warm=warm) for warm in (False, True)
+            )
             result(
                 f"{what}: products of cold starts against warm ones, nothing left out in either",
                 "",

@@ -81,7 +81,7 @@ def main() -> None:
         "bare folded loop": lambda: bare_loop(fast, data.inputs, data.targets, size),
         "bare compiled folded loop": lambda: bare_loop(compiled, data.inputs, data.targets, size),
         "eager channels-last loop": lambda: bare_loop(eager, data.inputs, data.targets, size),
-        "the original's way": lambda: original_way(old, weights, directions, loader, *POINT),
+        "the original's way": lambda: original_way(old, weights, directions, loader, POINT),
     }
     for name, way in ways.items():
         print(f"{name}: loss {way():.7f}")

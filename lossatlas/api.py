@@ -11,6 +11,7 @@ are described in `lossatlas.data.as_loss`. Arguments that several functions have
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import KeptTensors, restoring
 from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs.curvature import hessian_job
+from lossatlas.jobs.curvature import api_hessian_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
@@ -187,8 +188,6 @@ def surface(
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
-        if repeat == 1:
-            raise BadUsage(f"{named('repeat', repeat)}: a spread needs at least 2 directions")
         axes = DirectionArguments(
             directions=directions,
             towards=towards,
@@ -198,7 +197,7 @@ def surface(
             selection=Selection(only, without),
             orthogonalize=orthogonalize,
             curvature=curvature,
-            repeat=repeat or 1,
+            repeat=repeat,
             per_layer=per_layer,
         )
         quantity = LossQuantity(
@@ -490,14 +489,15 @@ def spectrum(
     world = World.of_communicator(ranks)
     command = "lossatlas.spectrum"
     samples = on_all(ranks, lambda: as_dataset(data, limit=limit))
-    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, samples, loss, chosen, place, command, seed))
+    make_job = partial(api_hessian_job.of_objects, settings=chosen, device=place, command=command, seed=seed)
+    job = on_all(ranks, lambda: make_job(world, net, samples, loss))
     check_same_request(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
         known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            found = hessian_job.run_from_python(
+            found = api_hessian_job.run_from_python(
                 world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
             )
         except (KeyboardInterrupt, Incomplete) as error:

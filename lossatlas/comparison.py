@@ -135,7 +135,7 @@ class Comparison:
         return "train_loss" if "train_loss" in usable else usable[0]
 
     def _find(self, field: Field | None) -> list[tuple[Surface, str]]:
-        """For each landscape a surface with a field, and the name of the field."""
+        """Return, for each landscape, a surface with a field, and the name of the field."""
         wanted = self._default_field() if field is None else field
         found = []
         for label, landscape in zip(self.labels, self.landscapes, strict=True):
@@ -212,7 +212,7 @@ class Comparison:
         for landscape, label in zip(self.landscapes, self.labels, strict=True):
             check_showable(landscape, label)
             shown.append(Shown(landscape, label, landscape.directions_about, flatness=flatness_in_words(landscape)))
-        return Page.of(shown, title, height, file, story, vmax)
+        return Page.of(shown, title=title, height=height, file=file, story=story, vmax=vmax)
 
     def table(self, field: Field | None = None) -> str:
         """Compare numbers: a line of text for each landscape, with its centre, minimum and flatness.
@@ -235,7 +235,7 @@ class Comparison:
         return "\n".join(align_columns([head, *rows]))
 
     def _rows(self, field: Field | None = None) -> tuple[list[str], list[list[str]]]:
-        """Names of the columns, and the cells of each row."""
+        """Return the names of the columns, and the cells of each row."""
         found = self._find(field)
         measures = [_measures(surface, name) for surface, name in found]
         shown = [name for name in COLUMNS if any(name in each for each in measures)]
@@ -254,7 +254,7 @@ class Comparison:
     def difference(self, name: Field = "train_loss") -> "Difference":
         """Subtract the second of two landscapes from the first, cell by cell.
 
-        The standard error is sqrt(a_se^2 + b_se^2), that of independent errors. Landscapes that were computed from the
+        The standard error is sqrt(a_se^2 + b_se^2), as for independent errors. Landscapes that were computed from the
         same samples are not independent: errors of the same samples mostly have the same sign and cancel in the
         difference, and then the band is too wide; it is too narrow where they have opposite signs.
 
@@ -315,7 +315,7 @@ def _kind_of(landscape: Landscape) -> str:
 
 
 def _measures(surface: Surface, name: str) -> dict[str, Measure]:
-    """Measures of flatness, where they can be measured."""
+    """Return the measures of flatness, where they can be measured."""
     return flatness(surface, name) if summaries.has_flatness(surface, name) else {}
 
 

@@ -117,7 +117,7 @@ def named(field: str, value: object = None) -> str:
     """Name a field of the configuration as the user wrote it: `--limit 5` in a command, `limit=5` in Python.
 
     Args:
-        field: Its name, as that of the option without dashes.
+        field: Its name, which is the option without dashes.
         value: Its value, where the message gives it.
 
     Returns:
@@ -179,7 +179,7 @@ def option_names() -> Iterator[None]:
 
 
 class Note(UserWarning):
-    """A warning to the user of the program, as opposed to those of Python and libraries."""
+    """A warning to the user of the program, as opposed to warnings of Python and libraries."""
 
 
 def note(line: str) -> None:

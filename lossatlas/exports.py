@@ -59,12 +59,12 @@ def dataset(surface: Surface) -> "xarray.Dataset":
 
 
 def row_names(surface: Surface) -> np.ndarray:
-    """Names of the rows of a surface whose rows are repeats or layers."""
+    """Return the names of the rows of a surface whose rows are repeats or layers."""
     return np.array([str(each) for each in surface.request["rows"]])
 
 
 def metadata(surface: Surface) -> dict[str, str]:
-    """Request, metadata and numbers of samples of a surface as JSON."""
+    """Return request, metadata and numbers of samples of a surface as JSON."""
     parts = {"request": surface.request, "about": surface.about, "samples": surface.populations}
     return {name: json.dumps(dict(part)) for name, part in parts.items()}
 
@@ -148,7 +148,7 @@ def writer_for(file: str | Path, writers: Mapping[str, Callable[[], object]]) ->
 
 
 def surface_arrays(surface: Surface) -> dict[str, np.ndarray]:
-    """Coordinates, fields and masks of a surface by name; names of rows, request and metadata are texts."""
+    """Return coordinates, fields and masks of a surface by name; names of rows, request and metadata are texts."""
     second: dict[str, np.ndarray] = {} if surface.grid.y is None else {"y": surface.grid.y}
     if surface.rows_of:
         second = {"row": row_names(surface)}

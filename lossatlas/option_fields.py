@@ -113,7 +113,24 @@ def option(
     required: bool = False,
     positional: bool = False,
 ) -> Any:
-    """Define an option as the default of a dataclass field, see `Option`. A default of False makes a flag."""
+    """Define an option as the default of a dataclass field, see `Option`.
+
+    Args:
+        default: The default; False makes a flag.
+        help: One or two sentences; the default is appended where they do not mention it.
+        kind: Reads and checks the text of a value; it raises ValueError.
+        choices: The allowed values; empty where `kind` decides alone.
+        metavar: Name of the value in help texts.
+        short: A second spelling of one letter, such as '-f'.
+        old: Earlier names, which stay valid.
+        many: '+' for one or more values, '*' for any number, '' for one.
+        name: Name of the option without dashes; '' for the name of the field.
+        required: There is no default.
+        positional: The command line gives the value without the name.
+
+    Returns:
+        The field.
+    """
     flag = default is False
     made = Option(help, kind, choices, metavar, short, old, many, flag, required, positional, name)
     return field(default=default, metadata={"option": made})
@@ -127,7 +144,7 @@ def changed(group: type, name: str, **changes: Any) -> Any:
 
 
 def definitions(group: type) -> tuple[Option, ...]:
-    """The options of a dataclass in the order in which its bases, and then the class itself, name them."""
+    """Return the options of a dataclass in the order in which its bases, and then the class itself, name them."""
     known = {each.name: each for each in fields(group) if "option" in each.metadata}
     return tuple(
         replace(made, field=name, name=made.name or name, heading=heading, default=known[name].default)
@@ -137,7 +154,7 @@ def definitions(group: type) -> tuple[Option, ...]:
 
 
 def headings(group: type) -> dict[str, str]:
-    """The heading of each option, that of the class which defines it first."""
+    """Return the heading of each option, from the first class that defines it."""
     found: dict[str, str] = {}
     for base in group.__bases__:
         if is_dataclass(base):
@@ -147,18 +164,18 @@ def headings(group: type) -> dict[str, str]:
 
 
 def resolved(options: Any) -> dict[str, Any]:
-    """All options by name, as JSON and YAML hold them."""
+    """Return all options by name, as JSON and YAML hold them."""
     values = {each.name: getattr(options, each.field) for each in definitions(type(options))}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def part(group: type, options: Any) -> Any:
-    """The options of one group among those of a command."""
+    """Return the options of one group out of all options of a command."""
     return group(**{each.field: getattr(options, each.field) for each in definitions(group)})
 
 
 def written(value: Any) -> str:
-    """A default as the command line writes it."""
+    """Write a default as the command line does."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -166,7 +183,7 @@ def written(value: Any) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """True for a whole number of 0 or more that an array can be as large as."""
+    """Return whether a text is a whole number of 0 or more that an array can be as large as."""
     return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
 
 
@@ -204,6 +221,7 @@ def threads(text: str) -> int:
 
 
 def finite(text: str) -> float:
+    """Read a finite number. Raises ValueError."""
     try:
         value = float(text)
     except ValueError:
@@ -228,6 +246,7 @@ def above_zero(text: str) -> float:
 
 
 def share(text: str) -> float:
+    """Read a number from 0 to 1. Raises ValueError."""
     try:
         value = float(text)
     except ValueError:
@@ -238,6 +257,7 @@ def share(text: str) -> float:
 
 
 def pattern(text: str) -> str:
+    """Check a regular expression, and return it. Raises ValueError."""
     try:
         re.compile(text)
     except re.error as error:

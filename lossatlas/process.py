@@ -41,7 +41,7 @@ HAS_TIMER = hasattr(signal, "setitimer")
 
 
 class ForcedExit(SystemExit):
-    """Other code called os._exit or os.exec*; the message names the call."""
+    """Call of os._exit or os.exec* by other code; the message names the call."""
 
 
 class ProcessState:
@@ -274,8 +274,8 @@ def end_waiting_ranks(code: int = 1) -> None:
 def signals() -> Iterator[list[int]]:
     """Collect the signals that ask this process to end, so that results are saved first.
 
-    These are SIGTERM, SIGINT and those of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup, and
-    those with a handler of the user's, as a training framework installs.
+    These are SIGTERM, SIGINT and the signals of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup,
+    and signals for which the user, or a training framework, has installed a handler.
 
     Yields:
         The numbers of the signals received so far; empty outside of the main thread, which alone can install handlers.

@@ -75,7 +75,7 @@ class Started:
 
 
 def find(word: str) -> str:
-    """Return the name of the command that a word means: its name, or that of its module or script; '' for none."""
+    """Return the name of the command that a word means: its name, its module or its script; '' for none."""
     stem = word.removesuffix(".py")
     names = (name for name, each in COMMANDS.items() if stem in (each.module, Path(each.script or name).stem))
     return stem if stem in COMMANDS else next(names, "")

@@ -32,7 +32,7 @@ FEWEST = 3  # checkpoints that are kept: a plane needs as many
 
 
 class Recorder:
-    """Record the checkpoints and losses of a training run in a folder.
+    """Recorder of the checkpoints and losses of a training run in a folder.
 
     The network is recorded when the recorder is made (step 0, where a trajectory begins) and then by `step`. The folder
     holds `model_<step>.safetensors`, with the parameters and buffers bit for bit, and `recorder.json`. Recording
@@ -144,7 +144,7 @@ class Recorder:
         self._written = None
 
     def _agreed(self) -> RunLog | None:
-        """The log of the folder as the writing process finds it; others need it only if all gather the state."""
+        """Return the log of the folder as the writing process finds it; others need it only if all gather the state."""
         if not is_sharded(self.net):
             return self._existing() if self._writes else None
         found: list[Any] = [None]
@@ -159,7 +159,7 @@ class Recorder:
         return found[0]
 
     def _existing(self) -> RunLog | None:
-        """The log of the folder, None for a new one. Raises BadInput where the folder belongs to something else."""
+        """Return the log of the folder, None for a new one. Raises BadInput where the folder holds something else."""
         log = read_log(self.folder)
         if log is None:
             others = sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
@@ -174,7 +174,7 @@ class Recorder:
         return log
 
     def _check_fit(self, file: Path) -> None:
-        """Compare names and shapes with those of a checkpoint; sharded networks are not compared."""
+        """Compare names and shapes with a checkpoint; sharded networks are not compared."""
         from safetensors import SafetensorError, safe_open
 
         if is_sharded(self.net):

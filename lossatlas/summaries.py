@@ -78,7 +78,7 @@ def place_of(surface: Surface, cell: Sequence[int]) -> str:
 
 
 def shown_fields(surface: Surface) -> list[str]:
-    """Names of the fields that a summary describes: the losses, otherwise the first field."""
+    """Return the names of the fields that a summary describes: the losses, otherwise the first field."""
     return loss_names(surface) or [default_field(surface)]
 
 

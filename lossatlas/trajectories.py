@@ -67,7 +67,7 @@ def trajectory(
 ) -> Trajectory:
     """Project the checkpoints of one or several training runs onto a plane, and compute the loss surface under them.
 
-    The plane is that of the first two principal components of the differences from the last checkpoint, which is the
+    The plane is spanned by the first two principal components of the differences from the last checkpoint, which is the
     origin, as in Li et al. 2018 (arXiv 1712.09913, Section 7); or another one, see `plane` and `directions`. With
     `data` the loss is computed too: on a grid in this plane that holds the path, and of every checkpoint itself, which
     lies off the plane. The command `plot_trajectory.py` does the same, and each continues the files of the other.
@@ -191,7 +191,7 @@ def computed(job: TrajectoryJob) -> Trajectory:
 def trajectory_of(
     projected: ProjectedRuns, surface: Landscape | None = None, losses: Surface | None = None
 ) -> Trajectory:
-    """Return the trajectory of the first run, with those of the others.
+    """Return the trajectory of the first run, with the trajectories of the others.
 
     Args:
         projected: The runs in their plane.

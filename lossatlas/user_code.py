@@ -35,7 +35,7 @@ OWN_FILES = (str(HERE / "user_code"), str(HERE / "process"))  # skipped in the l
 
 
 def is_user_function(name: str) -> bool:
-    """Test whether a name is that of a user function, with a colon, not one of this program's."""
+    """Test whether a name, by its colon, names a user function, not one of this program's."""
     return ":" in name
 
 
@@ -64,7 +64,7 @@ SHORT_FORMS = {
 
 
 def short_form(field: str, text: str) -> ShortForm | None:
-    """Return the short form that a text of a field has, such as that of 'hf:FOLDER'."""
+    """Return the short form of a text, such as the form of 'hf:FOLDER'; None where the field has no such form."""
     word, colon, _ = text.partition(":")
     form = SHORT_FORMS.get(word) if colon else None
     return form if form is not None and form.field == field else None
@@ -203,7 +203,7 @@ class UserFunction:
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Isolate imports within, see `isolated_imports`; not those of a function of this package."""
+        """Isolate imports within, see `isolated_imports`; imports of this package's functions are not isolated."""
         if self.short:
             yield
             return

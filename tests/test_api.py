@@ -1300,7 +1300,7 @@ def test_force_starts_over_and_keeps_the_earlier_file(tmp_path, capsys):
         ({"repeat": 2, "y": "-1:1:3"}, "repeat computes several lines: leave out y"),
         ({"per_layer": True, "y": "-1:1:3"}, "per_layer computes several lines: leave out y"),
         ({"per_layer": True, "repeat": 2}, "repeat and per_layer exclude each other"),
-        ({"repeat": 2, "directions": "gradient"}, "repeat draws random directions: leave out towards, directions"),
+        ({"repeat": 2, "directions": "gradient"}, "repeat draws random directions: leave out directions"),
         ({"orthogonalize": True}, "orthogonalize takes the x direction out of the y direction: give y too"),
         ({"curvature": True, "dir_type": "states"}, "second derivatives belong to the parameters alone"),
         ({"repeat": 0}, "repeat: "),

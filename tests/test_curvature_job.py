@@ -13,9 +13,10 @@ from lossatlas.commands import sharpness
 from lossatlas.errors import BadInput
 from lossatlas.io import Findings, read_findings
 from lossatlas.io.progress import Log
-from lossatlas.jobs.curvature.command_job import CurvatureCommand, LoadedJob, run_curvature_job
+from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
+from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.models import load_network
 from lossatlas.mpi.communicator import World
 

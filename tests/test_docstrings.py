@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -33,6 +34,78 @@ def docstrings(file: Path) -> list[str]:
     """The docstrings of a module, its classes and its functions."""
     nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     return [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, nodes)]
+
+
+def public_functions(source: str) -> list[tuple[str, ast.FunctionDef]]:
+    """The functions of a module and the methods of its classes, by dotted name, in which nothing begins with '_'."""
+    found = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            found += [(f"{node.name}.{each.name}", each) for each in node.body if isinstance(each, ast.FunctionDef)]
+        elif isinstance(node, ast.FunctionDef):
+            found.append((node.name, node))
+    return [(name, function) for name, function in found if "._" not in f".{name}"]
+
+
+def parameters_of(name: str, function: ast.FunctionDef) -> list[str]:
+    """The names of parameters as a docstring describes them, without `self` and `cls`."""
+    given = function.args
+    is_method = "." in name and "staticmethod" not in map(ast.unparse, function.decorator_list)
+    names = [each.arg for each in (*given.posonlyargs, *given.args)][is_method:]
+    names += [f"*{given.vararg.arg}"] if given.vararg else []
+    names += [each.arg for each in given.kwonlyargs]
+    return [*names, f"**{given.kwarg.arg}"] if given.kwarg else names
+
+
+def undocumented(source: str) -> list[str]:
+    """Public functions of six lines or more without docstring, or of four parameters or more without `Args:`."""
+    wrong = []
+    for name, function in public_functions(source):
+        text, lines = ast.get_docstring(function) or "", function.end_lineno - function.lineno + 1
+        if not text and lines >= 6:
+            wrong.append(f"{name}: no docstring")
+        elif len(parameters_of(name, function)) >= 4 and "Args:\n" not in text:
+            wrong.append(f"{name}: no Args")
+    return wrong
+
+
+def wrongly_described(source: str) -> list[str]:
+    """Public functions whose section `Args:` names something else than parameters, or names them in another order."""
+    wrong = []
+    for name, function in public_functions(source):
+        section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", ast.get_docstring(function) or "", re.MULTILINE)
+        heads = re.findall(r"^ {4}(\S[^:]*):", section[1], re.MULTILINE) if section else []
+        described, parameters = [each for head in heads for each in head.split(", ")], parameters_of(name, function)
+        if function.args.kwarg:  # single keywords may be described
+            described = [each for each in described if each in parameters]
+        if described != [each for each in parameters if each in described]:
+            wrong.append(f"{name}: {', '.join(described)}")
+    return wrong
+
+
+def found_in_package(check: Callable[[str], list[str]]) -> list[str]:
+    """The findings of a check in all modules of the package."""
+    return [f"{file.relative_to(ROOT)}: {each}" for file in SOURCES for each in check(file.read_text())]
+
+
+def test_public_functions_have_docstrings_that_describe_four_or_more_parameters():
+    body = "        a\n" * 5
+    assert undocumented(f"def f():\n{body}") == ["f: no docstring"]
+    assert undocumented(f"class A:\n    def f(self):\n{body}    def _f(self):\n{body}") == ["A.f: no docstring"]
+    assert undocumented(f"def _f(a, b, c, d):\n{body}class _A:\n    def f(self):\n{body}") == []
+    assert undocumented("def f(a, b, *, c, **d):\n    'Do.'") == ["f: no Args"]
+    assert undocumented("class A:\n    def f(self, a, b, c):\n        'Do.'") == []
+    assert undocumented('def f(a, b, c, d):\n    """Do.\n\n    Args:\n        a: One.\n    """') == []
+    assert found_in_package(undocumented) == []
+
+
+def test_sections_of_arguments_name_parameters_in_their_order():
+    described = "a: One.\n            Its rest: so.\n        b, c: Two.\n\n    Raises:\n        D: e.\n    "
+    text = f'    """Do.\n\n    Args:\n        {described}"""'
+    assert wrongly_described(f"def f(a, b, c):\n{text}") == []
+    assert wrongly_described(f"def f(b, a, c):\n{text}") == ["f: a, b, c"]
+    assert wrongly_described(f"def f(a, c):\n{text}") == ["f: a, b, c"]
+    assert found_in_package(wrongly_described) == []
 
 
 @cache

@@ -140,7 +140,7 @@ def test_marks_are_named_in_a_legend_outside_of_the_frame():
     scale = figures.choose_colour_scale([p.values])
     path = Projection(np.array([0.9, 0.5, 0.0]), np.array([0.9, 0.1, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], scale, "train_loss", draw_contours, [path])
+        fig = flat_figure(plt, [p], scale, "train_loss", draw_contours, paths=[path])
         fig.draw_without_rendering()
     assert legend_of(fig) == ["lowest value", "the checkpoint's own loss"]
     assert not fig.legends[0].get_window_extent().overlaps(fig.axes[0].get_window_extent())
@@ -181,7 +181,9 @@ def test_a_figure_of_one_column_has_its_names_inside_and_no_gap_above_its_legend
     p = surface_panel(surface_of(bowl, "-10:2:13", "-2:4:7"), "train_loss", "one")
     path = Projection(np.array([-9.2, -5.0, 0.0]), np.array([-1.4, 3.0, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
     with figures.style(files=figures.FigureFiles(("png",), columns=1)) as plt:
-        fig = flat_figure(plt, [p, p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours, [path])
+        fig = flat_figure(
+            plt, [p, p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours, paths=[path]
+        )
         figures.save(fig, str(tmp_path / "f"))
         fig.draw_without_rendering()
     for axis in fig.axes[:2]:
@@ -234,7 +236,7 @@ def test_minima_are_ordered_by_depth_and_their_numbers_lie_inside():
     p, found = surface_panel(surface, "train_loss", "one"), minima(surface, "train_loss")
     with figures.style() as plt:
         scale = figures.choose_colour_scale([p.values])
-        fig = minima_figure(plt, p, scale, "train_loss", found, 0.3)
+        fig = minima_figure(plt, p, scale, "train_loss", minima=found, depth=0.3)
         fig.draw_without_rendering()
     left, right = fig.axes[0], next(axis for axis in fig.axes if "depth" in axis.get_xlabel())
     assert right.get_xscale() == "log"

@@ -111,7 +111,7 @@ def test_repeats_are_the_directions_of_their_numbers():
     plane, origin = points.parametrization.plane(net), wanted.origin
     for k in range(3):
         seed = seed_of(123, k, 0)
-        direction = random_direction(origin.point, "filter", "biasbn", seed, origin.layout, origin.selection)
+        direction = random_direction(origin.point, "filter", "biasbn", seed, origin.layout, selection=origin.selection)
         for name, value in plane.point(-1.0, float(k)).items():
             torch.testing.assert_close(value, origin.point[name] - direction[name], rtol=0, atol=0)
 

@@ -1,4 +1,4 @@
-"""Imports point downwards only: from the root to the package, and in it from layer to layer.
+"""Imports point downwards only: from the root to the package, in it from layer to layer, and also inside `jobs`.
 
 Each edge (HDF5, MPI, matplotlib, torch) has its owners, and the package knows nothing of the program.
 """
@@ -45,6 +45,15 @@ LAYERS: list[set[str]] = [
     {"__main__"},
 ]
 LEVEL = {f"lossatlas.{name}": level for level, names in enumerate(LAYERS) for name in names}
+JOBS: list[set[str]] = [  # packages of lossatlas.jobs: their core, then their modules `api_*` and `named_*`
+    {"inputs"},
+    {"sweep", "curvature"},
+    {"curves", "trajectory"},
+    {"inputs api", "inputs named"},
+    {"sweep api", "sweep named", "curvature api", "curvature named"},
+    {"curves api", "curves named", "trajectory api", "trajectory named"},
+]
+JOBS_LEVEL = {name: level for level, names in enumerate(JOBS) for name in names}
 OWNERS = {
     "h5py": {"lossatlas.io"},
     "mpi4py": {"lossatlas.mpi"},
@@ -205,10 +214,50 @@ def modules_imported(file: Path, known: frozenset[str]) -> set[str]:
     return found & known
 
 
-def test_no_modules_import_each_other_in_a_circle():
-    """Not even through imports within functions or for annotations."""
+def package_files() -> dict[str, Path]:
+    """The files of the package by the names of their modules, without its own `__init__`."""
     files = {name_of(file).removesuffix(".__init__"): file for file in (ROOT / "lossatlas").rglob("*.py")}
     del files["lossatlas"]  # it hands on what the package offers, when it is asked for
+    return files
+
+
+def part_of_jobs(module: str) -> str:
+    """The package of lossatlas.jobs that a module belongs to, and the front end if it is of one."""
+    package, _, name = module.removeprefix("lossatlas.jobs.").partition(".")
+    front = name.partition("_")[0]
+    return f"{package} {front}" if front in ("api", "named") else package
+
+
+def upward_in_jobs(module: str, others: set[str]) -> list[str]:
+    """The imports of a module of lossatlas.jobs that are neither of its own part nor of one below."""
+    here = part_of_jobs(module)
+    above = [
+        name
+        for name in sorted(others)
+        if part_of_jobs(name) != here and JOBS_LEVEL[part_of_jobs(name)] >= JOBS_LEVEL[here]
+    ]
+    return [f"{module} imports {name} from its own layer of jobs or above" for name in above]
+
+
+def test_the_core_of_the_jobs_knows_no_front_end():
+    """Both front ends use the core: modules `named_*` of the commands, and modules `api_*` of the Python functions."""
+    files = package_files()
+    known = frozenset(name for name in files if name.count(".") == 3 and name.startswith("lossatlas.jobs."))
+    assert {part_of_jobs(name) for name in known} <= set(JOBS_LEVEL)
+    assert len(known) > 40
+    assert [wrong for name in known for wrong in upward_in_jobs(name, modules_imported(files[name], known))] == []
+    grid, named = "lossatlas.jobs.sweep.grid_job", "lossatlas.jobs.sweep.named_grid_job"
+    assert upward_in_jobs(named, {grid, "lossatlas.jobs.curves.curve_record"}) == []
+    assert upward_in_jobs(grid, {named, "lossatlas.jobs.curvature.hessian_job", "lossatlas.jobs.inputs.records"}) == [
+        f"{grid} imports lossatlas.jobs.curvature.hessian_job from its own layer of jobs or above",
+        f"{grid} imports {named} from its own layer of jobs or above",
+    ]
+    assert len(upward_in_jobs(named, {"lossatlas.jobs.sweep.api_grid_job"})) == 1
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not even through imports within functions or for annotations."""
+    files = package_files()
     known = frozenset(files)
     order = TopologicalSorter({name: modules_imported(file, known) - {name} for name, file in files.items()})
     order.prepare()  # a CycleError names the modules

@@ -169,7 +169,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from lossatlas import process
 from lossatlas.commands import plot_surface
-from lossatlas.jobs.sweep import grid_job
+from lossatlas.jobs.sweep import named_grid_job
 {change}
 process.arm()
 process.run(plot_surface.main)
@@ -185,7 +185,7 @@ def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
         """
 import os, time
 from lossatlas.errors import BadInput
-original = grid_job.make_worker
+original = named_grid_job.make_worker
 def make_work(*args):
     work = original(*args)
     def slow(cells):
@@ -194,7 +194,7 @@ def make_work(*args):
             raise BadInput("this rank is broken")
         return work(cells)
     return slow
-grid_job.make_worker = make_work
+named_grid_job.make_worker = make_work
 """,
     )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *GRID, "--mpi")
@@ -213,13 +213,13 @@ def test_a_worker_that_fails_after_the_last_block_is_heard(tmp_path):
         """
 import os, time
 from lossatlas.errors import BadInput
-original = grid_job.make_worker
+original = named_grid_job.make_worker
 def make_work(*args):
     if os.environ["PMI_RANK"] == "2":
         time.sleep(4)
         raise BadInput("this rank is late and broken")
     return original(*args)
-grid_job.make_worker = make_work
+named_grid_job.make_worker = make_work
 """,
     )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", "--x=0:1:2", "--mpi")

@@ -93,7 +93,9 @@ def test_one_control_is_the_regression_estimator_of_the_textbooks():
     x = g.normal(size=300)
     y = 2 * x + g.normal(size=300)
     slope = np.polyfit(x, y, 1)[0]
-    found = regress_on_controls(y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.array([0.3]), np.zeros(1), 10**9)
+    found = regress_on_controls(
+        y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.array([0.3]), np.zeros(1), population=10**9
+    )
     slope /= 1.01  # COLLINEAR
     assert found.mean == pytest.approx(y.mean() + slope * (0.3 - x.mean()), rel=1e-9)
     left = y - y.mean() - slope * (x - x.mean())
@@ -107,7 +109,7 @@ def test_what_is_not_known_of_a_control_enters_the_error():
     x = g.normal(size=100)
     y = 3 * x + 0.1 * g.normal(size=100)
     found = regress_on_controls(
-        y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.zeros(1), np.array([0.05]), 10**9
+        y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.zeros(1), np.array([0.05]), population=10**9
     )
     assert found.neighbour_error == pytest.approx(0.15, rel=0.03)
     assert found.error == pytest.approx(np.hypot(found.own_error, found.neighbour_error))
@@ -167,7 +169,7 @@ def test_nearly_equal_neighbours_do_not_get_large_coefficients():
     y[3] += 5.0
     pair = [neighbour(each, 10_000) for each in (x, other)]
     row = sums_of(y[:64], None, [])
-    found = estimate_mean("loss", row, {"loss": y[:64].astype(np.float32)}, [], pair, 10_000)
+    found = estimate_mean("loss", row, {"loss": y[:64].astype(np.float32)}, [], pair, population=10_000)
     assert found.neighbour_error < 1.5 * pair[0].error["loss"]
 
 
@@ -338,7 +340,7 @@ def test_samples_that_mostly_weigh_nothing_are_drawn_until_enough_of_them_count(
 def test_a_metric_of_equal_values_is_not_stated_as_certain():
     row = sums_of(np.full(64, 0.1), None, [np.ones(64)])
     samples = {"loss": np.full(64, 0.1, np.float32), "top": np.ones(64, np.float32)}
-    assert estimate_mean("top", row, samples, ["top"], [], 10_000).error > 0.01
+    assert estimate_mean("top", row, samples, ["top"], [], population=10_000).error > 0.01
 
 
 def test_a_cell_that_nobody_helps_draws_as_many_as_those_of_the_first_level():
@@ -352,7 +354,7 @@ def test_an_accuracy_of_all_right_is_not_stated_as_certain():
     n, population = 64, 10_000
     row = sums_of(np.full(n, 0.1), None, [np.ones(n)])
     samples = {"loss": np.full(n, 0.1, np.float32), "accuracy": np.ones(n, np.float32)}
-    found = estimate_mean("accuracy", row, samples, ["accuracy"], [], population)
+    found = estimate_mean("accuracy", row, samples, ["accuracy"], [], population=population)
     assert found.mean == 1
     assert 0.01 < found.error < 0.05
 
@@ -679,7 +681,7 @@ def test_a_jump_that_only_the_neighbour_has_seen_is_as_large_as_there():
     theirs[3::10] = 20.05
     near = neighbour(theirs[:2000], 6000)
     samples = {"loss": own.astype(np.float32)}
-    found = estimate_mean("loss", sums_of(own, None, []), samples, [], [near], 6000)
+    found = estimate_mean("loss", sums_of(own, None, []), samples, [], [near], population=6000)
     tied = 0.9
     laplace = 20 * np.sqrt(tied) * np.sqrt(257) / 258 * np.sqrt(1 / 256 - 1 / 6000)
     assert found.own_error == pytest.approx(laplace, rel=0.01)
@@ -692,10 +694,10 @@ def test_losses_without_ties_are_as_they_were():
     own = 2 * theirs[:64] + 0.1 * g.normal(size=64)
     near = neighbour(theirs, 10_000)
     samples = {"loss": own.astype(np.float32)}
-    found = estimate_mean("loss", sums_of(own, None, []), samples, [], [near], 10_000)
+    found = estimate_mean("loss", sums_of(own, None, []), samples, [], [near], population=10_000)
     (at, left), (there, other) = ((part.mean(), part - part.mean()) for part in (own, theirs[:64]))
     plain = regress_on_controls(
-        at, left, [(there, other)], np.array([theirs.mean()]), np.array([near.error["loss"]]), 10_000
+        at, left, [(there, other)], np.array([theirs.mean()]), np.array([near.error["loss"]]), population=10_000
     )
     assert found.own_error == pytest.approx(plain.own_error * min(max(found.missing_spread, 1), 2), rel=1e-5)
 

@@ -152,8 +152,8 @@ def test_a_surface_goes_on_when_its_spectrum_file_has_grown(tmp_path, perceptron
         (["--xdirection", "missing.h5"], 3, "no file missing.h5"),
         (["--xdirection", "SPECTRUM:9"], 3, "holds 4 eigenvectors, and number 9"),
         (["--xdirection", "gradient", "--dir_type", "states"], 2, "belong to the parameters alone"),
-        (["--ydirection", "gradient"], 2, "needs --y"),
-        (["--orthogonalize"], 2, "needs --y"),
+        (["--ydirection", "gradient"], 2, "give --y too"),
+        (["--orthogonalize"], 2, "give --y too"),
         (
             ["--xdirection", "gradient", "--ydirection", "gradient", "--orthogonalize", "--y=-1:1:3"],
             3,

@@ -281,7 +281,7 @@ def test_paths_have_a_halo_of_the_ground(look):
     scale = choose_colour_scale([p.values])
     with style(look=look) as plt:
         drawn = [
-            flat_figure(plt, [p], scale, "train_loss", draw_filled_contours, [path]),
+            flat_figure(plt, [p], scale, "train_loss", draw_filled_contours, paths=[path]),
             solid_figure(plt, [p], scale, "train_loss", paths=[path]),
         ]
         for fig in drawn:

@@ -18,7 +18,7 @@ from lossatlas.commands import plot_surface
 from lossatlas.errors import option_names
 from lossatlas.evaluation import PRECISIONS, autotuning, loss_sums
 from lossatlas.io import Directions, read_directions, read_surface, write_directions
-from lossatlas.jobs.sweep import grid_inputs
+from lossatlas.jobs.sweep import named_grid_inputs
 from lossatlas.models import load_network
 
 GRID = ("--x=-1:1:3", "--y=-0.5:1:4")
@@ -64,7 +64,7 @@ def test_names_are_those_of_the_original(tmp_path, net):
 
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
-    monkeypatch.setattr("lossatlas.jobs.sweep.grid_job.finalize_job", None)  # nothing may be evaluated
+    monkeypatch.setattr("lossatlas.jobs.sweep.named_grid_job.finalize_job", None)  # nothing may be evaluated
     before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out
@@ -458,14 +458,14 @@ def test_force_keeps_the_file_that_was_there(tmp_path, net, capsys):
 def test_directions_that_another_run_has_just_written_are_not_replaced(tmp_path, net, capsys, monkeypatch):
     """Both found no file; the second to write hears of the first."""
     one = tmp_path / "d.h5"
-    original = grid_inputs.find_directions
+    original = named_grid_inputs.find_directions
 
     def slow(*arguments, **more):
         found = original(*arguments, **more)
         write_directions(one, Directions([np.ones(3)]))
         return found
 
-    monkeypatch.setattr(grid_inputs, "find_directions", slow)
+    monkeypatch.setattr(named_grid_inputs, "find_directions", slow)
     assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(one)) == 3
     assert "another run has just written other directions" in capsys.readouterr().err
     assert read_directions(one).x[0].tolist() == [1, 1, 1]

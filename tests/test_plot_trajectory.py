@@ -443,7 +443,9 @@ def test_own_losses_are_drawn_where_they_belong_alone(tmp_path, monkeypatch):
     drawn = ["-f", str(tmp_path / "s.h5"), "--proj_file", str(tmp_path / "s_path.h5"), "--surf_name", "test_loss"]
     seen = []
     flat_figure = plot_2D.flat_figure
-    monkeypatch.setattr(plot_2D, "flat_figure", lambda *args: seen.append(args[-1]) or flat_figure(*args))
+    monkeypatch.setattr(
+        plot_2D, "flat_figure", lambda *args, paths: seen.append(paths) or flat_figure(*args, paths=paths)
+    )
     assert plot_2D.main(drawn) == 0
     assert plot_2D.main(drawn[:-2]) == 0
     assert [paths[0].loss is None for paths in seen] == [True] * 3 + [False] * 3

@@ -48,7 +48,9 @@ def diverging(a, b):
 def scene_of(panels, scale, zlim=None, camera=None, **keywords):
     """The axis and the scene of surfaces in one box."""
     with figures.style() as plt:
-        fig = solid_figure(plt, panels, scale, "train_loss", zlim, camera, overlay=len(panels) > 1, **keywords)
+        fig = solid_figure(
+            plt, panels, scale, "train_loss", zlim=zlim, camera=camera, overlay=len(panels) > 1, **keywords
+        )
         fig.draw_without_rendering()
     (scene,) = (each for each in fig.axes[0].get_children() if isinstance(each, SurfaceScene))
     return fig.axes[0], scene
@@ -111,7 +113,7 @@ def test_what_is_not_finite_is_marked_in_every_figure():
     panels = [surface_panel(surface, "train_loss", "one")]
     shared = figures.choose_colour_scale([surface.fields["train_loss"]])
     with figures.style() as plt:
-        fig = solid_figure(plt, panels, shared, "train_loss", None)
+        fig = solid_figure(plt, panels, shared, "train_loss")
     marks = [line for line in fig.axes[0].lines if line.get_label() == "not finite"]
     x, _, z = marks[0].get_data_3d()
     assert len(x) == odd
@@ -585,8 +587,7 @@ def test_a_path_on_a_surface_is_faint_where_the_surface_hides_it():
             [p],
             figures.choose_colour_scale([p.values], log=False),
             "train_loss",
-            None,
-            figures.Camera(15, 0),
+            camera=figures.Camera(15, 0),
             paths=[path],
         )
     faint, clear = (line.get_data_3d()[0] for line in fig.axes[0].lines[:2])  # seen from large x
@@ -602,7 +603,7 @@ def test_checkpoints_have_the_colour_of_their_own_loss():
     shared = figures.choose_colour_scale([p.values])
     path = Projection(np.array([0.5, 0.2, 0.0]), np.array([0.5, 0.1, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], shared, "train_loss", draw_contours, [path])
+        fig = flat_figure(plt, [p], shared, "train_loss", draw_contours, paths=[path])
     dots = [each for each in fig.axes[0].collections if each.get_label() == "the checkpoint's own loss"]
     np.testing.assert_allclose(dots[0].get_array(), shared.height(path.loss))
     assert dots[0].get_clim() == shared.limits
@@ -643,7 +644,7 @@ def test_a_surface_above_the_scale_of_the_colours_is_as_high_as_it_is():
     p = surface_panel(surface_of(lambda a, b: 2 + 1.5 * a), "train_loss", "one")
     shared = figures.choose_colour_scale([p.values], vmax=1.0)
     with figures.style() as plt:
-        fig = solid_figure(plt, [p], shared, "train_loss", 3.5)
+        fig = solid_figure(plt, [p], shared, "train_loss", zlim=3.5)
     (scene,) = (each for each in fig.axes[0].get_children() if isinstance(each, SurfaceScene))
     assert scene.sheets[0].heights.max() == pytest.approx(3.5, abs=0.02)
     assert fig.axes[0].get_zlim()[1] == 3.5

@@ -152,7 +152,7 @@ def test_other_commands_say_what_draws_rows(tmp_path, net):
     ("more", "word"),
     [
         (("--repeat", "1"), "at least 2"),
-        (("--repeat", "3", "--y=-1:1:3"), "leave --y out"),
+        (("--repeat", "3", "--y=-1:1:3"), "leave out --y"),
         (("--repeat", "3", "--per_layer"), "exclude each other"),
         (("--repeat", "3", "--xdirection", "gradient"), "random directions"),
         (("--scheme", "linear2x"), "give --y too"),
@@ -161,7 +161,7 @@ def test_other_commands_say_what_draws_rows(tmp_path, net):
 )
 def test_what_does_not_fit_together_is_refused(tmp_path, net, capsys, more, word):
     command = surface_command(net, tmp_path / "s.h5", *LINE, *more)
-    if word in ("at least 2", "random directions", "leave --y out", "exclude each other"):
+    if word in ("at least 2", "random directions", "leave out --y", "exclude each other"):
         command = [each for each in command if not each.startswith("--dir_file")]
     assert plot_surface.main(command) == 2
     assert word in capsys.readouterr().err

@@ -44,8 +44,8 @@ def test_a_direction_in_a_file_has_the_bits_of_one_in_memory(tmp_path, norm, ign
     """Drawn in a file, written as its seed, read and drawn again: the numbers of `random_direction` in memory."""
     net = network()
     at, layout, selection = position(net, "states"), Layout.of(net), Selection(only)
-    expected = random_direction(at, norm, ignore, 5, layout, selection)
-    drawn = random_direction(at, norm, ignore, 5, layout, selection, Scratch.in_folder(tmp_path))
+    expected = random_direction(at, norm, ignore, 5, layout, selection=selection)
+    drawn = random_direction(at, norm, ignore, 5, layout, selection=selection, scratch=Scratch.in_folder(tmp_path))
     assert all(torch.equal(drawn[name], value) for name, value in expected.items())
     origin = Origin(net=net, dir_type="states", point=at, selection=selection)
     stored = Directions(as_stored(drawn, origin))

@@ -181,7 +181,17 @@ def animate(
             )
         else:
             pictures = animations.frames_of(
-                plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
+                plt,
+                kind,
+                subject,
+                surfaces[0],
+                camera,
+                count=number,
+                dpi=dpi,
+                run=run,
+                overlay=overlay,
+                zlim=zlim,
+                swing=swing,
             )
         speed, hold = rate or kind.rate, kind.hold
         count = film_files.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
@@ -206,7 +216,7 @@ def _check_kind(kind: Film, count: int, proj_file: str | None, *, render: bool) 
 def _read_run(
     proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path], subject: Subject
 ) -> tuple[Projection, np.ndarray]:
-    """A training run, and the values of the surface under its checkpoints."""
+    """Read a training run, and the values of the surface under its checkpoints."""
     run = read_projection(proj_file).of(subject.name)
     check_plane(proj_file, surfaces, paths)
     if len(run.x) < 2:

@@ -56,6 +56,13 @@ def entries(file: str, content: Any, headings: set[str]) -> Iterator[tuple[str, 
 
 
 def unknown(name: str, option: Option | None, by_name: Mapping[str, Option]) -> str:
+    """Say why a name of a file is not an option below its heading.
+
+    Args:
+        name: The name in the file.
+        option: The option of this name, which stands below another heading; None if there is none.
+        by_name: The options of the command by name, for a proposal.
+    """
     if option is not None:
         return (
             f"this option stands below '{option.heading}'" if option.heading else "this option stands below no heading"
@@ -69,14 +76,14 @@ def as_text(given: Any) -> str:
 
 
 def load(file: str) -> Any:
-    """The content of a YAML file, in which all scalars but true, false and null are text.
+    """Read the content of a YAML file, in which all scalars but true, false and null are text.
 
     So -1:1:51 is not read as a sexagesimal number, and options read their values as they do on the command line.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Knows no numbers and dates, and no key twice."""
+        """YAML reader without numbers and dates, which refuses a key that stands twice."""
 
         yaml_implicit_resolvers: ClassVar[dict] = {}
 
@@ -99,7 +106,7 @@ def load(file: str) -> Any:
 
 
 def written_config(options: Any) -> str:
-    """All options as YAML, those of a group below a comment with its heading."""
+    """Write all options as YAML, the options of a group below a comment with its heading."""
     import yaml
 
     values, lines, heading = resolved(options), list[str](), ""

@@ -5,8 +5,8 @@ from typing import Any
 
 from lossatlas import programs
 from lossatlas.commands import job_choices
-from lossatlas.jobs.curvature.command_job import NamedInputs
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.named_curvature_job import NamedInputs
 from lossatlas.option_fields import resolved
 
 

@@ -23,22 +23,22 @@ def check_figures(args: Any) -> None:
 
 
 def plot_keywords(args: Any) -> dict[str, Any]:
-    """Options of ContourOptions, DisplayOptions and FigureOptions as functions that draw take them. Raises BadUsage."""
+    """Translate ContourOptions, DisplayOptions and FigureOptions for functions that draw. Raises BadUsage."""
     return {**file_keywords(args), **scale_keywords(args)}
 
 
 def file_keywords(args: Any) -> dict[str, Any]:
-    """Options of FigureOptions and ShowOptions as functions that draw take them. Raises BadUsage."""
+    """Translate FigureOptions and ShowOptions for functions that draw. Raises BadUsage."""
     return {**look_keywords(args), "title": args.title, "files_as": files_of(args)}
 
 
 def look_keywords(args: config.ShowOptions) -> dict[str, Any]:
-    """Options of ShowOptions as functions that draw take them."""
+    """Translate ShowOptions for functions that draw."""
     return {"show": args.show, "look": args.look, "cmap": args.cmap}
 
 
 def scale_keywords(args: Any) -> dict[str, Any]:
-    """Options of ContourOptions and `log` as functions that draw take them."""
+    """Translate ContourOptions and `log` for functions that draw."""
     return {name: getattr(args, name) for name in ("vmin", "vmax", "vlevel", "colours", "log")}
 
 

@@ -53,7 +53,7 @@ class FigureOutput:
         title: Title above each figure; "" for none.
         files_as: Formats of the files; None for PDF and PNG.
         look: "paper", "dark" or "print"; None for paper.
-        cmap: Colour map of fields, and of the lines of figures without a colour scale; None for that of the look.
+        cmap: Colour map of fields, and of the lines of figures without a colour scale; None for the map of the look.
     """
 
     show: bool = False
@@ -82,7 +82,18 @@ class FigureOutput:
         field: str = "",
         log: bool = False,
     ) -> list[Path]:
-        """Write figures by kind, see `lossatlas.figures.save_all`."""
+        """Write figures by kind, see `lossatlas.figures.save_all`.
+
+        Args:
+            drawn: The figures.
+            files: Files that are drawn, whose names the figures have.
+            out: Beginning of the names; None for the names of `files`.
+            field: Name of the field that is drawn, which stands in some names.
+            log: The scale is logarithmic, which stands in some names.
+
+        Returns:
+            The files that were written.
+        """
         return figures.save_all(drawn, files, out, field=field, log=log, title=self.title)
 
 
@@ -106,7 +117,7 @@ class ScaledFigureOutput(FigureOutput):
 
     @property
     def line_colour_map(self) -> None:
-        """Lines keep the colours of the look: the colour map is that of the field."""
+        """No colour map: lines keep the colours of the look, and the colour map applies to the field."""
 
     @property
     def limits(self) -> ScaleLimits:

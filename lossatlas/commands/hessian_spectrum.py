@@ -26,8 +26,8 @@ from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log
-from lossatlas.jobs.curvature.command_job import CurvatureCommand, run_curvature_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.mpi import launch
 from lossatlas.option_fields import option, part
 
@@ -122,6 +122,7 @@ def write_npz(name: str, findings: Findings) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     code, args = on_local_ranks("hessian_spectrum", args, command)

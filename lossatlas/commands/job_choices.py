@@ -18,8 +18,9 @@ from lossatlas.config import (
     PlotConfig,
     RunConfig,
 )
-from lossatlas.errors import BadUsage, say
+from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import read_projection
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
 from lossatlas.option_fields import part, resolved
 from lossatlas.user_code import UserFunction, is_user_function, short_form
 
@@ -31,7 +32,7 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
     if args.plot and args.proj_file is not None:  # before hours are spent
         read_projection(args.proj_file)
     return GridConfig(
-        networks=networks(args, bool(args.y)),
+        networks=networks(args),
         directions=direction_choice(args, bool(args.y)),
         data=data_choice(args),
         loss=loss_choice(args),
@@ -62,7 +63,7 @@ def run_choice(args: config.BatchOptions) -> RunConfig:
 
 
 def part_of(target: type[T], args: Any, **more: Any) -> T:
-    """A configuration whose fields have the names of options."""
+    """Return a configuration whose fields have the names of options."""
     names: Any = target.__dict__["__dataclass_fields__"]
     return target(**{name: getattr(args, name) for name in names if name not in more}, **more)
 
@@ -73,7 +74,7 @@ def hessian_choice(args: Any) -> HessianConfig:
 
 
 def model_choice(args: config.ModelOptions) -> ModelChoice:
-    """A name in the zoo, or a user's function. Raises BadUsage."""
+    """Return a name in the zoo, or a user's function. Raises BadUsage."""
     if is_user_function(args.model):
         return UserFunction.parse("model", args.model, args.model_args)
     if args.model.endswith(".py"):
@@ -86,7 +87,7 @@ def model_choice(args: config.ModelOptions) -> ModelChoice:
 
 
 def model_file(args: config.NetworkOptions) -> str:
-    """The checkpoint at the centre, '' where the user's function gives a trained network. Raises BadUsage."""
+    """Return the checkpoint at the centre, '' where the user's function gives a trained network. Raises BadUsage."""
     if args.model_file:
         return in_folder(args.model_file, args.model_folder)
     model_choice(args)
@@ -96,7 +97,7 @@ def model_file(args: config.NetworkOptions) -> str:
 
 
 def in_folder(name: str, folder: str) -> str:
-    """The file of this name, in --model_folder where it is there alone."""
+    """Return the file of this name, in --model_folder where it is there alone."""
     from lossatlas.io.checkpoint_names import checkpoint_exists
 
     inside = Path(folder) / name
@@ -104,24 +105,22 @@ def in_folder(name: str, folder: str) -> str:
 
 
 def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
-    """The network at the centre, and the one at x = 1. Raises BadUsage."""
+    """Return the network at the centre, and the one at x = 1. Raises BadUsage."""
     if args.align and not args.model_file2:
         raise BadUsage("--align orders the hidden units of another network: give --model_file2 too")
     second = in_folder(args.model_file2, args.model_folder) if args.model_file2 else None
     return NetworkConfig(model_choice(args), model_file(args), second, None, args.align)
 
 
-def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
-    """All networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
-    if args.model_file3 and not second_axis:
-        raise BadUsage("--model_file3 is the network at y = 1: give --y too")
+def networks(args: config.PlaneOptions) -> NetworkConfig:
+    """Return all networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
     third = in_folder(args.model_file3, args.model_folder) if args.model_file3 and not args.same_dir else None
     nets = two_networks(args)
     return NetworkConfig(nets.model, nets.file, nets.file2, third, nets.align)
 
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function. A model `hf:FOLDER` has losses of its own for crossentropy. Raises BadUsage."""
+    """Return a name, or a user's function. A model `hf:FOLDER` has its own loss for crossentropy. Raises BadUsage."""
     if is_user_function(args.loss_name):
         return UserFunction.parse("loss_name", args.loss_name)
     if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
@@ -130,7 +129,7 @@ def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 
 def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """A name, or a user's function; `text:` and `choices:` have the tokenizer of `hf:FOLDER`. Raises BadUsage."""
+    """Return a name, or a user's function; `text:` and `choices:` get the tokenizer of `hf:FOLDER`. Raises BadUsage."""
     if not is_user_function(args.dataset):
         if args.dataset_args:
             raise BadUsage(
@@ -155,66 +154,55 @@ def data_choice(args: config.DataOptions) -> DataConfig:
     )
 
 
-def check_schemes(args: config.PlaneOptions, schemes: config.SchemeOptions, second_axis: bool) -> None:
-    """Raise BadUsage where these do not fit to the rest."""
-    chosen = [name for name in ("repeat", "per_layer", "scheme", "curve") if getattr(schemes, name)]
-    if bool(schemes.curve) != bool(schemes.control_points):
-        raise BadUsage("--curve and --control_points belong together: the kind of the curve, and its control points")
-    if not chosen:
-        return
-    option = f"--{chosen[0]}"
-    if len(chosen) > 1:
-        raise BadUsage(f"{option} and --{chosen[1]} exclude each other")
-    if chosen[0] == "scheme" and not second_axis:
-        raise BadUsage("--scheme is a surface: give --y too")
-    if chosen[0] != "scheme" and second_axis:
-        raise BadUsage(f"{option} is {'a curve' if schemes.curve else 'a row of curves'}: leave --y out")
-    if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
-        say(
-            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
-            "filter"
-        )
-    if schemes.curve and (not args.model_file2 or args.xdirection != "random" or args.dir_file or args.curvature):
-        raise BadUsage("--curve leads to --model_file2: give that, and no --xdirection, --dir_file and --curvature")
-    if chosen[0] in ("repeat", "scheme"):
-        check_random(args, schemes, chosen[0])
+def direction_facts(
+    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[str]
+) -> DirectionFacts:
+    """State what the options ask for.
 
-
-def check_random(args: config.PlaneOptions, schemes: config.SchemeOptions, chosen: str) -> None:
-    """Raise BadUsage for options that do not fit to schemes which draw their own directions or networks."""
-    option = f"--{chosen}"
-    if chosen == "repeat" and schemes.repeat == 1:
-        raise BadUsage("--repeat 1: a spread needs at least 2 directions")
-    if args.model_file2 or args.model_file3 or args.xdirection != "random" or args.ydirection != "random":
-        raise BadUsage(f"{option} draws random directions: leave out other networks, --xdirection and --ydirection")
-    if chosen == "repeat" and (args.dir_file or args.idx or args.same_dir):
-        raise BadUsage("--repeat draws its directions from --seed alone: leave out --dir_file, --idx and --same_dir")
-    if chosen == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type == "states"):
-        raise BadUsage(
-            "--scheme moves the weights between three networks: leave out --same_dir, --orthogonalize, --curvature"
-        )
-    if chosen == "scheme" and (args.xnorm or args.ynorm or args.xignore or args.yignore):
-        raise BadUsage("--scheme has its own normalization: leave out --xnorm, --ynorm, --xignore and --yignore")
+    Args:
+        args: Options of the plane.
+        schemes: Options of points other than a plane's.
+        second_axis: There is a second axis.
+        kinds: Kinds of the two directions.
+    """
+    return DirectionFacts(
+        axes=2 if second_axis else 1,
+        plane="" if isinstance(args, config.GridOptions) else named("axes", 2),
+        xdirection=kinds[0],
+        ydirection=kinds[1],
+        model_file2=bool(args.model_file2),
+        model_file3=bool(args.model_file3),
+        dir_type=args.dir_type,
+        orthogonalize=args.orthogonalize,
+        curvature=args.curvature,
+        same_dir=args.same_dir,
+        repeat=schemes.repeat,
+        per_layer=schemes.per_layer,
+        scheme=bool(schemes.scheme),
+        curve=bool(schemes.curve),
+        control_points=bool(schemes.control_points),
+        dir_file=bool(args.dir_file),
+        idx=args.idx,
+        xnorm=bool(args.xnorm),
+        ynorm=bool(args.ynorm),
+        xignore=bool(args.xignore),
+        yignore=bool(args.yignore),
+    )
 
 
 def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionConfig:
     """Return the directions that the options choose; second_axis: the surface has a y axis. Raises BadUsage."""
     schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
-    check_schemes(args, schemes, second_axis)
-    x = AxisConfig.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
-    y = AxisConfig.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if second_axis else None
-    if args.ydirection != "random" and (y is None or args.same_dir):
-        raise BadUsage(f"--ydirection {args.ydirection} needs --y, and no --same_dir")
-    if args.orthogonalize and (y is None or args.same_dir):
-        raise BadUsage("--orthogonalize takes the x direction out of the y direction: it needs --y, and no --same_dir")
-    for axis, asked, target in (("x", args.xdirection, args.model_file2), ("y", args.ydirection, args.model_file3)):
-        if target and asked != "random":
-            raise BadUsage(
-                f"--{axis}direction and the network {target} both ask for the {axis} direction: leave one out"
-            )
+    x = AxisConfig.parse(named("xdirection"), args.xdirection, args.xnorm, args.xignore)
+    second = AxisConfig.parse(named("ydirection"), args.ydirection, args.ynorm, args.yignore)
+    check_directions(direction_facts(args, schemes, second_axis=second_axis, kinds=(x.kind, second.kind)))
+    if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
+        say(
+            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
+            "filter"
+        )
+    y = second if second_axis else None
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
-    if args.dir_type == "states" and (made or args.curvature):
-        raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
     return part_of(
         DirectionConfig,
         args,

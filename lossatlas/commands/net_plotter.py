@@ -19,10 +19,10 @@ from lossatlas.commands import job_choices, options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.inputs.find_directions import direction_request, find_directions, moved_lines
-from lossatlas.jobs.inputs.named_inputs import check_user_functions, load_inputs, output_path
+from lossatlas.jobs.inputs.named_directions import direction_request, find_directions, moved_lines
+from lossatlas.jobs.inputs.named_inputs import check_user_functions, load_inputs
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.jobs.inputs.output_files import check_folder
+from lossatlas.jobs.inputs.output_files import check_folder, output_path
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import changed, natural, option, resolved
 
@@ -83,7 +83,7 @@ def run(args: DirectionFileOptions) -> None:
 def make(args: DirectionFileOptions) -> None:
     """Find or make the directions that the options ask for, write them, and print them."""
     nets, choice, chosen, loss = (
-        job_choices.networks(args, second_axis=args.axes == 2),
+        job_choices.networks(args),
         job_choices.direction_choice(args, second_axis=args.axes == 2),
         job_choices.data_choice(args),
         job_choices.loss_choice(args),

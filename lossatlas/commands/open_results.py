@@ -141,7 +141,7 @@ def read_curve(path: Path) -> Surface:
 
 
 def choose_common_field(surfaces: Sequence[Surface], paths: Sequence[Path], name: str | None) -> str:
-    """Choose the field to draw of several surfaces: the named one, otherwise that of the first one.
+    """Choose the field to draw of several surfaces: the named one, otherwise the default of the first surface.
 
     Raises:
         BadUsage: One of them has no field of this name.

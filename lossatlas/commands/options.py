@@ -78,6 +78,7 @@ class Parser(argparse.ArgumentParser, Generic[T]):
         return options
 
     def error(self, message: str) -> NoReturn:
+        """Refuse a command line with argparse's message, in one line and with a proposal for a misspelt word."""
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
         if line.startswith("unrecognized arguments: --"):
             word = line.split()[2].partition("=")[0]
@@ -127,7 +128,7 @@ def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
 
 
 def typed(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The kind of a value, with errors as argparse prints them."""
+    """Return the kind of a value, with errors as argparse prints them."""
 
     def convert(text: str) -> Any:
         try:

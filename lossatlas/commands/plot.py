@@ -83,6 +83,7 @@ def files_and_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that draws the given files; returns its exit code."""
     files, rest = files_and_options(sys.argv[1:] if argv is None else argv)
     if not files:
         own = parser()

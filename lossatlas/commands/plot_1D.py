@@ -100,7 +100,7 @@ def draw(
         if not all(repeated):
             odd = paths[repeated.index(False)]
             raise BadInput(f"{odd} holds no repeats, and {paths[repeated.index(True)]} does: draw them one by one")
-        return _draw_groups([repeats_in(path) for path in paths], paths, labels, out, axes, output)
+        return _draw_groups([repeats_in(path) for path in paths], paths, labels, out, axes=axes, output=output)
     curves = [read_curve(path) for path in paths]
     with output.style() as plt:
         drawn = _curve_figures(plt, curves, figure_labels(labels, paths), axes)
@@ -112,7 +112,7 @@ def draw(
 def _curve_figures(
     plt: FigureFactory, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits
 ) -> "dict[Kind, Figure]":
-    """Figures by kind of all that the curves hold."""
+    """Draw figures by kind of all that the curves hold."""
     drawn: dict[Kind, Figure] = {}
     if any(loss_names(surface) for surface in curves):
         axes = _with_log_where_needed(axes, curves)
@@ -172,7 +172,9 @@ def draw_repeats(
             "spread needs at least 2"
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
-    return _draw_groups(groups, paths, labels, out or prefixes[0], axes or AxisLimits(), FigureOutput(**keywords))
+    return _draw_groups(
+        groups, paths, labels, out or prefixes[0], axes=axes or AxisLimits(), output=FigureOutput(**keywords)
+    )
 
 
 def _draw_groups(
@@ -180,10 +182,11 @@ def _draw_groups(
     sources: Sequence[Path],
     labels: Sequence[str] | None,
     out: str | None,
+    *,
     axes: AxisLimits,
     output: FigureOutput,
 ) -> list[Path]:
-    """Repeats of one or several networks in one figure."""
+    """Draw repeats of one or several networks in one figure."""
     for source, curves in zip(sources, groups, strict=True):
         if not curves[0].grid.matches(groups[0][0].grid):
             raise BadInput(f"{source} has the grid {curves[0].grid}, {sources[0]} has {groups[0][0].grid}")

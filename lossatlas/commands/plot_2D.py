@@ -161,7 +161,7 @@ def draw(
             ]
             scale = panels_scale(panels, name, **output.limits)
             own_runs = [run.of(name) for run in runs]
-            made = _field_figures(plt, panels, scale, name, own_runs, look)
+            made = _field_figures(plt, panels, scale, name, runs=own_runs, look=look)
             if runs and name == names[0] and name.endswith("_loss"):
                 under = [(run, surface_under_path(surfaces[0], name, run, scale)) for run in own_runs]
                 made[Kind.PATH_LOSSES] = path_losses_figure(plt, under, name, log=scale.log)
@@ -176,15 +176,24 @@ def _field_figures(
     panels: Sequence[Panel],
     scale: figures.ColourScale,
     name: str,
+    *,
     runs: Sequence[Projection],
     look: SolidLook,
 ) -> "dict[Kind, Figure]":
-    """Figures of one field by kind. All are made before any is written, because one of them may be refused."""
+    """Draw figures of one field by kind. All are made before any is written, because one of them may be refused."""
     solid = solid_figure(
-        plt, panels, scale, name, look.zlim, look.camera, overlay=look.overlay, paths=runs, title=field_title(name)
+        plt,
+        panels,
+        scale,
+        name,
+        zlim=look.zlim,
+        camera=look.camera,
+        overlay=look.overlay,
+        paths=runs,
+        title=field_title(name),
     )
     fit_height(solid)
-    made = {kind: flat_figure(plt, panels, scale, name, each, runs) for kind, each in DRAW_FLAT.items()}
+    made = {kind: flat_figure(plt, panels, scale, name, each, paths=runs) for kind, each in DRAW_FLAT.items()}
     made[Kind.SOLID] = solid
     if look.render:
         made[Kind.RENDERED] = rendered_plots.rendered_figure(
@@ -194,7 +203,7 @@ def _field_figures(
 
 
 def _eigen_ratio_figure(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str]) -> "Figure":
-    """Heat map of |smallest / largest| eigenvalue of the Hessian, with marks where it is not defined."""
+    """Draw a heat map of |smallest / largest| eigenvalue of the Hessian, with marks where it is not defined."""
     panels = [
         replace(surface_panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
         for surface, label in zip(surfaces, labels, strict=True)

@@ -20,7 +20,7 @@ from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
 from lossatlas.option_fields import changed
@@ -40,7 +40,7 @@ def parser() -> options.Parser[EigenvalueOptions]:
 
 
 def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig) -> Path:
-    """Return the name of the surface file, where the user names none, from that of the direction file."""
+    """Return the name of the surface file for a direction file, where the user names none."""
     own = chosen.parameters if chosen.parameters != task.directions.only else ()
     suffix = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
     base = file_names.surface_name(dir_file, task)

@@ -79,7 +79,7 @@ def draw(
 
 
 def _read_traces(spectrum_file: str | Path, path: Path, surface: Surface) -> Findings:
-    """The traces of layers that belong to a surface."""
+    """Read the traces of layers that belong to a surface."""
     findings = read_findings(spectrum_file)
     if "layers/trace" not in findings.arrays:
         raise BadInput(f"{spectrum_file} holds no traces of layers: its trace is not computed yet")

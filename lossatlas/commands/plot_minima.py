@@ -76,7 +76,7 @@ def draw(
     _print_minima(panel, found, depth)
     with output.style() as plt:
         scale = panels_scale([panel], name, **output.limits)
-        fig = minima_figure(plt, panel, scale, name, found, depth)
+        fig = minima_figure(plt, panel, scale, name, minima=found, depth=depth)
         return output.save({Kind.MINIMA: fig}, [path], out, field=name)
 
 
@@ -93,7 +93,7 @@ def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
 
 
 def _pass_in_words(minimum: Minimum) -> str:
-    """The level at which a minimum runs into a deeper one."""
+    """State the level at which a minimum runs into a deeper one."""
     if not np.isfinite(minimum.end):
         return "runs into none"
     error = ", +- unknown" if np.isnan(minimum.error) else f" +- {minimum.error:.2g}" if minimum.error else ""

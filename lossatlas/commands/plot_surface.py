@@ -23,7 +23,7 @@ from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 
@@ -58,7 +58,17 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
 def loss_quantity(
     args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
 ) -> "LossQuantity":
-    """Return the quantity that the options describe. recalibrated: samples for BatchNorm. Raises BadUsage."""
+    """Return the quantity that the options describe.
+
+    Args:
+        args: Options of the evaluation.
+        run: Precision and batch size.
+        recalibrated: Training samples for the BatchNorm statistics of every point; 0 keeps the statistics.
+        memory: 'low', 'fast', or None to choose by the size of the network.
+
+    Raises:
+        BadUsage: A tolerance cannot be read, or a precision needs a CUDA device.
+    """
     tolerance, adaptive = tolerances(args)
 
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity
@@ -67,7 +77,14 @@ def loss_quantity(
 
 
 def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
-    """Draw a finished file: bars of layers, a curve, or contours."""
+    """Draw a finished file: bars of layers, a curve, or contours.
+
+    Args:
+        surf_file: The surface file.
+        dir_file: The direction file, for the axes of a path; None if there is none.
+        surface: The surface.
+        figures: Limits, look and colours of the figures.
+    """
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 

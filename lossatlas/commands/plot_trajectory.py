@@ -27,7 +27,7 @@ from lossatlas.commands.trajectory_options import TrajectoryOptions, trajectory_
 from lossatlas.errors import say
 from lossatlas.io import Projection, read_surface
 from lossatlas.io.progress import Log
-from lossatlas.jobs.sweep import grid_job
+from lossatlas.jobs.sweep import named_grid_job
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import run_in_compute_thread
@@ -170,7 +170,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
 
     tasks = [] if prepared is None else surface_tasks(*prepared)
     for k in range(2):  # rank 0 alone asks for the job
-        grid_job.run_grid_job(world, lambda k=k: grid_command(args, tasks[k]), log)  # type: ignore[misc]
+        named_grid_job.run_grid_job(world, lambda k=k: grid_command(args, tasks[k]), log)  # type: ignore[misc]
     if prepared is not None:
         draw_results(args, *prepared)
     return 0

@@ -27,8 +27,8 @@ from lossatlas.commands.curvature_inputs import named_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.io.progress import Log
-from lossatlas.jobs.curvature.command_job import CurvatureCommand, run_curvature_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.jobs.curvature.sharpness_job import SharpnessQuantity, SharpnessResult, SharpnessSettings, write_worst
 from lossatlas.mpi import launch
 from lossatlas.option_fields import above_zero, natural, option, positive
@@ -126,6 +126,7 @@ def draw(path: Path, args: SharpnessOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     code, args = on_local_ranks("sharpness", args, command)

@@ -68,7 +68,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TrainOptions(config.ModelOptions, config.DatasetOptions, TrainingOptions, config.DeviceOptions):
-    """The options of this command."""
+    """Training data, network and recipe, and the files of the run."""
 
     HEADING: ClassVar[str] = "output"
 
@@ -198,7 +198,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
 
 def _prepare(args: TrainOptions, locks: ExitStack) -> "TrainingRun":
     """Load the data, make the network and the folder of its checkpoints; `locks` keeps the lock on the folder."""
-    from lossatlas.jobs.inputs.named_inputs import loss_of
+    from lossatlas.jobs.inputs.configured_data import loss_of
     from lossatlas.training.training_inputs import check_batches, initial_network, load_training_data, origin_of
     from lossatlas.training.training_run import TrainingRun
 

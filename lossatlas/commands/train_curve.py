@@ -116,13 +116,8 @@ def run(args: CurveOptions, command: Sequence[str]) -> None:
 def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) -> None:
     """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
     check(args)
-    from lossatlas.jobs.curves.curve_job import (
-        control_point_files,
-        load_ends,
-        losses_along,
-        train_curve,
-        write_control_points,
-    )
+    from lossatlas.jobs.curves.curve_job import control_point_files, losses_along, train_curve, write_control_points
+    from lossatlas.jobs.curves.named_ends import load_ends
     from lossatlas.mpi.rank_resources import device_of, use_threads
 
     def on_epoch(epoch: int, loss: float) -> None:

@@ -3,7 +3,7 @@
 lossatlas gallery A.h5 B.h5 --out FOLDER                           a page of each file
 lossatlas gallery A.h5+B.h5 C.h5 --out FOLDER                      A and B on one page
 lossatlas gallery PATH.h5+PROJECTION.h5 --out FOLDER               with the path of a training
-lossatlas gallery A.h5 B.h5 --vmax 10 usual --out FOLDER           the scale of A ends at 10, that of B as usual
+lossatlas gallery A.h5 B.h5 --vmax 10 usual --out FOLDER           the scale of A ends at 10, the scale of B as usual
 """
 
 from collections.abc import Sequence

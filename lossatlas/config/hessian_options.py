@@ -31,7 +31,7 @@ class HessianOptions:
 
 @dataclass(frozen=True)
 class LanczosOptions:
-    """When an eigenvalue is resolved, and how many products may be spent on it."""
+    """Options of Lanczos: the tolerance of a resolved eigenvalue, and the largest number of products."""
 
     HEADING: ClassVar[str] = "Hessian"
 

@@ -79,7 +79,17 @@ class AxisConfig:
 
     @classmethod
     def parse(cls, option: str, text: str, norm: str, ignore: str) -> "AxisConfig":
-        """Read 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]'. Raises BadUsage."""
+        """Read the direction of one axis.
+
+        Args:
+            option: Name of the option, for messages.
+            text: 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]', with K from 1.
+            norm: Normalization, one of NORMS or '' for none.
+            ignore: 'biasbn' leaves biases and normalization layers where they are; '' does not.
+
+        Raises:
+            BadUsage: The text has none of these forms.
+        """
         name, colon, last = text.rpartition(":")
         name, number = (name, last) if colon and is_whole(last) else (text, "1")
         if int(number) < 1 or (name in ("random", "gradient") and name != text):
@@ -161,7 +171,7 @@ class RunConfig:
         cuda: Compute on CUDA, one device for each rank of a node.
         threads: CPU threads; 0 for the rank's share of the cores.
         batch_size: Samples of a batch; 0 for a measured or usual number.
-        precision: Of the computation; None for that of the network.
+        precision: Of the computation; None for the network's own.
         memory: 'low', 'fast', or None to choose by the size of the network.
     """
 

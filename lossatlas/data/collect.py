@@ -5,6 +5,7 @@ and data that are drawn at random are refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +34,25 @@ CHECKED_SAMPLES = 3  # that are read twice
 CURE = (
     "give a torch Dataset with a length and items by number, or a DataLoader of one; then samples are read when needed"
 )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings by which data are read, and known facts about them.
+
+    Attributes:
+        name: Name of the data in messages and files.
+        split: 'train' or 'test'.
+        classes: Number of classes; 0 where it is not known.
+        stream: Read samples when they are needed; None decides by their size.
+        limit: Number of samples that are needed; later ones may be missing. None needs all.
+    """
+
+    name: str
+    split: str
+    classes: int
+    stream: bool | None
+    limit: int | None = None
 
 
 def as_dataset(
@@ -69,10 +89,11 @@ def as_dataset(
         >>> inputs.shape, targets.tolist()
         (torch.Size([2, 3]), [0, 1])
     """
-    if limit is None:
-        return all_samples(data, name or type(data).__name__, split, classes, stream)
     name = name or type(data).__name__
-    found = all_samples(fewer_samples(data, limit), name, split, classes, stream, limit)
+    reading = Reading(name, split, classes, stream, limit)
+    if limit is None:
+        return all_samples(data, reading)
+    found = all_samples(fewer_samples(data, limit), reading)
     if isinstance(found, FixedBatches) and len(found.first(limit)) > limit:
         note(
             f"the batches of the {name} stay as they are: the first of them with {len(found.first(limit))} samples are "
@@ -93,22 +114,21 @@ def fewer_samples(data: Any, limit: int) -> Any:
     return data
 
 
-def all_samples(
-    data: DataLike, name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
-) -> AnyData:
-    """Return the samples of any data, see `as_dataset`; with a limit those after it may be missing."""
+def all_samples(data: DataLike, reading: Reading) -> AnyData:
+    """Return the samples of any data, see `as_dataset`. Raises BadInput."""
+    name, split, classes = reading.name, reading.split, reading.classes
     if isinstance(data, Dataset | FixedBatches | Streamed):
         return data
     if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
     if isinstance(data, DataLoader):
-        return from_loader(data, name, split, classes, stream, limit)
+        return from_loader(data, reading)
     if isinstance(data, TorchDataset):
-        return from_torch_dataset(data, name, split, classes, stream, limit)
+        return from_torch_dataset(data, reading)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
-        return from_batches(data, name, split, classes, stream, limit)
+        return from_batches(data, reading)
     if is_token_tensor(data):
         return Dataset(name, split, data.detach(), classes)
     what = f"one tensor alone, of shape {tuple(data.shape)}" if isinstance(data, Tensor) else name
@@ -118,41 +138,40 @@ def all_samples(
     )
 
 
-def from_loader(
-    loader: "DataLoader[Any]", name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
-) -> AnyData:
-    """Return the samples of a loader, in the order of its data set; with a limit those after it may be missing."""
+def from_loader(loader: "DataLoader[Any]", reading: Reading) -> AnyData:
+    """Return the samples of a loader, in the order of its data set. Raises BadInput."""
     if type(loader).__iter__ is not DataLoader.__iter__:  # a subclass may change the batches
-        return from_batches(loader, name, split, classes, stream, limit)
-    loader = without_shuffling(loader, name)
+        return from_batches(loader, reading)
+    loader = without_shuffling(loader, reading.name)
     source = loader.dataset
     if type(source) is TensorDataset:
-        return from_batches(loader, name, split, classes, None, limit)
+        return from_batches(loader, replace(reading, stream=None))
     by_number = has_length(source) and loader.batch_size is not None and isinstance(loader.sampler, SequentialSampler)
     if not by_number:
-        return from_batches(loader, name, split, classes, stream, limit)
-    if limit is not None:
-        source = fewer_samples(source, limit)
+        return from_batches(loader, reading)
+    if reading.limit is not None:
+        source = fewer_samples(source, reading.limit)
         loader = DataLoader(
             source, batch_size=loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
         )
     fixed = 0 if loader.collate_fn is default_collate else loader.batch_size or 1
+    name, split, classes = reading.name, reading.split, reading.classes
     streamed = Streamed(name, split, source, classes, loader.collate_fn, loader.num_workers, fixed=fixed)
-    return streamed if is_better_streamed(streamed, stream) else from_batches(loader, name, split, classes, None)
+    if is_better_streamed(streamed, reading.stream):
+        return streamed
+    return from_batches(loader, replace(reading, stream=None, limit=None))
 
 
-def from_torch_dataset(
-    dataset: "TorchDataset[Any]", name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
-) -> AnyData:
-    """Return the samples of a torch data set; with a limit those after it may be missing."""
+def from_torch_dataset(dataset: "TorchDataset[Any]", reading: Reading) -> AnyData:
+    """Return the samples of a torch data set. Raises BadInput."""
     if isinstance(dataset, IterableDataset):
-        return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, stream, limit)
-    check_samples(dataset, name)
+        return from_batches(DataLoader(dataset, batch_size=READ_BATCH), reading)
+    check_samples(dataset, reading.name)
     if has_length(dataset):
-        streamed = Streamed(name, split, dataset, classes)
-        if is_better_streamed(streamed, stream):
+        streamed = Streamed(reading.name, reading.split, dataset, reading.classes)
+        if is_better_streamed(streamed, reading.stream):
             return streamed
-    return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, None)
+    return from_batches(DataLoader(dataset, batch_size=READ_BATCH), replace(reading, stream=None, limit=None))
 
 
 def has_length(dataset: Any) -> bool:
@@ -223,22 +242,23 @@ def as_structure(sample: Any) -> Structure:
     return sample if isinstance(sample, list | tuple | Mapping) else [sample]
 
 
-def from_batches(
-    batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
-) -> AnyData:
-    """Read all batches, or those that hold the first `limit` samples, and join them where their shapes agree.
+def from_batches(batches: Iterable[Any], reading: Reading) -> AnyData:
+    """Read all batches, or the first ones that hold `limit` samples, and join them where their shapes agree.
 
     Torch's random numbers, of which a loader draws a seed, stay as they were.
+
+    Raises:
+        BadInput: They have to be streamed, cannot be read, or begin with other samples in a second pass.
     """
-    if stream:
-        raise BadInput(f"the {name} has no samples by number, so it cannot be read in parts: {CURE}")
+    if reading.stream:
+        raise BadInput(f"the {reading.name} has no samples by number, so it cannot be read in parts: {CURE}")
     with torch.random.fork_rng(devices=[]):
-        kept = read_all(batches, name, limit)
-        check_first(batches, kept[0], name)
+        kept = read_all(batches, reading.name, reading.limit)
+        check_first(batches, kept[0], reading.name)
     try:
-        return Dataset(name, split, joined(kept), classes)
+        return Dataset(reading.name, reading.split, joined(kept), reading.classes)
     except (ValueError, TypeError):
-        return FixedBatches(name, split, kept, classes)
+        return FixedBatches(reading.name, reading.split, kept, reading.classes)
 
 
 def read_all(batches: Iterable[Any], name: str, limit: int | None = None) -> list[Structure]:

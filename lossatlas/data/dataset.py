@@ -230,7 +230,7 @@ def spread_numbers(count: int, chosen: int = SKETCH_SAMPLES) -> list[int]:
 
     Args:
         count: The number of samples.
-        chosen: The number to choose, by default that of a sketch.
+        chosen: The number to choose, by default as many as a sketch has.
 
     Returns:
         Their numbers, increasing; fewer than `chosen` if there are not as many.
@@ -244,9 +244,9 @@ def bytes_of(samples: Structure) -> int:
 
 
 def digest_of(samples: Structure, classes: int) -> str:
-    """Return a SHA-256 of the values of a structure.
+    """Compute a SHA-256 of the values of a structure.
 
-    Its form is a part of it, except for (inputs, targets), whose digest is that of the first versions.
+    Its form is a part of it, except for (inputs, targets), which have the digest of the first versions.
     """
     found = [(path, leaf) for path, leaf in leaves(samples)]
     if [path for path, _ in found] == ["[0]", "[1]"] and all(isinstance(leaf, Tensor) for _, leaf in found):

@@ -85,7 +85,7 @@ def check_independence(whole: Losses, halves: list[Losses]) -> None:
     """Check that the loss of a sample, or the mean of a batch, does not depend on the other samples.
 
     Raises:
-        BadInput: The losses of a batch differ from those of its halves.
+        BadInput: The losses of a batch differ from the losses of its halves.
     """
     apart, together = torch.cat([half.per_sample for half in halves]), whole.per_sample
     if not whole.spread:

@@ -457,7 +457,20 @@ def with_class_weights(module: nn.CrossEntropyLoss | nn.NLLLoss, output: Tensor,
 
 
 def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *, has_reduction: bool) -> Losses:
-    """Evaluate a loss function of (output, target), with or without an argument `reduction`."""
+    """Evaluate a loss function of (output, target).
+
+    Args:
+        function: The user's function.
+        model: The network.
+        batch: Inputs and targets of the samples.
+        has_reduction: The function has an argument `reduction`, which gets "none".
+
+    Returns:
+        The loss of each sample, or their mean where the function returns one number.
+
+    Raises:
+        BadInput: The function takes the network, not its output, or its result cannot be used.
+    """
     output, targets = forward(model, batch)
     options = {"reduction": "none"} if has_reduction else {}
     output = upcast(output)
@@ -557,7 +570,14 @@ def detect_forward_mode() -> Iterator[list[bool]]:
 
 
 def as_losses(loss: Any, output: Tensor, targets: Any, *, sums: bool = False) -> Losses:
-    """Convert the result of a loss of (output, target), and add the accuracy where the targets are labels."""
+    """Convert the result of a loss of (output, target), and add the accuracy where the targets are labels.
+
+    Args:
+        loss: The result: a tensor with one value per sample, or a single one.
+        output: Output of the network, samples along the first axis.
+        targets: Targets of the samples.
+        sums: A single value is a sum over the samples, not a mean.
+    """
     result = per_sample_or_mean(loss, len(output), sums=sums)
     labels = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dtype != torch.bool
     if labels and targets.dim() == 1 and output.dim() == 2:

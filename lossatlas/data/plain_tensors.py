@@ -43,7 +43,7 @@ def unsupported_kind(value: Tensor, file: Path) -> str:
 
 
 def raw_bytes(tensor: Tensor) -> memoryview | bytes:
-    """Return the values of a tensor of any kind as bytes; those of the whole numbers where it is quantized."""
+    """Return the values of a tensor of any kind as bytes; of a quantized tensor, the bytes of its whole numbers."""
     value = tensor.detach()
     if value.is_quantized:
         value = value.int_repr()

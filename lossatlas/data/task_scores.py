@@ -18,7 +18,7 @@ Score = Callable[[Model, Any, Batch], Any]
 
 
 def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_token") -> UserLoss:
-    """Return a loss with the scores of a user's function as further metrics.
+    """Return a loss with further metrics: the scores that a user's function returns.
 
     Args:
         score: A function score(model, tokenizer, samples) that returns one value for each sample, or a dict of such
@@ -47,7 +47,7 @@ def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_toke
 
 
 class ScoredLoss(UserLoss):
-    """A loss with the scores of a user's function, see `with_scores`. Random numbers are those of one thread."""
+    """A loss with the scores of a user's function, see `with_scores`. Random numbers are drawn as with one thread."""
 
     def __init__(self, score: Score, tokenizer: Any, loss: Any) -> None:
         def scored(model: Model, batch: Batch) -> Losses:

@@ -16,7 +16,7 @@ import numpy as np
 
 
 class PickledDtype:
-    """Replaces a numpy dtype in a pickle: integers alone, of whose state the byte order counts and nothing else."""
+    """Stand-in of a numpy dtype in a pickle: integers alone, of whose state the byte order counts and nothing else."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         text = name.decode("latin1") if isinstance(name, bytes) else name if type(name) is str else "?"
@@ -31,7 +31,7 @@ class PickledDtype:
 
 
 class PickledArray:
-    """Replaces a numpy array in a pickle, of which shape, type and bytes are taken over and nothing else.
+    """Stand-in of a numpy array in a pickle, with its shape, type and bytes and nothing else.
 
     Attributes:
         value: The array.
@@ -46,7 +46,7 @@ class PickledArray:
 
 
 def _integers(content: Any, kind: Any, shape: Any, order: str) -> np.ndarray:
-    """An array of these bytes, which are what a file says and so of any type."""
+    """Return an array of these bytes, which a file gives and so may be of any type."""
     if not isinstance(kind, PickledDtype) or not isinstance(content, bytes | bytearray | str):
         raise pickle.UnpicklingError("it holds an array whose bytes are missing")
     if isinstance(content, str):  # as Python 2 wrote them
@@ -63,7 +63,7 @@ def _from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> PickledArra
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Bytes that Python 3 wrote in the protocol of Python 2; no other encoding, because some grow without end."""
+    """Encode bytes that Python 3 wrote in the protocol of Python 2; no other encoding: some grow without end."""
     if type(text) is not str or encoding != "latin1":
         raise pickle.UnpicklingError("it asks for an encoding that arrays do not need")
     return text.encode("latin1")

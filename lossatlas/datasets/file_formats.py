@@ -77,7 +77,7 @@ def _read_cifar_pickle(file: Path, labels_key: bytes) -> Arrays:
 
 
 def _read_cifar_records(file: Path, label_bytes: int) -> Arrays:
-    """Records of `label_bytes` labels, the last of which counts, and the bytes of an image."""
+    """Read records of `label_bytes` labels, the last of which counts, and the bytes of an image."""
     content = np.frombuffer(_read_bytes(file), np.uint8)
     if len(content) == 0 or len(content) % (label_bytes + CIFAR_BYTES):
         raise BadInput(f"{file} is no CIFAR file in the binary layout: {len(content)} bytes are no whole records")
@@ -107,14 +107,14 @@ def _read_idx_file(folder: Path, name: str, axes: int) -> np.ndarray:
 
 
 def _idx_shape(content: bytes, file: Path, axes: int) -> tuple[int, ...]:
-    """Shape of an IDX file, from its header."""
+    """Return the shape of an IDX file, from its header."""
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) < 4 + 4 * axes:
         raise BadInput(f"{file} is no IDX file of {axes}-dimensional bytes")
     return tuple(int(n) for n in np.frombuffer(content, ">u4", axes, offset=4))
 
 
 def _unzipped(content: bytes, file: Path, axes: int) -> bytes:
-    """An IDX file without its compression; no more is unpacked than its own header says."""
+    """Return an IDX file without its compression; no more is unpacked than its own header says."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
             head = unpacked.read(4 + 4 * axes)

@@ -26,13 +26,13 @@ KEYS = ("context", "choices", "answer")
 
 
 def load_questions(
-    file: str, tokenizer: str = "", split: str = "train", test: str = "", length: int = 0, delimiter: str = " "
+    file: str, tokenizer: str = "", split: str = "train", test: str = "", length: int = 0, *, delimiter: str = " "
 ) -> "dict[str, Tensor]":
     """Read the questions of a file as samples: the data set `choices:FILE.jsonl`.
 
     Args:
         file: A .jsonl file, each line of which has the keys `context`, `choices` (texts) and `answer` (number or text).
-        tokenizer: The folder of the tokenizer, by default that of the model `hf:FOLDER`.
+        tokenizer: The folder of the tokenizer, by default the tokenizer of the model `hf:FOLDER`.
         split: "train" for `file`, "test" for `test`.
         test: The file of the test questions.
         length: Largest number of tokens that the model sees, see `question_data`.
@@ -140,7 +140,20 @@ class Question:
 def question_samples(
     questions: Sequence[Any], folder: str | Path, length: int, delimiter: str
 ) -> "tuple[dict[str, Tensor], str]":
-    """Return the samples of questions, and a line that says what was done, see `question_data`."""
+    """Return the samples of questions, see `question_data`, and a line about them.
+
+    Args:
+        questions: Each a dict of `context`, `choices` (texts) and `answer` (number from 0, or text).
+        folder: Local folder of the model, with its tokenizer.
+        length: Largest number of tokens that the model sees; 0 for the usual number.
+        delimiter: The text between a context and a choice.
+
+    Returns:
+        The samples, and a line that says how many questions there are, and how many were cut.
+
+    Raises:
+        BadInput: There are no questions, one of them is incomplete, or the folder cannot be read.
+    """
     asked = [Question.of(number, each) for number, each in enumerate(questions, 1)]
     if not asked:
         raise BadInput("there are no questions")

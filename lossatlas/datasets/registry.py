@@ -179,7 +179,7 @@ def _stack_pairs(items: "list[tuple[Tensor, Tensor]]") -> "tuple[Tensor, Tensor]
 
 
 def _chosen_samples(count: int, data_split: int, limit: int | None) -> np.ndarray:
-    """Numbers of the samples to keep, see `load`."""
+    """Return the indices of the samples to keep, see `load`."""
     if data_split == 1:
         return np.arange(count)[:limit]
     if count < data_split:
@@ -188,7 +188,7 @@ def _chosen_samples(count: int, data_split: int, limit: int | None) -> np.ndarra
 
 
 def _chosen_index(count: int, data_split: int, limit: int | None) -> slice | np.ndarray:
-    """The samples to keep as an index; a slice, which copies nothing, where this is possible."""
+    """Return the samples to keep as an index; a slice, which copies nothing, where this is possible."""
     return slice(limit) if data_split == 1 else _chosen_samples(count, data_split, limit)
 
 
@@ -260,7 +260,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
 
 
 def _read_tensors(path: Path) -> "tuple[Tensor, Tensor]":
-    """Inputs float32 and targets int64 of a file."""
+    """Read inputs as float32 and targets as int64 from a file."""
     import torch
 
     from lossatlas.data.plain_tensors import unsupported_kind
@@ -345,7 +345,7 @@ def from_factory(
 
 
 def _is_read_by_number(found: Any) -> bool | None:
-    """True for samples that can be read when they are needed; otherwise None, because they may stay in memory."""
+    """Return True for samples that can be read when they are needed; otherwise None: they may stay in memory."""
     from torch.utils.data import DataLoader, Dataset, IterableDataset
 
     source = found.dataset if isinstance(found, DataLoader) else found

@@ -30,6 +30,7 @@ def load_texts(
     split: str = "train",
     test: str = "",
     length: int = 0,
+    *,
     packed: bool = False,
     chat: bool = False,
     field: str = "",
@@ -39,7 +40,7 @@ def load_texts(
 
     Args:
         file: A .jsonl file, or a .txt file.
-        tokenizer: The folder of the tokenizer, by default that of the model `hf:FOLDER`.
+        tokenizer: The folder of the tokenizer, by default the tokenizer of the model `hf:FOLDER`.
         split: "train" for `file`, "test" for `test`.
         test: The file of the test texts.
         length: Largest number of tokens of a sample, see `TextSettings`.

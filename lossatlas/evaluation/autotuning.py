@@ -32,7 +32,7 @@ STACKED_FASTER = 0.9  # of the time of a single point, which several points in o
 
 
 class Stopwatch:
-    """Measures functions within a budget of seconds.
+    """Timer of functions with a budget of seconds.
 
     Args:
         device: The device to synchronize with before time is read.

@@ -17,7 +17,7 @@ from lossatlas.evaluation.sample_storage import Span, StoredSamples
 
 
 class BatchExecution(Protocol):
-    """Adds the sums of batches to a vector of sums."""
+    """Protocol of objects that add the sums of batches to a vector of sums."""
 
     def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
         """Add the batches of some spans to `sums` (statistics,), in place."""
@@ -31,7 +31,7 @@ class PerSampleExecution(BatchExecution, Protocol):
 
 
 class SequentialBatches:
-    """Evaluates one batch after the other, each by all threads.
+    """Evaluation of one batch after the other, each by all threads.
 
     Args:
         step: Evaluates one batch.
@@ -53,7 +53,7 @@ class SequentialBatches:
 
 
 class ConcurrentBatches:
-    """Evaluates several batches at a time on the CPU, each by one thread.
+    """Evaluation of several batches at a time on the CPU, each by one thread.
 
     Args:
         step: Evaluates one batch.

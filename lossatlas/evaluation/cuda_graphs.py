@@ -15,7 +15,7 @@ GraphKey = tuple[int, int, int, int]  # identities of sums and samples, start an
 
 
 class CapturedGraphs:
-    """Replays the forward pass, loss and sums of each batch as one CUDA graph, without gaps between kernel launches.
+    """Forward pass, loss and sums of each batch as one CUDA graph, replayed without gaps between kernel launches.
 
     The sums and the samples have to be the same tensors at each call: samples on the device, in few batches. A network
     that cannot be captured is evaluated without graphs.
@@ -50,7 +50,16 @@ class CapturedGraphs:
         add_to_sums(sums, *self.step(self.model, samples.batch(*span)))
 
     def capture(self, key: GraphKey, sums: Tensor, samples: StoredSamples, span: Span) -> None:
-        """Capture the graph of one batch; `sums` keep their values."""
+        """Capture the graph of one batch.
+
+        Where this fails, a note says so, and `supported` becomes False.
+
+        Args:
+            key: Identity of sums, samples and span, by which the graph is found again.
+            sums: Sums to which the graph adds; they keep their values here.
+            samples: Samples on the device.
+            span: First sample and end of the batch.
+        """
         before = sums.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())

@@ -51,7 +51,7 @@ MAX_FOLDING_ERROR = 1e-3  # of the outputs of a folded network, relative to thei
 
 
 class Evaluator:
-    """Evaluates a copy of a network, in evaluation mode, at points (a, b) of a plane.
+    """Evaluator of a copy of a network, in evaluation mode, at points (a, b) of a plane.
 
     The network itself is not changed. `batch_size` and `parallel_batches` may be assigned at any time; both change the
     last digits of the sums.
@@ -136,7 +136,15 @@ class Evaluator:
     def build(
         self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], *, folded: bool, channels_last: bool
     ) -> None:
-        """Store network and data on the device, and evaluate a few samples to learn the metrics of the loss."""
+        """Store network and data on the device, and evaluate a few samples to learn the metrics of the loss.
+
+        Args:
+            net: The network at the origin of the plane.
+            plane: The plane of the points.
+            data: Samples by split.
+            folded: Evaluate a copy whose BatchNorm is multiplied into the layers before it.
+            channels_last: Store images and filters with the channels last.
+        """
         dtype, forward = dtypes_of(self.precision, net)
         self.channels_last = channels_last
         self.net = net if self.in_place else converted_copy(net, self.device, dtype)
@@ -292,7 +300,7 @@ class Evaluator:
             self.graphs = CapturedGraphs(self.step, self.model)
 
     def update_derived(self) -> None:
-        """Update the tensors that are derived from those of the point: folded weights and low-precision copies."""
+        """Update the tensors that are computed from the point: folded weights and low-precision copies."""
         if self.folded is not None:
             self.folded.update()
         if self.lowered is not None:
@@ -396,7 +404,7 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
 
 
 class CallRecorder:
-    """Stands for a network in a loss, and records its calls.
+    """Stand-in of a network in a loss, which records its calls.
 
     Raises:
         NotFoldable: The loss accesses anything else of the network.

@@ -46,7 +46,13 @@ class FoldedPair:
         """Compute the folded weight and bias from the current tensors of the network."""
         norm, layer = self.norm, self.layer
         weight, bias = fold(
-            layer.weight, layer.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
+            layer.weight,
+            layer.bias,
+            norm.weight,
+            norm.bias,
+            mean=norm.running_mean,
+            variance=norm.running_var,
+            eps=norm.eps,
         )
         self.weight.copy_(weight)
         self.bias.copy_(bias)
@@ -57,6 +63,7 @@ def fold(
     bias: Tensor | None,
     gamma: Tensor | None,
     beta: Tensor | None,
+    *,
     mean: Tensor,
     variance: Tensor,
     eps: float,
@@ -184,9 +191,9 @@ class FoldedFunction:
                 allocated.get(f"{layer}.bias"),
                 allocated.get(f"{norm}.weight"),
                 allocated.get(f"{norm}.bias"),
-                allocated[f"{norm}.running_mean"],
-                allocated[f"{norm}.running_var"],
-                eps,
+                mean=allocated[f"{norm}.running_mean"],
+                variance=allocated[f"{norm}.running_var"],
+                eps=eps,
             )
         return functional_call(self.net, used, inputs, named)
 
@@ -220,9 +227,9 @@ def foldable_pairs(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
 
 
 def use_in_place_operations(traced: fx.GraphModule) -> None:
-    """Let activations and residual additions overwrite a layer's output that nothing else reads: less memory traffic.
+    """Overwrite a layer's output that nothing else reads by activations and residual additions: less memory traffic.
 
-    Only the left operand of an addition is overwritten, so its shape has to be that of the sum. If it is not, the
+    Only the left operand of an addition is overwritten, so it must have the shape of the sum. If it is not, the
     comparison on real inputs (`evaluator.choose_path`) rejects the folded network.
     """
     modules = dict(traced.named_modules())

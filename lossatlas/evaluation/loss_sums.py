@@ -1,4 +1,4 @@
-"""The sums that a batch adds to those of a cell."""
+"""The sums that a batch adds to the sums of a cell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lossatlas.landscape.statistics import PENALTY
 
 @dataclass(frozen=True)
 class LossSums:
-    """Evaluates a loss and its metrics on a batch, and sums them over the samples; see `landscape.statistics`.
+    """Sums of a loss and its metrics over the samples of a batch; see `landscape.statistics`.
 
     Attributes:
         loss: The loss.

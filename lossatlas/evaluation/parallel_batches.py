@@ -98,7 +98,7 @@ def deep_copy(net: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> n
 
     Args:
         net: The network.
-        replaced: Tensors that are not copied: that of the copy, often the same, by the `id` of that in the network.
+        replaced: Tensors of the copy that are given, often the network's own, by the `id` of the network's tensor.
     """
     results = {
         id(value): value.detach()

@@ -85,7 +85,7 @@ def is_same_memory(value: Tensor, view: Tensor) -> bool:
 
 
 class AffineBuffers:
-    """Moves a network over an affine plane, with origin, directions and the current point as flat buffers.
+    """Flat buffers of origin, directions and current point, by which a network moves over an affine plane.
 
     The point is computed in float32, or in float64 if any tensor has that type. Tensors of another type get it rounded.
 
@@ -164,7 +164,7 @@ class AffineBuffers:
 
 
 class GeneralBuffers:
-    """Moves a network over any plane; each point is computed by the plane and copied.
+    """Parameters of a network that moves over any plane; each point is computed by the plane and copied.
 
     Args:
         net: The network; its tensors are replaced.
@@ -195,7 +195,7 @@ class GeneralBuffers:
 
 
 class InPlaceBuffers:
-    """Moves the tensors of a network itself, also where other objects share them; see `reference.evaluated_in_place`.
+    """Tensors of a network itself, moved also where other objects share them; see `reference.evaluated_in_place`.
 
     Args:
         net: The network.

@@ -26,7 +26,7 @@ def resolve_precision(precision: str | None, net: nn.Module) -> str:
     """Return the precision in which a network is evaluated.
 
     Args:
-        precision: The precision that was asked for, or None for that of the parameters.
+        precision: The precision that was asked for, or None for the precision of the parameters.
         net: The network.
 
     Returns:
@@ -79,7 +79,7 @@ def channels_come_last(device: torch.device, precision: str) -> bool:
 
 
 class LowPrecisionCopies:
-    """Replaces the tensors of a network by copies of lower precision.
+    """Copies of a network's tensors in a lower precision, which replace them.
 
     BatchNorm that is not folded keeps its tensors, because rounded statistics would change its output too much.
 

@@ -57,7 +57,7 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
 
 
 class BatchNormRecalibration:
-    """Estimates the statistics of BatchNorm from the first samples of the shuffled order.
+    """Estimator of the statistics of BatchNorm from the first samples of the shuffled order.
 
     Called when the network has moved.
 

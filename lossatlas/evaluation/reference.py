@@ -195,7 +195,7 @@ KEPT: "WeakKeyDictionary[nn.Module, KeptTensors]" = WeakKeyDictionary()  # by ne
 
 
 def keep_on_disk(net: nn.Module, copies: Mapping[str, Tensor] | None = None) -> KeptTensors:
-    """From now on, restore a network from scratch files wherever a copy in memory would do it otherwise.
+    """Restore a network, from now on, from scratch files wherever a copy in memory would do it otherwise.
 
     Args:
         net: The network, as it is to be restored. It must not change between evaluations.

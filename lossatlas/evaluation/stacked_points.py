@@ -19,7 +19,7 @@ BatchTotals = Callable[[dict[str, Tensor], Batch], tuple[Tensor, Tensor]]  # sum
 
 
 class StackedPoints:
-    """Evaluates all splits at several points in one call.
+    """Evaluator of all splits at several points in one call.
 
     The tensors of the points are stacked, and the forward pass is mapped over them (torch.func.vmap).
 
@@ -73,7 +73,15 @@ class StackedPoints:
         clamped: Tensor,
         batch_size: int,
     ) -> Tensor:
-        """Return the sums of one split, (points, statistics)."""
+        """Return the sums of one split, (points, statistics).
+
+        Args:
+            tensors: Parameters and buffers by name, (points, ...) each.
+            samples: Samples of the split on the device.
+            totals: Sums of a batch at one point, and its penalty.
+            clamped: Number of clamped values of each point, (points,).
+            batch_size: Samples of a batch.
+        """
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
         sums: Any = 0
         for batch in samples.stream(spans):

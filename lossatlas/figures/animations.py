@@ -39,9 +39,9 @@ def frames_of(
     subject: Subject,
     surface: Surface,
     camera: Camera,
+    *,
     count: int,
     dpi: int,
-    *,
     run: tuple[Projection, np.ndarray] | None = None,
     overlay: bool = False,
     zlim: float | None = None,
@@ -67,16 +67,16 @@ def frames_of(
     """
     if kind is Film.PATH:
         assert run is not None
-        return path_frames(plt, subject, *run, count, dpi)
+        return path_frames(plt, subject, *run, count=count, dpi=dpi)
     if kind is Film.REFINE:
-        return refinement_frames(plt, surface, subject, camera, count, dpi)
+        return refinement_frames(plt, surface, subject, camera, count=count, dpi=dpi)
     cameras = turning_cameras(camera, count, swing)
     paths = [] if run is None else [run[0]]
     return turntable_frames(plt, subject, cameras, dpi, overlay=overlay, zlim=zlim, paths=paths)
 
 
 def path_frames(
-    plt: FigureFactory, subject: Subject, path: Projection, under: np.ndarray, count: int, dpi: int
+    plt: FigureFactory, subject: Subject, path: Projection, under: np.ndarray, *, count: int, dpi: int
 ) -> Iterator[np.ndarray]:
     """Follow a training run over the contours of a surface, beside its loss over the epochs.
 
@@ -96,7 +96,7 @@ def path_frames(
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(9.2, max(LOWEST_WALK, flat_size(subject.panels)[1])), layout="compressed"
     )
-    draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_contours)
+    draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_panel=draw_contours)
     fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
     left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
     ink, ground = current_look().ink, current_look().ground
@@ -119,7 +119,7 @@ def path_frames(
 
 
 def _draw_losses(axis: "Axes", subject: Subject, epochs: np.ndarray, under: np.ndarray, own: np.ndarray | None) -> None:
-    """The whole curves, of the surface and of the checkpoints."""
+    """Draw the loss of the surface under the checkpoints and the checkpoints' own loss over the whole run."""
     for values, style, label in ((under, "-", "surface under the path"), (own, "--", "the checkpoint itself")):
         if values is not None and np.isfinite(values).any():
             known = np.isfinite(values)
@@ -131,7 +131,7 @@ def _draw_losses(axis: "Axes", subject: Subject, epochs: np.ndarray, under: np.n
 
 
 def refinement_frames(
-    plt: FigureFactory, surface: Surface, subject: Subject, camera: Camera, count: int, dpi: int
+    plt: FigureFactory, surface: Surface, subject: Subject, camera: Camera, *, count: int, dpi: int
 ) -> Iterator[np.ndarray]:
     """Show how a grid is computed coarse-first.
 
@@ -163,11 +163,12 @@ def refinement_frames(
         fig = plt.figure(figsize=(9.6, 4.2))
         flat = fig.add_axes((0.06, 0.13, 0.36, 0.74))
         part = replace(whole, rows=rows, columns=columns)
-        draw_flat(fig, [flat], [part], subject.scale, subject.name, draw_filled_contours, colour_bar=False)
+        draw_panel = draw_filled_contours
+        draw_flat(fig, [flat], [part], subject.scale, subject.name, draw_panel=draw_panel, colour_bar=False)
         y, x = np.nonzero(done)
         flat.plot(whole.x[x], whole.y[y], ".", color="white", markersize=min(2.0, 40 / np.sqrt(cells)), zorder=4)
         flat.set_title(f"{cells} of {surface.grid.size} cells")
         solid = fig.add_axes((0.46, 0.0, 0.5, 1.0), projection="3d", computed_zorder=False)
-        draw_solid(solid, [p], subject.scale, subject.name, None, camera, notes=False)
+        draw_solid(solid, [p], subject.scale, subject.name, camera=camera, notes=False)
         keep_labels_inside(fig, solid, (0.46, 0, 1, 1), WHOLE_BOX)
         yield figure_pixels(fig, dpi)

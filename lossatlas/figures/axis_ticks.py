@@ -38,7 +38,7 @@ def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
 
 
 def _set_linear_ticks(axis: "Axis", scale: ColourScale, most: int) -> None:
-    """Ticks within the range of a linear scale: 0, 20, 40 of a percentage, not 8, 16, 24."""
+    """Set ticks within the range of a linear scale: 0, 20, 40 of a percentage, not 8, 16, 24."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = scale.limits
@@ -97,11 +97,11 @@ class TicksWithRoom(FixedLocator):
         return places[sorted(chosen)]
 
     def _origin(self) -> int:
-        """Number of the tick at zero; otherwise of the first one."""
+        """Return the index of the tick at zero; without one, the index of the first tick."""
         return int(np.abs(self.places).argmin()) if np.isclose(self.places, 0).any() else 0
 
     def _label_ends(self) -> np.ndarray:
-        """Ends (n, 2) of the labels along the axis with the gap between two of them, in pixels."""
+        """Return the ends (n, 2) of the labels along the axis, widened by the gap between two labels, in pixels."""
         from matplotlib.textpath import text_to_path
 
         axis: Any = self.axis
@@ -138,7 +138,7 @@ def format_ticks(ticks: Sequence[float]) -> list[str]:
 
 
 def _with_power(value: float) -> str:
-    """A number as a digit times a power of ten."""
+    """Write a number as a digit times a power of ten."""
     if value == 0:
         return "0"
     digits, exponent = f"{abs(value):.2e}".split("e")
@@ -173,7 +173,7 @@ def set_log_ticks(axis: "Axes", letter: str = "y") -> None:
 
 
 def _few_log_levels(near: float, far: float) -> np.ndarray:
-    """At most MOST_LOG_TICKS round numbers between two positive ones."""
+    """Return at most MOST_LOG_TICKS round numbers between two positive ones."""
     levels = log_levels(near, far) if far > near else np.array([])
     decades = np.log10(far / near) if far > near else 0
     if decades > 1.6:

@@ -66,7 +66,7 @@ class ColourScale:
         return names.get((self.above, self.below), "neither")
 
     def height(self, values: ArrayLike) -> np.ndarray:
-        """Height at which values are drawn; a value far beyond the range is drawn just beyond it.
+        """Return the height at which values are drawn; a value far beyond the range is drawn just beyond it.
 
         Args:
             values: Values of the field, any shape.
@@ -80,7 +80,7 @@ class ColourScale:
         return np.log10(np.clip(values + self.shift, (self.low + self.shift) / 10, (self.high + self.shift) * 10))
 
     def unclipped_height(self, values: ArrayLike) -> np.ndarray:
-        """Height without the limit beyond the range; values without a logarithm get the height that is drawn."""
+        """Return the height without the limit beyond the range; for values without a logarithm, the drawn height."""
         values = np.asarray(values, float)
         if not self.log:
             return values
@@ -88,7 +88,7 @@ class ColourScale:
             return np.where(values + self.shift > 0, np.log10(values + self.shift), self.height(values))
 
     def value_at(self, heights: ArrayLike) -> np.ndarray:
-        """Values at heights: the inverse of `unclipped_height`."""
+        """Return the values at heights: the inverse of `unclipped_height`."""
         heights = np.asarray(heights, float)
         return 10**heights - self.shift if self.log else heights
 
@@ -106,7 +106,7 @@ class ColourScale:
         return blended_norm(low, high, self.ranks) if self.ranks else Normalize(low, high)
 
     def bar_title(self, name: str) -> str:
-        """Title of the colour bar of a field, which says where colours do not follow the value alone."""
+        """Return the title of the colour bar of a field, which says where colours do not follow the value alone."""
         if not self.ranks:
             return self.title(name)
         return f"{self.title(name)},\ncolours by value and rank"
@@ -116,7 +116,7 @@ class ColourScale:
         return format_value(float(self.value_at(height)))
 
     def title(self, name: str) -> str:
-        """Title of the axis or colour bar of a field; it names the shift where there is one."""
+        """Return the title of the axis or colour bar of a field; it names the shift where there is one."""
         separator = ",\n" if is_single_column() else ", "
         return f"{field_title(name)}{separator}scale ln(value + {self.shift:g})" if self.shift else field_title(name)
 
@@ -130,7 +130,7 @@ class ColourScale:
 
 
 def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
-    """Levels whose places are at least `gap` apart, powers of ten first."""
+    """Choose levels whose places are at least `gap` apart, powers of ten first."""
     chosen: list[float] = []
     for level in sorted(levels, key=lambda value: not is_power_of_ten(value)):
         if all(abs(place(level) - place(other)) >= gap for other in chosen):
@@ -217,7 +217,7 @@ def is_crowded(heights: np.ndarray, limits: tuple[float, float]) -> bool:
 
 
 def _ranked(heights: np.ndarray) -> tuple[float, ...]:
-    """Heights at evenly spaced ranks."""
+    """Return the heights at evenly spaced ranks."""
     if len(heights) < 2:
         return ()
     ordered = np.sort(heights)
@@ -238,7 +238,7 @@ def blended_norm(low: float, high: float, ranks: Sequence[float]) -> "Normalize"
 
 @cache
 def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
-    """The class, which is made when matplotlib is imported."""
+    """Define the class `BlendedNorm`, whose base class needs matplotlib."""
     from matplotlib.colors import Normalize
 
     class BlendedNorm(Normalize):
@@ -263,7 +263,7 @@ def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
             self.shares = VALUE_SHARE * (self.heights - vmin) / (vmax - vmin) + (1 - VALUE_SHARE) * shares
 
         def __call__(self, value: Any, clip: bool | None = None) -> Any:
-            """Share of the colour map at heights; beyond the range it goes on in proportion to the height."""
+            """Return the share of the colour map at heights; beyond the range it goes on in proportion to them."""
             heights, is_scalar = self.process_value(value)
             assert self.vmin is not None
             assert self.vmax is not None
@@ -275,7 +275,7 @@ def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
             return result[0] if is_scalar else result
 
         def inverse(self, value: Any) -> Any:
-            """Heights at shares of the colour map: the exact inverse."""
+            """Return the heights at shares of the colour map: the exact inverse."""
             assert self.vmin is not None
             assert self.vmax is not None
             share = np.asarray(value, float)
@@ -292,7 +292,7 @@ def has_deep_basin(low: float, high: float) -> bool:
 
 
 def _checked_range(values: np.ndarray, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """The range that is given, completed from finite values."""
+    """Return the given range, completed from finite values."""
     if values.size == 0:
         raise BadUsage("there is nothing to draw: no cell of this field is finite")
     low = float(values.min()) if vmin is None else vmin
@@ -306,7 +306,7 @@ def _checked_range(values: np.ndarray, vmin: float | None, vmax: float | None) -
 
 
 def _choose_levels(low: float, high: float, vlevel: float | None, shift: float, *, log: bool) -> np.ndarray:
-    """At least two levels from low to high."""
+    """Choose at least two levels from low to high."""
     if vlevel is not None and not log:
         if vlevel <= 0 or (high - low) / vlevel > 1000:
             raise BadUsage(

@@ -91,7 +91,7 @@ def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: Plo
         fig.suptitle(mathtext(options.title), wrap=True)
     for k, panel in enumerate(panels):
         axis = cast("Axes3D", fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False))
-        draw_solid(axis, [panel], scale, name, options.zlim, options.camera)
+        draw_solid(axis, [panel], scale, name, zlim=options.zlim, camera=options.camera)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
         axis.set_title(panel.label)
     fig.set_layout_engine(SolidLayout(rows, columns))
@@ -99,7 +99,7 @@ def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: Plo
 
 
 def _curves(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str], options: PlotOptions) -> "Figure":
-    """Curves in one colour for each landscape."""
+    """Draw the curves of each landscape in one colour."""
     lines = []
     several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
     for surface, label, (colour, dash) in zip(surfaces, labels, several, strict=False):
@@ -149,13 +149,21 @@ def difference_figure(
         title = label if options.title is None else options.title
         bar, words = options.colorbar is not False, f"difference of the {field_title(name)}"
         contour_plots.draw_flat(
-            fig, [axis], [panel], scale, words, contour_plots.draw_heat_map, colour_bar=bar, title=title, own=True
+            fig,
+            [axis],
+            [panel],
+            scale,
+            words,
+            draw_panel=contour_plots.draw_heat_map,
+            colour_bar=bar,
+            title=title,
+            own=True,
         )
     return fig
 
 
 def _around_zero(options: PlotOptions, panel: Panel, name: str) -> ColourScale:
-    """A linear scale whose colours are symmetric about zero, unless the user gives limits or a colour map."""
+    """Return a linear scale whose colours are symmetric about zero, unless the user gives limits or a colour map."""
     finite = np.abs(panel.values[np.isfinite(panel.values)])
     most = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     cmap = options.cmap or current_look().difference_colour_map

@@ -48,8 +48,8 @@ def flat_figure(
     scale: ColourScale,
     name: str,
     draw_panel: "DrawPanel",
-    paths: Sequence[Projection] = (),
     *,
+    paths: Sequence[Projection] = (),
     colour_bar: bool = True,
 ) -> "Figure":
     """Draw panels side by side on one colour scale.
@@ -80,12 +80,13 @@ def flat_figure(
     if columns > 1:
         fig.get_layout_engine().set(wspace=0.035)  # ticks at the corners of neighbours stay apart
     all_axes = axes.ravel().tolist()
-    draw_flat(fig, all_axes, panels, scale, name, draw_panel, paths, colour_bar=colour_bar, own=True)
+    looks: Looks = {"draw_panel": draw_panel, "paths": paths, "colour_bar": colour_bar}
+    draw_flat(fig, all_axes, panels, scale, name, own=True, **looks)
     return fig
 
 
 def flat_size(panels: Sequence[Panel], rows: int = 1, columns: int = 1) -> tuple[float, float]:
-    """Width and height of a figure in inches whose panels have the shape of their planes."""
+    """Return width and height, in inches, of a figure whose panels have the shape of their planes."""
     aspect = _aspect(panels[0])
     width = min(PANEL * max(aspect, 1), LONGEST_SIDE)
     height = min(PANEL / min(aspect, 1), LONGEST_SIDE)
@@ -99,9 +100,9 @@ def draw_flat(
     panels: Sequence[Panel],
     scale: ColourScale,
     name: str,
+    *,
     draw_panel: "DrawPanel",
     paths: Sequence[Projection] = (),
-    *,
     colour_bar: bool = True,
     title: str | None = None,
     own: bool = False,
@@ -143,7 +144,7 @@ def draw_flat(
     for axis in axes[:-1] if is_single_column() else ():
         axis.set_xlabel("")
     if colour_bar:
-        _draw_colour_bar(fig, axes, panels, scale, name, mappable)
+        _draw_colour_bar(fig, axes, panels, scale, name, mappable=mappable)
     draw_mark_legend(fig, axes, below=own)
 
 
@@ -177,9 +178,10 @@ def _draw_colour_bar(
     panels: Sequence[Panel],
     scale: ColourScale,
     name: str,
+    *,
     mappable: "ScalarMappable",
 ) -> None:
-    """A colour bar that is no higher than the panels."""
+    """Draw a colour bar that is no higher than the panels."""
     # Of panels of different shapes, the flattest one does not use its height.
     shrink = min(1.0, min(map(_aspect, panels)) ** -1 / _aspect(panels[0]) ** -1) if len(axes) > 1 else 1.0
     bar = fig.colorbar(
@@ -213,7 +215,7 @@ def is_skewed(p: Panel) -> bool:
 
 
 def _aspect(p: Panel) -> float:
-    """Width of a panel as it is drawn, divided by its height."""
+    """Return the width of a panel as it is drawn, divided by its height."""
     wide = float(np.ptp(p.x) / np.ptp(p.y))
     return wide if not is_skewed(p) else SKEWED if wide > 1 else 1 / SKEWED
 
@@ -286,7 +288,7 @@ def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarM
 
 
 def _without_duplicates(bounds: np.ndarray) -> np.ndarray:
-    """Sorted values without those that rounding has doubled."""
+    """Return sorted values without those that rounding has doubled."""
     gap = 1e-6 * (bounds[-1] - bounds[0])
     return bounds[np.append(True, np.diff(bounds) > gap)]
 

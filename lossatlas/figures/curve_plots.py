@@ -24,7 +24,7 @@ MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 
 
 def fields_of_curve(surface: Surface, options: PlotOptions) -> "list[Line]":
-    """The fields of a curve to draw, each in a style of its own."""
+    """Return the lines of the fields of a curve to draw, each in a style of its own."""
     if options.field is None:
         names = loss_names(surface) or [each for each in ("max_eig", "min_eig") if each in surface.fields]
         found = [(surface, name) for name in names or [default_field(surface)]]

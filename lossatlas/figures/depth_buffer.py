@@ -95,7 +95,7 @@ def depth_slopes(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 def _fragments(
     corners: np.ndarray, triangles: np.ndarray, shape: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Triangles, pixels and barycentric coordinates (k, 3) of pixels with the centre in a triangle, piece by piece."""
+    """Yield, by pieces, triangles, pixels with the centre in them, and the pixels' barycentric coordinates (k, 3)."""
     limits = np.array([shape[1], shape[0]])
     known = np.flatnonzero(np.isfinite(corners[triangles]).all((1, 2)))
     flat = corners[triangles[known], :2]
@@ -119,7 +119,7 @@ def _fragments(
 
 
 def _barycentric(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates (k, 3) of points in triangles (k, 3, 2); NaN where a triangle has no area."""
+    """Return barycentric coordinates (k, 3) of points in triangles (k, 3, 2); NaN where a triangle has no area."""
     (ax, ay), (bx, by), (cx, cy) = np.moveaxis(corners, 0, 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)

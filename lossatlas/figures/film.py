@@ -40,6 +40,7 @@ def write_film(
     path: Path,
     surface: Surface,
     kind: str,
+    *,
     field: Field | None,
     run: Projection | None,
     frames: int | None,
@@ -47,7 +48,18 @@ def write_film(
     dpi: int,
     keywords: FilmKeywords,
 ) -> Path:
-    """Write a film of a plane; arguments as of `Landscape.film`.
+    """Write a film of a plane, see `Landscape.film`.
+
+    Args:
+        path: File to write; its ending chooses the format.
+        surface: A surface over a plane.
+        kind: Kind of the film, a word of `Film`.
+        field: Field to show; None for train_loss, or the first field.
+        run: Training run of kind "path", or one to draw on a turning surface; its plane is the plane of the surface.
+        frames: Number of frames, from 1 to 10000; None for the usual number of the kind.
+        fps: Frames per second; None for the usual rate of the kind.
+        dpi: Dots per inch of each frame.
+        keywords: Options of a surface in three dimensions and its colour scale.
 
     Returns:
         The file.
@@ -65,7 +77,15 @@ def write_film(
         subject = Subject([panel], options.scale([panel], name), name)
         moving = None if run is None else (run.of(name), _under(surface, subject, run))
         pictures = animations.frames_of(
-            plt, film, subject, surface, options.camera, frames or film.frames, dpi, run=moving, zlim=options.zlim
+            plt,
+            film,
+            subject,
+            surface,
+            options.camera,
+            count=frames or film.frames,
+            dpi=dpi,
+            run=moving,
+            zlim=options.zlim,
         )
         film_files.save_animation(path, pictures, fps or film.rate, film.hold)
     return path
@@ -88,7 +108,7 @@ def _checked_film(kind: str, run: Projection | None, frames: int | None, fps: fl
 
 
 def _under(surface: Surface, subject: Subject, run: Projection) -> np.ndarray:
-    """Values of the surface under the checkpoints of a run."""
+    """Return the values of the surface under the checkpoints of a run."""
     if len(run.x) < 2:
         raise BadUsage(f"a path needs two checkpoints, and the trajectory has {len(run.x)}")
     under = surface_under_path(surface, subject.name, run, subject.scale)

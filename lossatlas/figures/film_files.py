@@ -81,7 +81,7 @@ def save_animation(
 
 
 def _encode_small_gif(path: Path, frames: Sequence[np.ndarray], rate: float, hold: float, most: float | None) -> bytes:
-    """A GIF of at most `most` bytes. Raises BadUsage where that takes fewer frames or pixels."""
+    """Encode a GIF of at most `most` bytes. Raises BadUsage where that takes fewer frames or pixels."""
     content = _encode_gif(frames, rate, hold)
     for colours in FEWER_COLOURS:
         if most is None or len(content) <= most:
@@ -98,7 +98,7 @@ def _encode_small_gif(path: Path, frames: Sequence[np.ndarray], rate: float, hol
 def _encode_gif(
     frames: Sequence[np.ndarray], rate: float, hold: float, count: int = COLOURS, *, dither: bool = True
 ) -> bytes:
-    """A GIF whose frames share one palette, so that nothing flickers."""
+    """Encode a GIF whose frames share one palette, so that nothing flickers."""
     from PIL import Image
 
     sample = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
@@ -120,7 +120,7 @@ def _encode_gif(
 
 
 def _encode_video(ending: str, frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
-    """A video that ffmpeg makes."""
+    """Encode a video with ffmpeg."""
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"film{ending}"

@@ -59,7 +59,7 @@ class InnerName(Annotation):
         self._box_at(self._offset + np.array([beyond / scale, 0.0]), renderer)
 
     def _box_at(self, offset: np.ndarray, renderer: Any) -> Bbox:
-        """Ends of the name at an offset from its point, in pixels."""
+        """Return the ends of the name at an offset from its point, in pixels."""
         self.xyann = float(offset[0]), float(offset[1])
         super().update_positions(renderer)
         return Text.get_window_extent(self, renderer)

@@ -11,7 +11,7 @@ from lossatlas.errors import did_you_mean
 
 
 class Kind(Enum):
-    """A kind of figure. Names of files are those of the release of Li et al. where it has such a figure.
+    """A kind of figure. File names follow the release of Li et al. where it has such a figure.
 
     Attributes:
         word: Its name, as in `plot(kind="contour")` and `figures.contour`.

@@ -71,7 +71,7 @@ def layer_map_figure(
 
 
 def _draw_traces(axis: "Axes", layers: list[str], findings: Findings) -> None:
-    """Bars of the trace of each layer's block of the Hessian, with two standard errors."""
+    """Draw bars of the trace of each layer's block of the Hessian, with two standard errors."""
     index = {str(name): k for k, name in enumerate(findings.about["layers"])}
     found = [(row, index[layer]) for row, layer in enumerate(layers) if layer in index]
     rows = [row for row, _ in found]

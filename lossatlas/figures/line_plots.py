@@ -101,7 +101,7 @@ def draw_curve(axis: "Axes", surface: Surface, name: str, **style: Any) -> None:
 
 
 def _cell_markers(surface: Surface) -> dict[str, Any]:
-    """Dots at computed cells, where there are few of them or others are interpolated."""
+    """Return the style of dots at computed cells, where there are few of them or others are interpolated."""
     interpolated = surface.interpolated[surface.known]
     dots = surface.known.sum() < FEW_CELLS or interpolated.any()
     return {"marker": "o", "markevery": np.flatnonzero(~interpolated).tolist()} if dots else {}
@@ -359,7 +359,7 @@ def eigenvalues_figure(
 
 
 def _set_log_axis_where_wide(axis: "Axes", values: np.ndarray, *, log: bool) -> None:
-    """A logarithmic axis where absolute values span a factor of LOG_FROM, or where it is asked for."""
+    """Set a logarithmic axis where absolute values span a factor of LOG_FROM, or where it is asked for."""
     values = values[np.isfinite(values) & (values != 0)]
     if not values.size or not (log or np.abs(values).max() > LOG_FROM * np.abs(values).min()):
         return
@@ -377,7 +377,14 @@ def eigen_ratio_figure(
 ) -> "Figure":
     """Draw |smallest / largest| eigenvalue of the Hessian along curves, with gaps where it is not defined.
 
-    Arguments and result are those of `eigenvalues_figure`.
+    Args:
+        plt: Maker of figures, see `style`.
+        curves: Surfaces of one dimension with both eigenvalues at each point.
+        names: Names of the curves in the legend.
+        axes: Limits of the figure, of which the horizontal ones are used.
+
+    Returns:
+        The figure.
     """
     import seaborn as sns
 

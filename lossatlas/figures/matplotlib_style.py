@@ -61,7 +61,7 @@ class FigureFactory(Protocol):
 
 
 class OffscreenFigures:
-    """Makes figures as pyplot does, without a backend and without pyplot's knowledge of them."""
+    """Maker of figures as pyplot is one, without a backend and without pyplot's knowledge of them."""
 
     def figure(self, **options: Any) -> "Figure":
         """Make an empty figure."""
@@ -72,7 +72,18 @@ class OffscreenFigures:
     def subplots(
         self, nrows: int = 1, ncols: int = 1, *, figsize: Any = None, layout: Any = None, **options: Any
     ) -> Any:
-        """Make a figure and an array of axes, or a single one."""
+        """Make a figure and an array of axes, or a single one.
+
+        Args:
+            nrows: Number of rows of axes.
+            ncols: Number of columns of axes.
+            figsize: Width and height of the figure in inches; None for matplotlib's default.
+            layout: Layout engine of the figure, as in matplotlib.
+            **options: Further arguments of matplotlib's `Figure.subplots`.
+
+        Returns:
+            The figure, and its axes.
+        """
         fig = self.figure(figsize=figsize, layout=layout)
         return fig, fig.subplots(nrows, ncols, **options)
 
@@ -151,7 +162,7 @@ def changed_by_user(name: str) -> bool:
 
 
 def _differing() -> frozenset[str]:
-    """The parameters that differ from matplotlib's defaults."""
+    """Return the parameters that differ from matplotlib's defaults."""
     watched = [*house_parameters(), "figure.figsize", "axes.prop_cycle"]
     present = cast("dict[str, Any]", matplotlib.rcParams)
     defaults = cast("dict[str, Any]", matplotlib.rcParamsDefault)
@@ -207,7 +218,7 @@ def own_letters() -> Iterator[None]:
 
 
 def letters(points: float) -> float:
-    """Size of letters that are smaller than the text of a figure, from their size in the house style."""
+    """Return the size of letters that are smaller than the text of a figure, from their size in the house style."""
     return points * FONT_FACTOR.get()
 
 
@@ -252,10 +263,11 @@ def style(
 
     Args:
         show: Open the figures in windows at the end.
-        files: Formats in which `save` writes figures within; by default those of an enclosing context, or PDF and PNG.
-        look: "paper", "dark" or "print"; None for that of an enclosing context, or paper.
-        cmap: Colour map of fields; None for that of the look.
-        line_cmap: Colour map from which lines take their colours; None for those of the look.
+        files: Formats in which `save` writes figures within; by default the formats of an enclosing context, or PDF
+            and PNG.
+        look: "paper", "dark" or "print"; None for the look of an enclosing context, or paper.
+        cmap: Colour map of fields; None for the colour map of the look.
+        line_cmap: Colour map from which lines take their colours; None for the line colours of the look.
 
     Yields:
         The maker of figures: pyplot where windows are asked for, otherwise `OffscreenFigures`.

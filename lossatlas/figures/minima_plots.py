@@ -25,7 +25,7 @@ OFF_AXIS = 0.06  # share of the frame by which the lowest minimum, whose depth h
 
 
 def minima_figure(
-    plt: FigureFactory, p: Panel, scale: ColourScale, name: str, minima: Sequence[Minimum], depth: float
+    plt: FigureFactory, p: Panel, scale: ColourScale, name: str, *, minima: Sequence[Minimum], depth: float
 ) -> "Figure":
     """Draw the minima of a surface on its contours, and beside them the depth of each on a logarithmic axis.
 
@@ -47,7 +47,7 @@ def minima_figure(
     width, height = flat_size([p])
     rows, size = ((2, 1), (width, 2 * height)) if is_single_column() else ((1, 2), (width + 4.2, height + 0.3))
     fig, (left, right) = plt.subplots(*rows, figsize=size, layout="constrained")
-    draw_flat(fig, [left], [p], scale, name, draw_filled_contours)
+    draw_flat(fig, [left], [p], scale, name, draw_panel=draw_filled_contours)
     deep = [each for each in minima if each.depth > depth]
     _mark_minima(left, p, minima, deep)
     shown = minima[:MOST_ROWS]
@@ -68,7 +68,7 @@ def minima_figure(
 
 
 def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequence[Minimum]) -> None:
-    """A dot at each minimum, a filled one with a number at a deep one, whose pass has a cross."""
+    """Draw a dot at each minimum, a filled one with a number at a deep one, and a cross at the pass of a deep one."""
     nx = len(p.x)
 
     def draw(cells: Sequence[int], marker: str, label: str, **looks: Any) -> None:
@@ -110,7 +110,7 @@ def _keep_numbers_inside(axis: "Axes") -> None:
 
 
 def _draw_depths(axis: "Axes", minima: Sequence[Minimum], depth: float) -> None:
-    """A dot at the depth of each minimum, one row each; the lowest one, which runs into no deeper one, has an arrow."""
+    """Draw a dot at the depth of each minimum, one row each; the lowest one, without a deeper one, has an arrow."""
     look = current_look()
     finite = [each.depth for each in minima if np.isfinite(each.depth) and each.depth > 0]
     low, high = (

@@ -58,7 +58,7 @@ def networks_of(surface: Surface) -> list[NetworkMark]:
 
 
 def curve_kind(surface: Surface) -> str:
-    """Kind of the curve between the first two networks whose control point is the third one; "" where there is none."""
+    """Return the kind of the curve between the first two networks, with the third as control point; "" for no curve."""
     kind = surface.about.get("curve", "")
     return str(kind) if kind in ("bezier", "polygonal") and len(surface.about.get("networks", ())) == 3 else ""
 
@@ -82,7 +82,7 @@ def curve_points(kind: str, networks: Sequence[NetworkMark]) -> tuple[np.ndarray
 
 
 def _marks_in_grid(surface: Surface, marks: list[NetworkMark], *, mark_single: bool = False) -> list[NetworkMark]:
-    """Marks inside the grid, with the average of three networks."""
+    """Return the marks inside the grid, with the average of three networks."""
     if len(marks) < 2 and not mark_single:
         return []
     if len(marks) == 3:

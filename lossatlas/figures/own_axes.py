@@ -1,4 +1,4 @@
-"""The Axes that a function draws on: those of the user, whose texts stay, or those of a new figure."""
+"""The Axes that a function draws on: the user's Axes, whose texts stay, or the Axes of a new figure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,22 @@ if TYPE_CHECKING:
 def figure_and_axes(
     ax: "Axes | None", options: PlotOptions, *, solid: bool = False, size: tuple[float, float] | None = None
 ) -> "Iterator[tuple[Figure, Axes]]":
-    """The user's Axes and its figure, whose texts stay, or a new one that pyplot knows, so that plt.show() shows it."""
+    """Yield the user's Axes and its figure, or a new pair that pyplot knows, so that plt.show() shows it.
+
+    Texts on the user's Axes stay; a title is set where the options give one.
+
+    Args:
+        ax: The user's Axes; None makes a figure.
+        options: Look, size, columns and title of the figure.
+        solid: The axis has three dimensions.
+        size: Width and height of a new figure in inches; None for the size of the options.
+
+    Yields:
+        The figure and the axis.
+
+    Raises:
+        BadUsage: `ax` is no Axes of the required kind, or the options set the size of a new figure.
+    """
     if ax is None:
         with users_style(options.columns, options.look):
             import matplotlib.pyplot as plt

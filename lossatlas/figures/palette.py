@@ -108,7 +108,7 @@ CURRENT_LOOK: ContextVar[Look] = ContextVar("look", default=PAPER)
 
 
 def current_look() -> Look:
-    """Return the look of the surrounding `look_set`; that of paper outside of any."""
+    """Return the look of the surrounding `look_set`; outside of any, the look of paper."""
     return CURRENT_LOOK.get()
 
 
@@ -161,7 +161,7 @@ def check_colour_map(name: Any) -> None:
 
 
 def colours_from(name: str, count: int = 6) -> tuple[str, ...]:
-    """Colours of lines from a colour map: those of a map of separate colours, otherwise evenly spaced ones.
+    """Return colours for lines: all colours of a map of separate colours, otherwise evenly spaced ones of a colour map.
 
     Args:
         name: A colour map of matplotlib.
@@ -190,7 +190,7 @@ def field_colour_map() -> "str | Colormap":
 
 
 def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap":
-    """The part of a colour map between two shares of it, as a map of its own."""
+    """Return the part of a colour map between two shares of it, as a map of its own."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -204,7 +204,7 @@ def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
 
 
 def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap":
-    """The part of a colour map that stands out from the ground, for lines.
+    """Return the part of a colour map that stands out from the ground, for lines.
 
     Args:
         colour_map: A colour map.
@@ -258,13 +258,13 @@ def is_bright(colour_map: "str | Colormap", share: float) -> bool:
 
 
 def luminance(rgb: Sequence[float]) -> float:
-    """Relative luminance of an sRGB colour of three shares, from 0 for black to 1 for white (WCAG 2)."""
+    """Return the relative luminance of an sRGB colour of three shares, from 0 for black to 1 for white (WCAG 2)."""
     parts = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in rgb]
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
 def contrast_of(a: float, b: float) -> float:
-    """Contrast of two luminances, from 1 to 21 (WCAG 2)."""
+    """Return the contrast of two luminances, from 1 to 21 (WCAG 2)."""
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
@@ -281,5 +281,5 @@ def overlay_colour_map(index: int) -> "Colormap":
 
 
 def curve_colours() -> Iterator[str]:
-    """Endless colours for curves, which colour-blind readers can tell apart."""
+    """Return endless colours for curves, which colour-blind readers can tell apart."""
     return itertools.cycle(current_look().lines)

@@ -68,7 +68,7 @@ class Panel:
     def refined(self, scale: ColourScale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Compute the complete part on a finer grid that contains its cells.
 
-        Values are those of the interpolant where its error is below `TRUSTED`. Otherwise lines between the cells are
+        The interpolant gives the values where its error is below `TRUSTED`. Otherwise lines between the cells are
         straight in the height that the scale draws: if they were straight in the value, contours of a value that
         grows tenfold from cell to cell would crowd at the upper cell, as stars and squares.
 
@@ -111,7 +111,7 @@ class Panel:
         return self._with_cells(scale.value_at(between))
 
     def _with_cells(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The finer grid, with the exact values of the cells at the cells."""
+        """Return the finer grid, with the exact values of the cells at the cells."""
         _, _, z = self.complete_part
         axes, times = self._finer_axes
         values = clip_for_drawing(values, z)
@@ -119,7 +119,7 @@ class Panel:
         return axes[0], axes[1], values
 
     def best_cell(self) -> tuple[int, int] | None:
-        """Row and column of the best computed cell, of equal ones the nearest to the origin; None if none is finite."""
+        """Return row and column of the best computed cell, of equal ones the nearest to the origin, or None."""
         known = np.isfinite(self.values) if self.interpolated is None else np.isfinite(self.values) & ~self.interpolated
         if not known.any():
             return None
@@ -195,7 +195,7 @@ def surface_panel(surface: Surface, name: str, label: str, *, infinite_as_larges
 
 
 def _standard_errors_in_words(surface: Surface, name: str) -> str:
-    """Largest standard error of a field: relative of a loss, in percentage points of an accuracy."""
+    """Write the largest standard error of a field: relative of a loss, in percentage points of an accuracy."""
     error = surface.fields.get(f"{name}_se")
     if error is None or not (error > 0).any():
         return ""

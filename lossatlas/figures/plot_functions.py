@@ -95,7 +95,7 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
 
 
 def usual_kind(surface: Surface) -> Kind:
-    """Kind of the figure of a surface where none is named."""
+    """Return the kind of the figure of a surface where none is named."""
     return Kind.CURVE if surface.grid.y is None or surface.rows_of else Kind.CONTOUR
 
 
@@ -162,9 +162,17 @@ def _draw_plane(
     with figure_and_axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
         scale, bar = options.scale([panel], name), options.colorbar is not False
         runs = [run.of(name) for run in trajectories]
-        draw_panel = contour_plots.DRAW_FLAT[kind]
         contour_plots.draw_flat(
-            fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title, own=ax is None
+            fig,
+            [axis],
+            [panel],
+            scale,
+            name,
+            draw_panel=contour_plots.DRAW_FLAT[kind],
+            paths=runs,
+            colour_bar=bar,
+            title=options.title,
+            own=ax is None,
         )
         if trajectories:
             axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(trajectories[0]), strict=True)))
@@ -172,7 +180,7 @@ def _draw_plane(
 
 
 def _plane_size(options: PlotOptions, panel: Panel) -> tuple[float, float]:
-    """Width and height of a new figure that has the shape of its plane, unless the user chooses them."""
+    """Return width and height of a new figure that has the shape of its plane, unless the user chooses them."""
     if options.figsize is not None or (not options.columns and changed_by_user("figure.figsize")):
         return options.size
     width, height = contour_plots.flat_size([panel])
@@ -226,7 +234,7 @@ def solid(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[SolidKe
     name, panel = plane_panel(surface, options, "a line is no solid: draw it with curve()")
     with figure_and_axes(ax, options, solid=True) as (fig, axis):
         scale = options.scale([panel], name)
-        draw_solid(cast("Axes3D", axis), [panel], scale, name, options.zlim, options.camera)
+        draw_solid(cast("Axes3D", axis), [panel], scale, name, zlim=options.zlim, camera=options.camera)
         if options.title:
             axis.set_title(mathtext(options.title))
         right = draw_solid_bar(fig, axis, scale, name, new=ax is None) if options.colorbar else 1.0
@@ -313,7 +321,7 @@ def path(
         coordinates: (checkpoints, 2) coordinates in the plane.
         explained: Shares of the variance that the two axes explain, from 0 to 1; empty where they are not known.
         ax: Axis to draw on; None makes a figure.
-        look: "paper", "dark" or "print"; None for that of paper.
+        look: "paper", "dark" or "print"; None for "paper".
 
     Returns:
         The figure.
@@ -392,7 +400,7 @@ def spectrum(findings: Findings, kind: str = "density", look: str | None = None)
     Args:
         findings: Content of a spectrum file.
         kind: "density", "layers" or "activations".
-        look: "paper", "dark" or "print"; None for that of paper.
+        look: "paper", "dark" or "print"; None for "paper".
 
     Returns:
         The figure.

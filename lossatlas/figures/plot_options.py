@@ -309,7 +309,7 @@ def _check_levels(levels: Any) -> None:
 
 
 def _levels(wanted: int | Sequence[float], scale: ColourScale) -> np.ndarray:
-    """The levels within the range of a scale: about so many at round numbers, or those that are given."""
+    """Return the levels within the range of a scale: about so many at round numbers, or the given ones."""
     from matplotlib.ticker import MaxNLocator
 
     if isinstance(wanted, int | np.integer):

@@ -20,12 +20,12 @@ RATIO_TITLE = r"$|\lambda_{\min} / \lambda_{\max}|$"  # see `eigen_ratio`
 
 
 def field_title(name: str) -> str:
-    """Title of a field; a formula between $ and an expression of fields are their own titles."""
+    """Return the title of a field; a formula between $ and an expression of fields are their own titles."""
     return name if name.startswith("$") or is_expression(name) else TITLES.get(name, name.replace("_", " "))
 
 
 def mathtext(text: str) -> str:
-    """Text for a figure: formulas between $ where matplotlib understands them, otherwise with every $ escaped."""
+    """Prepare text for a figure: keep formulas between $ that matplotlib understands, otherwise escape every $."""
     from matplotlib.mathtext import MathTextParser
 
     try:
@@ -64,12 +64,12 @@ def default_field(surface: Surface) -> str:
 
 
 def loss_names(surface: Surface) -> list[str]:
-    """Names of the losses of a surface, in the order of its file."""
+    """Return the names of the losses of a surface, in the order of its file."""
     return [name for name in surface.fields if name.endswith("_loss") and not is_expression(name)]
 
 
 def row_labels(surface: Surface) -> list[str]:
-    """Names of the rows of a surface whose rows are repeats or layers, without the parts that all of them share."""
+    """Return the names of the rows of a surface whose rows are repeats or layers, without their common parts."""
     names = [str(each) for each in surface.request["rows"]]
     parts = [name.split(", ") for name in names]
     shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()

@@ -60,7 +60,17 @@ def rendered_figure(
 ) -> "Figure":
     """Render surfaces side by side or in one box, with their names below them and a slim colour bar.
 
-    Arguments and result are those of `solid_figure`.
+    Args:
+        plt: Maker of figures, see `style`.
+        panels: Surfaces to draw.
+        scale: Their colour scale.
+        name: Name of the field.
+        camera: Where they are seen from; None for the usual camera of rendered figures.
+        overlay: Draw them in one box instead of side by side.
+        paths: Training runs, which lie on the first surface.
+
+    Returns:
+        The figure.
 
     Raises:
         BadUsage: The surfaces do not cover the same part of a plane, or pyvista fails.
@@ -94,7 +104,7 @@ def rendered_figure(
 def _pictures(
     groups: Sequence[Sequence[Panel]], scale: ColourScale, paths: Sequence[Projection], camera: Camera
 ) -> list[Picture]:
-    """A picture of each group, all from the same place."""
+    """Render a picture of each group, all from the same place."""
     try:
         renderers = [SurfaceRenderer(group, scale, paths=paths) for group in groups]
         (view,) = fitted_views(np.concatenate([each.points for each in renderers]), [camera], SIZE[0] / SIZE[1])
@@ -109,6 +119,7 @@ def _pictures(
 
 
 def picture_from(renderer: SurfaceRenderer, view: View) -> Picture:
+    """Render surfaces from one side, with the places of the pin and the paths in pixels of the picture."""
     pixels = renderer.picture(view)
     drawn = [
         (_in_pixels(view.project(points), pixels), colour, renderer.hides(points[np.isfinite(points).all(1)][-1], view))
@@ -124,13 +135,13 @@ def picture_from(renderer: SurfaceRenderer, view: View) -> Picture:
 
 
 def _in_pixels(places: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Pixels (n, 2) from the left and upper edge of places from -1 to 1, see `View.project`."""
+    """Return the pixels (n, 2) from the left and upper edge at places from -1 to 1, see `View.project`."""
     height, width = pixels.shape[:2]
     return np.column_stack([(places[:, 0] + 1) / 2 * width, (1 - places[:, 1]) / 2 * height])
 
 
 def draw_paths(axis: "Axes", picture: Picture) -> None:
-    """Each path once more, faint, so that it is seen behind a surface, and a star at its end, faint where hidden."""
+    """Draw each path once more, faint, to be seen behind a surface, and a star at its end, faint where hidden."""
     for places, colour, is_hidden in picture.paths:
         axis.plot(*places.T, color=colour, linewidth=1.0, alpha=HIDDEN_OPACITY, zorder=4)
         end = places[np.isfinite(places).all(1)][-1:]
@@ -139,7 +150,7 @@ def draw_paths(axis: "Axes", picture: Picture) -> None:
 
 
 def _name_pin(axis: "Axes", picture: Picture, *, more_is_better: bool) -> None:
-    """The value of the best cell beside the top of its pin."""
+    """Write the value of the best cell beside the top of its pin."""
     from matplotlib.patheffects import withStroke
 
     if picture.pin is None:
@@ -178,7 +189,7 @@ def _draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourSc
 
 
 def _cropped(pictures: Sequence[Picture]) -> list[Picture]:
-    """The same part of each picture, without margins that have the colour of the ground in all of them."""
+    """Cut the same part from each picture, without margins that have the colour of the ground in all of them."""
     ground = pictures[0].pixels[0, 0].astype(int)
     ink = np.any([(np.abs(each.pixels - ground) > GROUND_NOISE).any(-1) for each in pictures], 0)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))

@@ -60,14 +60,14 @@ class View:
         return np.stack([right / (half * self.aspect), up / half], 1)
 
     def needed_distance(self, points: np.ndarray) -> float:
-        """Smallest distance from which all points (n, 3) are in the picture."""
+        """Return the smallest distance from which all points (n, 3) are in the picture."""
         right, up, towards = self.axes @ (points - self.focus).T
         slope = np.tan(np.radians(ANGLE / 2))
         return float((np.maximum(np.abs(right) / (slope * self.aspect), np.abs(up) / slope) + towards).max())
 
 
 def fitted_views(points: np.ndarray, cameras: Sequence[Camera], aspect: float) -> list[View]:
-    """Views from several sides, from the same distance, in each of which all points are seen.
+    """Return views from several sides, from the same distance, in each of which all points are seen.
 
     Args:
         points: (n, 3) coordinates.

@@ -96,7 +96,7 @@ def spans_decades(losses: Sequence[np.ndarray]) -> bool:
 
 
 def spread_handles(color: Any) -> list[Any]:
-    """Handles of a legend for what `draw_mean` draws beside the mean."""
+    """Return handles of a legend for the lines and areas that `draw_mean` draws beside the mean."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

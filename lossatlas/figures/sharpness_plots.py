@@ -78,7 +78,7 @@ def _draw_rises(axis: "Axes", rises: np.ndarray, name: str, colour: Any, marker:
 
 
 def _set_rise_axes(axis: "Axes", rises: np.ndarray) -> None:
-    """Scales, limits and ticks for rises (n, 5) of all files."""
+    """Set scales, limits and ticks for rises (n, 5) of all files."""
     from matplotlib.ticker import FuncFormatter
 
     axis.set_xscale("log")
@@ -97,7 +97,7 @@ def _set_rise_axes(axis: "Axes", rises: np.ndarray) -> None:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Zero, and powers of ten on both sides, at most about seven in all."""
+    """Return zero, and powers of ten on both sides, at most about seven in all."""
     first = round(np.log10(LINEAR))
     powers = [10.0**k for k in range(first, 1 + max(first, int(np.floor(np.log10(high)))))]
     up = powers[:: 1 + len(powers) // 7]
@@ -105,7 +105,7 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _rise_limits(rises: np.ndarray) -> tuple[float, float]:
-    """Limits from below the lowest average to above the highest rise."""
+    """Return limits from below the lowest average to above the highest rise."""
     low = float(np.nanmin(rises[:, AVERAGE] - 2 * np.nan_to_num(rises[:, ERROR])))
     return min(2 * low, -LINEAR / 3), 2 * float(max(np.nanmax(rises[:, WORST]), LINEAR))
 

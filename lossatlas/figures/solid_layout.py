@@ -34,7 +34,7 @@ WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corner
 
 
 class SolidLayout(LayoutEngine):
-    """Lays out the axes with three dimensions of a figure in rows and columns, again when the figure's size changes.
+    """Layout of a figure's axes with three dimensions in rows and columns, made again when the figure's size changes.
 
     Args:
         rows: Number of rows.
@@ -119,7 +119,7 @@ def keep_labels_inside(
         axis: The axis, with everything drawn.
         slot: Left, bottom, right and top end of the part, as shares of the figure.
         outline: (n, 3) points that need room, from 0 to 1 along each side of the box, such as `WHOLE_BOX`; None for
-            those of its surfaces.
+            the points of its surfaces.
 
     Returns:
         The height that stays empty because the width limits the size, as a share of the figure's height.
@@ -187,13 +187,13 @@ def _fill(fig: "Figure", axis: "Axes3D", low: np.ndarray, high: np.ndarray, outl
 
 
 def _outline(axes: "Sequence[Axes3D]") -> np.ndarray:
-    """Points of the surfaces of axes and corners of their floor, (n, 3) from 0 to 1 along each side of the box."""
+    """Return points of surfaces and corners of their floor, (n, 3) from 0 to 1 along each side of the box."""
     scenes = [each for axis in axes for each in axis.get_children() if isinstance(each, SurfaceScene)]
     return np.concatenate([WHOLE_BOX[::2], *(each.relative_outline() for each in scenes)])
 
 
 def _head(axis: "Axes3D") -> "list[Text | Legend]":
-    """Title, notes and legend above the box, from top to bottom."""
+    """Return title, notes and legend above the box, from top to bottom."""
     notes = [text for text in axis.texts if text.get_gid() == NOTES]
     legend = axis.get_legend()
     return [*([axis.title] if axis.get_title() else []), *notes, *([] if legend is None else [legend])]
@@ -212,7 +212,7 @@ def _fold_legend(axis: "Axes3D", width: float) -> None:
 
 
 def _head_height(fig: "Figure", axis: "Axes3D") -> float:
-    """Height of what stands above the box, with a gap below each part, in pixels."""
+    """Return the height of title, notes and legend above the box, with a gap below each, in pixels."""
     return sum(each.get_window_extent().height + HEAD_GAP * fig.dpi for each in _head(axis))
 
 
@@ -302,7 +302,7 @@ def broken_in_two(text: str) -> str:
 
 
 def corners_of(text: "Text") -> np.ndarray:
-    """Corners (4, 2) of a text that may be turned, in pixels, of which the first two are the ends of its lower side."""
+    """Return the corners (4, 2) of a text, turned or not, in pixels; the first two are the ends of its lower side."""
     angle = np.deg2rad(text.get_rotation())
     box = text.get_window_extent()
     wide, high = _size_before_turning(text)
@@ -314,7 +314,7 @@ def corners_of(text: "Text") -> np.ndarray:
 
 
 def _size_before_turning(text: "Text") -> tuple[float, float]:
-    """Width and height of a text along its own lines, in pixels."""
+    """Return width and height of a text along its own lines, in pixels."""
     before = text.get_rotation()
     text.set_rotation(0)
     box = text.get_window_extent()
@@ -351,7 +351,7 @@ def fit_height(fig: "Figure") -> None:
 
 
 def _box_and_labels(fig: "Figure", axis: "Axes3D", outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of what is drawn in the box, and of that with the labels, as shares of the figure, (2, 2) each."""
+    """Return the extents of the drawn surfaces, and of surfaces with labels, as shares of the figure, (2, 2) each."""
     from mpl_toolkits.mplot3d.proj3d import proj_transform
 
     head: list[Artist] = [*_head(axis)]
@@ -371,7 +371,7 @@ def _box_and_labels(fig: "Figure", axis: "Axes3D", outline: np.ndarray) -> tuple
 
 
 def _separate_tick_labels(fig: "Figure", axis: "Axes3D", apart: float = APART) -> None:
-    """Leave out tick labels of an axis that are nearer than `apart` of their heights to those of another axis."""
+    """Leave out tick labels of an axis that are nearer than `apart` of their heights to labels of another axis."""
     ticks = [tick for each in (axis.zaxis, axis.xaxis, axis.yaxis) for tick in each.get_major_ticks()]
     for tick in ticks:
         tick.label1.set_visible(True)

@@ -86,7 +86,7 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 
 
 def _mark_eigenvalues(axis: "Axes", findings: Findings, height: float) -> None:
-    """Short lines inside the frame at the computed eigenvalues, in two colours by whether they are resolved."""
+    """Draw short lines inside the frame at the computed eigenvalues, in two colours by whether they are resolved."""
     from matplotlib.transforms import ScaledTranslation
 
     a = findings.arrays
@@ -124,7 +124,7 @@ def kernel_width(low: float, high: float) -> float:
 
 
 def triweight_kernel(distance: np.ndarray) -> np.ndarray:
-    """Triweight kernel 35/32 (1 - t^2)^3, of integral 1 over -1 <= t <= 1, and zero beyond."""
+    """Return the triweight kernel 35/32 (1 - t^2)^3, of integral 1 over -1 <= t <= 1, and zero beyond."""
     return 35 / 32 * np.maximum(1 - distance**2, 0) ** 3
 
 
@@ -165,7 +165,7 @@ def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
 
 
 def _resolved_ends(findings: Findings, size: int) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Resolved eigenvalues from the top and from the bottom, and the open interval between them."""
+    """Return the resolved eigenvalues from the top and from the bottom, and the open interval between them."""
     a = findings.arrays
     top, bottom, lowest, highest = np.zeros(0), np.zeros(0), -np.inf, np.inf
     if "smallest_converged" in a:
@@ -181,19 +181,19 @@ def _resolved_ends(findings: Findings, size: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _leading_resolved(values: np.ndarray, resolved: np.ndarray) -> np.ndarray:
-    """Values up to the first one that is not resolved."""
+    """Return the values up to the first one that is not resolved."""
     return values[: int(np.argmin(np.append(resolved, False)))]
 
 
 def _mean_and_error(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of probes (probes, points) and its standard error; NaN from a single one."""
+    """Return the mean of probes (probes, points) and its standard error; NaN from a single one."""
     if len(curves) == 1:
         return curves[0], np.full(curves.shape[1], np.nan)
     return curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
 
 
 def _draw_error_band(axis: "Axes", x: np.ndarray, values: np.ndarray, errors: np.ndarray, floor: float) -> None:
-    """Two standard errors on either side, where they are known."""
+    """Draw two standard errors on either side, where they are known."""
     if np.isfinite(errors).any():
         low, high = np.maximum(values - 2 * errors, floor), np.maximum(values + 2 * errors, floor)
         axis.fill_between(x, low, high, color=current_look().main, alpha=0.3, linewidth=0)
@@ -229,7 +229,7 @@ def activations_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 def _bars_figure(
     plt: FigureFactory, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray, np.ndarray]]
 ) -> "Figure":
-    """A bar for each name, from the first layer down to the last; error bars are twice the given errors."""
+    """Draw a bar for each name, from the first layer down to the last; error bars are twice the given errors."""
     import seaborn as sns
 
     width = 3.4 if is_single_column() else 1.2 + 3.6 * len(panels)

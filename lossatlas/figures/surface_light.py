@@ -62,7 +62,7 @@ def open_sky(x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def _shifted(heights: np.ndarray, j: int, i: int) -> np.ndarray:
-    """Heights at the points `j` rows and `i` columns farther; beyond the edge those of the edge."""
+    """Return the heights `j` rows and `i` columns farther; beyond the edge, the heights of the edge."""
     rows = np.clip(np.arange(heights.shape[0]) + j, 0, heights.shape[0] - 1)
     columns = np.clip(np.arange(heights.shape[1]) + i, 0, heights.shape[1] - 1)
     return heights[np.ix_(rows, columns)]

@@ -30,16 +30,22 @@ POINTS_PER_STEP = 24  # of a path between two checkpoints
 
 
 def dense_path(path: Projection) -> np.ndarray:
-    """Points (n, 2) along a path in its plane, `POINTS_PER_STEP` from each checkpoint to the next."""
+    """Return points (n, 2) along a path in its plane, `POINTS_PER_STEP` from each checkpoint to the next."""
     knots = np.arange(len(path.x))
     between = np.linspace(0, len(path.x) - 1, POINTS_PER_STEP * (len(path.x) - 1) + 1)
     return np.column_stack([np.interp(between, knots, path.x), np.interp(between, knots, path.y)])
 
 
 def draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour: str) -> None:
-    """A trajectory on the first surface, faint where a surface hides it.
+    """Draw a trajectory on the first surface, faint where a surface hides it.
 
     Points off the surface, or where it is cut off, are not drawn.
+
+    Args:
+        scene: Surfaces whose axis is drawn on.
+        scale: Colour scale of the surfaces, which also fills the marks of the checkpoints.
+        path: Training run in the plane of the first surface.
+        colour: Colour of its line.
     """
     axis: Any = scene.axes
     points = lifted(dense_path(path), scene.sheets[0])
@@ -50,13 +56,13 @@ def draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour:
     axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=colour, linewidth=0.9, alpha=HIDDEN_OPACITY, zorder=4)
     seen = np.where(hidden[:, None], np.nan, points)
     axis.plot(*seen.T, color=colour, linewidth=1.3, zorder=4, path_effects=halo(1.3))
-    _mark_checkpoints(axis, path, seen[::POINTS_PER_STEP], points[[0, -1]], scale, colour)
+    _mark_checkpoints(axis, path, seen[::POINTS_PER_STEP], points[[0, -1]], scale, colour=colour)
 
 
 def _mark_checkpoints(
-    axis: "Axes3D", path: Projection, seen: np.ndarray, ends: np.ndarray, scale: ColourScale, colour: str
+    axis: "Axes3D", path: Projection, seen: np.ndarray, ends: np.ndarray, scale: ColourScale, *, colour: str
 ) -> None:
-    """Marks of the checkpoints that no surface hides, with the colour of their own loss.
+    """Mark the checkpoints that no surface hides, with the colour of their own loss.
 
     Args:
         axis: Axis to draw on.
@@ -91,7 +97,7 @@ def end_look(shape: str, colour: str) -> "Looks":
 
 
 def path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Artist]":
-    """Handles of the legend: the line of each of several runs, and the marks that all of them share."""
+    """Return handles of the legend: the line of each of several runs, and the marks that all runs share."""
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
 
@@ -116,7 +122,7 @@ def path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Artis
 
 
 def set_path_labels(axis: "Axes3D", path: Projection) -> None:
-    """Names of the axes of a path's plane, without the shares of variance, which the figures from above give."""
+    """Name the axes of a path's plane, without the shares of variance, which the figures from above give."""
     for letter, name in zip("xy", axis_names(path), strict=True):
         shown = re.sub(r" \(.*", "", name)
         axis.set(**{f"{letter}label": f"{shown} principal component" if shown == "2nd" else shown})

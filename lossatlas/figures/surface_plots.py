@@ -43,9 +43,9 @@ def solid_figure(
     panels: Sequence[Panel],
     scale: ColourScale,
     name: str,
+    *,
     zlim: float | None = None,
     camera: Camera | None = None,
-    *,
     overlay: bool = False,
     paths: Sequence[Projection] = (),
     cut_from: Camera | None = None,
@@ -77,7 +77,7 @@ def solid_figure(
     fig = plt.figure(figsize=(5.2 * columns, 4.4 * rows))
     for k, group in enumerate(groups):
         axis = fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False)
-        draw_solid(axis, group, scale, name, zlim, camera, paths, cut_from=cut_from)
+        draw_solid(axis, group, scale, name, zlim=zlim, camera=camera, paths=paths, cut_from=cut_from)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
         axis.set_title(group[0].label if len(groups) > 1 else title)
     fig.set_layout_engine(SolidLayout(rows, columns))
@@ -85,7 +85,7 @@ def solid_figure(
 
 
 def shape_of_solids(count: int) -> tuple[int, int]:
-    """Rows and columns of a number of panels."""
+    """Return the numbers of rows and columns of a figure of so many panels."""
     return (count, 1) if is_single_column() else (1, count)
 
 
@@ -104,10 +104,10 @@ def draw_solid(
     panels: Sequence[Panel],
     scale: ColourScale,
     name: str,
+    *,
     zlim: float | None = None,
     camera: Camera | None = None,
     paths: Sequence[Projection] = (),
-    *,
     notes: bool = True,
     cut_from: Camera | None = None,
 ) -> None:
@@ -142,7 +142,7 @@ def draw_solid(
     sheets = overlaid_sheets(sheets, cut_from or camera)
     for k, (sheet, colour_map) in enumerate(zip(sheets, maps, strict=True)):
         lines = visible_part(colour_map) if several else line_colour_map(scale.colour_map)
-        _draw_floor_contours(axis, sheet, scale, lines, ends, FLOOR_DASHES[k % len(FLOOR_DASHES)])
+        _draw_floor_contours(axis, sheet, scale, lines, ends, dash=FLOOR_DASHES[k % len(FLOOR_DASHES)])
     for sheet, p in zip(sheets, panels, strict=True):
         _hatch_floor(axis, sheet, p, ends)
     scene = SurfaceScene(axis, [replace(each, lines=[*each.lines, *contour_lines(each, heights)]) for each in sheets])
@@ -151,7 +151,7 @@ def draw_solid(
         handles += [Patch(color=each(0.5), label=p.label) for p, each in zip(panels, maps, strict=True)]
     for p in panels:
         handles += _mark_not_finite(axis, p, ends, f"{p.label}: not finite" if several else "not finite")
-    _set_axes(axis, panels[0], scale, name, ends, camera)
+    _set_axes(axis, panels[0], scale, name, ends, camera=camera)
     if paths:
         set_path_labels(axis, paths[0])
     for k, path in enumerate(paths):
@@ -190,7 +190,7 @@ def solid_notes(panels: Sequence[Panel], sheets: Sequence[Sheet], scale: ColourS
 
 
 def _ceiling(scale: ColourScale, zlim: float | None) -> float:
-    """Height at which surfaces are cut off."""
+    """Return the height at which surfaces are cut off."""
     if zlim is None:
         return scale.limits[1]
     if zlim <= scale.low:
@@ -199,9 +199,15 @@ def _ceiling(scale: ColourScale, zlim: float | None) -> float:
 
 
 def _draw_floor_contours(
-    axis: "Axes3D", sheet: Sheet, scale: ColourScale, colour_map: "str | Colormap", ends: tuple[float, float], dash: Any
+    axis: "Axes3D",
+    sheet: Sheet,
+    scale: ColourScale,
+    colour_map: "str | Colormap",
+    ends: tuple[float, float],
+    *,
+    dash: Any,
 ) -> None:
-    """Contours of a surface on the floor, in colours that stand out from the ground."""
+    """Draw contours of a surface on the floor, in colours that stand out from the ground."""
     levels = scale.height(scale.levels)
     levels = levels[(levels <= ends[1]) & (levels >= scale.limits[0])]
     if len(levels) == 0:
@@ -229,9 +235,9 @@ def _hatch_floor(axis: "Axes3D", sheet: Sheet, p: Panel, ends: tuple[float, floa
 
 
 def _set_axes(
-    axis: "Axes3D", p: Panel, scale: ColourScale, name: str, ends: tuple[float, float], camera: Camera
+    axis: "Axes3D", p: Panel, scale: ColourScale, name: str, ends: tuple[float, float], *, camera: Camera
 ) -> None:
-    """Limits, ticks, labels and the camera."""
+    """Set limits, ticks, labels and the camera."""
     axis.set_xlim(p.x[0], p.x[-1])
     axis.set_ylim(p.y[0], p.y[-1])
     axis.set_zlim(*ends)
@@ -252,7 +258,7 @@ def _set_axes(
 
 
 def _mark_not_finite(axis: "Axes3D", p: Panel, ends: tuple[float, float], label: str) -> "list[Artist]":
-    """Red crosses where a value is not finite: at the top where it is plus infinity, otherwise on the floor."""
+    """Draw red crosses where a value is not finite: at the top where it is plus infinity, otherwise on the floor."""
     bad = p.not_finite
     if not bad.any():
         return []

@@ -152,7 +152,7 @@ class SurfaceRenderer:
 
     @property
     def points(self) -> np.ndarray:
-        """(n, 3) points that have to be seen: those of all surfaces, and the top of the pin."""
+        """(n, 3) points that have to be seen: the points of all surfaces, and the top of the pin."""
         pins = [self.pin] if self.has_pin and self.pin is not None else []
         return np.concatenate([*(np.asarray(mesh.points) for mesh in self.meshes), *pins])
 
@@ -184,7 +184,7 @@ class SurfaceRenderer:
         )
 
     def _add_contours(self, mesh: "PolyData", colour_map: "str | Colormap") -> None:
-        """Thin lines at the levels of the scale, just above the surface."""
+        """Add thin lines at the levels of the scale, just above the surface."""
         low, high = self.scale.limits
         levels = (self.scale.height(self.scale.levels) - low) / (high - low)
         levels = levels[(levels > 1e-6) & (levels < 1 - 1e-6)]
@@ -199,7 +199,7 @@ class SurfaceRenderer:
                 self.plotter.add_mesh(lines, color=colour, line_width=width, opacity=opacity, lighting=False)
 
     def _add_pin(self) -> None:
-        """A pin that stands in the best cell, so that it is seen from any side."""
+        """Add a pin that stands in the best cell, so that the cell is seen from any side."""
         pyvista = import_pyvista()
         if self.pin is None:
             return
@@ -223,7 +223,7 @@ class SurfaceRenderer:
             self._add_checkpoints(path, tube[::POINTS_PER_STEP])
 
     def _add_checkpoints(self, path: Projection, places: np.ndarray) -> None:
-        """Spheres at the places (checkpoints, 3) after the first, in the colours of the checkpoints' own losses."""
+        """Add spheres at the places (checkpoints, 3) after the first, in the colours of the checkpoints' own losses."""
         from matplotlib import colormaps
         from matplotlib.colors import to_rgb
 
@@ -273,7 +273,7 @@ def import_pyvista() -> Any:
 
 
 def _unit_square(p: Panel, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of the plane as a square from -1 to 1."""
+    """Return coordinates of the plane as a square from -1 to 1."""
     return 2 * (x - p.x[0]) / np.ptp(p.x) - 1, 2 * (y - p.y[0]) / np.ptp(p.y) - 1
 
 

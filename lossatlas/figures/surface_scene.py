@@ -131,7 +131,7 @@ class SurfaceScene(Artist):
         self.stale = False
 
     def relative_outline(self) -> np.ndarray:
-        """Places (n, 3) of drawn points of the surfaces in their axis, from 0 to 1 along each side of its box."""
+        """Return places (n, 3) of drawn points of the surfaces, from 0 to 1 along each side of their axis' box."""
         axis: Any = self.axes
         ends = np.array([axis.get_xlim(), axis.get_ylim(), axis.get_zlim()])
         found = [np.zeros((0, 3))]
@@ -227,7 +227,7 @@ class SurfaceScene(Artist):
         return DepthBuffer(depth, triangle, weights), owner
 
     def _painted(self, corners: Sequence[np.ndarray], buffer: DepthBuffer, owner: np.ndarray) -> np.ndarray:
-        """Colours (height, width, 4) in [0, 1] of the samples."""
+        """Return the colours (height, width, 4) in [0, 1] of the samples."""
         picture = np.zeros((*owner.shape, 4))
         for k, (sheet, own) in enumerate(zip(self.sheets, corners, strict=True)):
             mine = owner == k
@@ -249,12 +249,12 @@ def _seen_from_above(corners: np.ndarray) -> np.ndarray:
 
 
 def _scaled(points: np.ndarray, origin: np.ndarray, factor: float) -> np.ndarray:
-    """Projected points with places in samples from the corner of the picture."""
+    """Return projected points with places in samples from the corner of the picture."""
     return np.column_stack([(points[:, :2] - origin) * factor, points[:, 2]])
 
 
 def _reduced(samples: np.ndarray) -> np.ndarray:
-    """Pixels as bytes, each the mean of its samples, of which some are transparent."""
+    """Return pixels as bytes, each the mean of its samples, of which some are transparent."""
     height, width = (side // SAMPLES for side in samples.shape[:2])
     parts = samples.reshape(height, SAMPLES, width, SAMPLES, 4)
     cover = parts[..., 3].mean((1, 3))
@@ -264,7 +264,7 @@ def _reduced(samples: np.ndarray) -> np.ndarray:
 
 
 def _finer(points: np.ndarray) -> np.ndarray:
-    """Points along a line at most `LINE_STEP` pixels apart, with the given ones."""
+    """Return points along a line at most `LINE_STEP` pixels apart, with the given ones."""
     gaps = np.hypot(*np.diff(points[:, :2], axis=0).T)
     place = np.concatenate([[0.0], np.cumsum(np.nan_to_num(gaps))])
     between = np.arange(0, place[-1], LINE_STEP)
@@ -308,7 +308,7 @@ def _seen(
 
 
 def _runs(points: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
-    """The parts of a line that are seen, of at least two points."""
+    """Yield the parts of a line that are seen, of at least two points."""
     for run in np.split(np.arange(len(points)), np.flatnonzero(np.diff(seen)) + 1):
         if len(run) > 1 and seen[run[0]]:
             yield points[run]

@@ -103,19 +103,19 @@ def overlaid_sheets(sheets: Sequence[Sheet], camera: Camera) -> list[Sheet]:
 
 
 def _mean_height(heights: np.ndarray, sign: int) -> float:
-    """The mean of finite heights times a sign; infinite where none is finite, since nothing is to be seen there."""
+    """Return the mean of finite heights times a sign; infinite where none is finite, since nothing is seen there."""
     finite = heights[np.isfinite(heights)]
     return sign * float(finite.mean()) if finite.size else np.inf
 
 
 def _union(axes: Sequence[np.ndarray]) -> np.ndarray:
-    """Coordinates of all axes, without those that rounding has doubled."""
+    """Return the coordinates of all axes, without those that rounding has doubled."""
     every = np.sort(np.concatenate(axes))
     return every[np.append(True, np.diff(every) > 1e-9 * np.ptp(every))]
 
 
 def _resampled(sheet: Sheet, x: np.ndarray, y: np.ndarray) -> Sheet:
-    """A surface on other coordinates, with straight lines between its own."""
+    """Resample a surface on other coordinates, with straight lines between its own."""
     if len(x) == len(sheet.x) and len(y) == len(sheet.y):
         return sheet
 
@@ -128,7 +128,7 @@ def _resampled(sheet: Sheet, x: np.ndarray, y: np.ndarray) -> Sheet:
 
 
 def _crossing_lines(sheet: Sheet, other: Sheet, quarter: np.ndarray) -> list[SurfaceLine]:
-    """Lines in which two surfaces over one grid intersect, outside of a quarter (ny - 1, nx - 1) of it."""
+    """Return the lines in which two surfaces over one grid intersect, outside of a quarter (ny - 1, nx - 1) of it."""
     from contourpy import contour_generator
 
     within = np.zeros(sheet.heights.shape, bool)
@@ -140,7 +140,7 @@ def _crossing_lines(sheet: Sheet, other: Sheet, quarter: np.ndarray) -> list[Sur
 
 
 def lifted(points: np.ndarray, sheet: Sheet) -> np.ndarray:
-    """Points (n, 3) on a surface above points (n, 2) of its plane."""
+    """Return points (n, 3) on a surface above points (n, 2) of its plane."""
     from scipy.interpolate import RegularGridInterpolator
 
     heights = RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False, fill_value=np.nan)
@@ -148,7 +148,7 @@ def lifted(points: np.ndarray, sheet: Sheet) -> np.ndarray:
 
 
 def _cut_edges(sheet: Sheet, quarter: np.ndarray, i: int, j: int) -> list[SurfaceLine]:
-    """The two edges of a surface along a quarter that is cut out at its column `i` and row `j`."""
+    """Return the two edges of a surface along a quarter that is cut out at its column `i` and row `j`."""
     points = sheet.corners.reshape(*sheet.heights.shape, 3)
     rows, columns = (np.flatnonzero(quarter.any(axis)) for axis in (1, 0))
     colour = (*(0.45 * np.asarray(sheet.colours(sheet.ends[0]))[:3]), 1.0)
@@ -157,7 +157,7 @@ def _cut_edges(sheet: Sheet, quarter: np.ndarray, i: int, j: int) -> list[Surfac
 
 
 def contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
-    """Contour lines on a surface, darker than it, or lighter where it is dark."""
+    """Return contour lines on a surface, darker than it, or lighter where it is dark."""
     from contourpy import contour_generator
 
     lines = contour_generator(x=sheet.x, y=sheet.y, z=np.ma.masked_invalid(sheet.heights))
@@ -175,7 +175,7 @@ def contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
 
 
 def height_interpolant(p: Panel, scale: ColourScale) -> Interpolant:
-    """Interpolant of the drawn heights of a surface."""
+    """Return the interpolant of the drawn heights of a surface."""
     x, y, z = p.refined(scale)
     with np.errstate(invalid="ignore"):
         return Interpolant.of(x, y, scale.height(z))

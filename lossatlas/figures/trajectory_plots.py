@@ -71,25 +71,32 @@ def draw_trajectory(
 
 
 def draw_star(axis: "Axes", path: Projection, colour: str, zorder: float) -> None:
-    """Draw the star of the last checkpoint of a run on its plane."""
+    """Draw the star of the last checkpoint of a run on its plane.
+
+    Args:
+        axis: Axis with the coordinates of the plane.
+        path: Training run in the plane.
+        colour: Colour of the edge of the star; its inside has the colour of the ground.
+        zorder: Drawing order of matplotlib: higher is in front.
+    """
     star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
     axis.plot(path.x[-1:], path.y[-1:], "*", zorder=zorder, path_effects=halo(0.9), **star)
 
 
 def halo(width: float) -> "list[AbstractPathEffect]":
-    """Path effects that draw the ground around lines and marks of a width in points; they show on any colour then."""
+    """Return path effects that draw the ground around lines and marks of a width in points, to show on any colour."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width + 2 * HALO, foreground=current_look().ground)]
 
 
 def _lr_drop_label(axis: "Axes") -> str | None:
-    """The legend's entry for drops of the learning rate, once per axis."""
+    """Return the legend's entry for drops of the learning rate, once per axis."""
     return None if LR_DROP_LABEL in [line.get_label() for line in axis.get_lines()] else LR_DROP_LABEL
 
 
 def axis_names(path: Projection) -> tuple[str, str]:
-    """Names of the axes of a path's plane, with the shares of the variance where they are recorded."""
+    """Return the names of the axes of a path's plane, with the shares of the variance where they are recorded."""
     if len(path.explained) >= 2:
         first, second = (f"{100 * share:.1f} %" for share in path.explained[:2])
         return f"1st principal component ({first})", f"2nd ({second})"
@@ -179,7 +186,7 @@ def describe_loss_ratio(path: Projection, under: np.ndarray) -> str:
 
 
 def _in_words(factor: float) -> str:
-    """A factor of at least 1; a small one as its difference from 1, which three digits of the factor do not show."""
+    """Write a factor of at least 1; one near 1 as its difference from 1, which three digits would not show."""
     return f"a factor of {factor:.3g}" if factor >= NEARLY_ONE else f"{100 * (factor - 1):.2g} %"
 
 

@@ -68,7 +68,7 @@ def turntable_frames(
     panels = [replace(p, detail=DETAIL) for p in subject.panels]
     looks: Looks = {"overlay": overlay, "cut_from": cameras[0], "paths": paths}
     for each in cameras:
-        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim, each, **looks)
+        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim=zlim, camera=each, **looks)
         axis: Any
         for axis in fig.axes:  # the label would jump from one side to the other
             axis.set_zlabel("")
@@ -118,12 +118,12 @@ def rendered_turntable_frames(
 
 
 def _even(number: float) -> int:
-    """The nearest even number, as video formats need it."""
+    """Return the nearest even number, as video formats need it."""
     return 2 * round(number / 2)
 
 
 def _with_paths(plt: FigureFactory, picture: "Picture", dpi: int) -> np.ndarray:
-    """The pixels of a picture with what `draw_paths` draws on them."""
+    """Return the pixels of a picture with its paths, see `draw_paths`."""
     from lossatlas.figures.rendered_plots import draw_paths
 
     height, width = picture.pixels.shape[:2]
@@ -139,7 +139,7 @@ def _with_paths(plt: FigureFactory, picture: "Picture", dpi: int) -> np.ndarray:
 def _words_below(
     plt: FigureFactory, subject: Subject, pictures: int, paths: Sequence[Projection], dpi: int
 ) -> np.ndarray | None:
-    """A strip with a name below each picture and a legend, (height, width, 3) bytes; None where it would be empty."""
+    """Draw a strip with a name below each picture and a legend, (height, width, 3) bytes; None without words."""
     from lossatlas.figures.rendered_plots import legend_handles
 
     names = [p.label for p in subject.panels] if pictures > 1 else []

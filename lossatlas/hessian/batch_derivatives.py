@@ -162,7 +162,17 @@ def forward_product(loss: FoldedLoss, batch: Batch, parameters: Sequence[Tensor]
 def functional_product(
     loss: FoldedLoss, batch: Batch, parameters: Sequence[Tensor], vectors: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Compute `forward_product` by torch.func, which torch.compile accepts: a tensor for each parameter."""
+    """Compute `forward_product` by torch.func, which torch.compile accepts.
+
+    Args:
+        loss: Mean loss of a batch as a function of the parameters.
+        batch: The samples.
+        parameters: The point, a tensor for each parameter.
+        vectors: The vector, a tensor for each parameter, of the same shapes.
+
+    Returns:
+        The product with the Hessian of the batch, a tensor for each parameter.
+    """
 
     def part(*moving: Tensor) -> Tensor:
         return loss(moving, batch)

@@ -76,7 +76,7 @@ class LossAndGradient:
 def gradient_mismatch(
     names: Sequence[str], found: LossAndGradient, expected: LossAndGradient, *, half_precision: bool
 ) -> str:
-    """Compare the gradient of a copy with that of the network itself, tensor by tensor.
+    """Compare the gradient of a copy with the gradient of the network itself, tensor by tensor.
 
     Args:
         names: The names of the parameters.

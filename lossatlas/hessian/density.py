@@ -70,7 +70,15 @@ def density(
 def smoothed_spectrum(
     nodes: np.ndarray, weights: np.ndarray, points: int, sigma: float | None, products: int
 ) -> Spectrum:
-    """Compute the curves of quadrature rules (probes, steps)."""
+    """Compute the curves of quadrature rules.
+
+    Args:
+        nodes: Ritz values (probes, steps).
+        weights: Their weights, (probes, steps), of sum 1 for each probe.
+        points: Number of points of the grid.
+        sigma: Standard deviation of the Gaussian that replaces a node, in units of eigenvalues; None chooses it.
+        products: Number of products with the operator, which the result reports.
+    """
     low, high = nodes.min(), nodes.max()
     sigma = sigma or smoothing(low, high)
     grid = np.linspace(low - 5 * sigma, high + 5 * sigma, points)
@@ -110,7 +118,7 @@ def smoothing(low: float, high: float) -> float:
 
 
 def standard_error(curves: np.ndarray) -> np.ndarray:
-    """Standard error (points,) of the mean of curves (probes, points), NaN for one curve."""
+    """Return the standard error (points,) of the mean of curves (probes, points), NaN for one curve."""
     if len(curves) == 1:
         return np.full(curves.shape[1], np.nan)
     return curves.std(0, ddof=1) / np.sqrt(len(curves))

@@ -1,9 +1,9 @@
 """Comparison of derivatives with finite differences, before they are used.
 
-The Hessian is not that of the loss, and its eigenvalues look resolved all the same, where a gradient is cut (`detach`,
-`no_grad` within `forward`), replaced (straight-through estimators, gradient reversal), or computed outside of the graph
-(reentrant checkpointing). So the gradient is compared with differences of the loss, and a product with the Hessian with
-differences of the gradient, in float64 where the network can be copied to it.
+Products belong to another function than the loss, and eigenvalues look resolved all the same, where a gradient is cut
+(`detach`, `no_grad` within `forward`), replaced (straight-through estimators, gradient reversal), or computed outside
+of the graph (reentrant checkpointing). So the gradient is compared with differences of the loss, and a product with the
+Hessian with differences of the gradient, in float64 where the network can be copied to it.
 """
 
 import math
@@ -183,7 +183,7 @@ class Probe:
         """Compare a product with the Hessian with a difference of gradients.
 
         Returns:
-            The length of the difference beyond rounding, relative to that of the product.
+            The length of the difference beyond rounding, relative to the length of the product.
         """
         pairs = zip(self.slope(step)[0], self.slope(-step)[0], strict=True)
         expected = [(up - down) / (2 * step) for up, down in pairs]

@@ -117,7 +117,17 @@ def chord_deviation(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
 
 
 def by_fewer_steps(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) -> float:
-    """Evaluate a probe's rule without the last 1 / `part` of its steps; 0 where no step remains."""
+    """Evaluate a probe's rule without its last steps.
+
+    Args:
+        nodes: Ritz values (steps,).
+        weights: Their weights (steps,), of sum 1.
+        z: The added constant of the effective dimension.
+        part: A 1 / `part` of the steps is left out, at least one.
+
+    Returns:
+        The mean of |value| / (|value| + z) by the shorter rule; 0 where no step remains.
+    """
     kept = len(nodes) - max(1, len(nodes) // part)
     if kept < 1:
         return 0.0

@@ -52,7 +52,7 @@ FOLDING_SAMPLES = 8  # on which the folded mode is compared with the other
 class Hessian(MeanLoss):
     """The Hessian of the mean loss with respect to chosen parameters, as an operator on flat vectors.
 
-    A copy of the network is differentiated. Where the gradient of the copy is not that of the network itself, the
+    A copy of the network is differentiated. Where the gradient of the copy differs from the network's own, the
     network is used in place, and restored after every product.
 
     Args:
@@ -260,7 +260,17 @@ class Hessian(MeanLoss):
     def functional_product(
         self, parameters: Sequence[Tensor], tensors: dict[str, Tensor], vectors: Sequence[Tensor], batch: Batch
     ) -> list[Tensor]:
-        """Compute one batch's product in the form that torch.compile accepts."""
+        """Compute one batch's product in the form that torch.compile accepts.
+
+        Args:
+            parameters: The chosen parameters, a tensor each.
+            tensors: The other tensors of the network by name.
+            vectors: The vector, a tensor for each chosen parameter.
+            batch: The samples.
+
+        Returns:
+            The product with the Hessian of the batch's loss, a tensor for each chosen parameter.
+        """
         function = self.forward.function
         assert function is not None
         return functional_product(

@@ -365,7 +365,7 @@ class ResolvedRange:
 
 
 def allowed(values: np.ndarray, dtype: torch.dtype, tolerance: float) -> np.ndarray:
-    """Largest residuals of resolved values: relative, and at least the rounding of the largest value."""
+    """Return the largest residuals of resolved values: relative, and at least the rounding of the largest value."""
     floor = ROUNDING[dtype == torch.float32] * np.abs(values).max()
     return np.maximum(tolerance * np.abs(values), floor)
 
@@ -437,7 +437,7 @@ class Basis:
 
 
 def ends(count: int, top: int, bottom: int) -> np.ndarray:
-    """Numbers of the `bottom` first and `top` last of `count` ascending values, each once."""
+    """Return the indices of the `bottom` first and `top` last of `count` ascending values, each once."""
     return np.array(sorted({*range(min(bottom, count)), *range(max(count - top, 0), count)}), dtype=int)
 
 

@@ -101,7 +101,14 @@ def accepts(net: nn.Module, loss: Loss, batch: Batch) -> bool:
 
 
 def weight_of(samples: StoredSamples, spans: Sequence[Span], loss: Loss, network: EvaluatedNetwork) -> float:
-    """Sum the weights of samples, and note in them whether the network overwrites its input."""
+    """Sum the weights of samples, and note in them whether the network overwrites its input.
+
+    Args:
+        samples: Samples on the device.
+        spans: First sample and end of each batch.
+        loss: Loss per sample, which also gives the weights.
+        network: The network, on the same device.
+    """
     sample = samples.first_samples()
     with torch.no_grad(), network.session():
         loss(network.net, sample)

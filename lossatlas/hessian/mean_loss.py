@@ -24,7 +24,7 @@ from lossatlas.parameter_space.selection import Selection
 class MeanLoss:
     """The mean loss as a function of changes of chosen parameters.
 
-    A copy of the network is evaluated. Where the gradient of the copy is not that of the network itself, the network is
+    A copy of the network is evaluated. Where the gradient of the copy differs from the network's own, the network is
     used in place, and restored after every call.
 
     Args:

@@ -61,7 +61,7 @@ class LossSettings:
 def copy_or_original(
     net: nn.Module, settings: LossSettings, device: torch.device | str, precision: str | None
 ) -> LossParts:
-    """Use a copy whose gradient is that of the network, otherwise the network itself.
+    """Use a copy that has the gradient of the network, otherwise the network itself.
 
     Args:
         net: The network.
@@ -87,7 +87,17 @@ def copy_or_original(
 def equivalent_copy(
     net: nn.Module, settings: LossSettings, device: torch.device | str, precision: str | None
 ) -> tuple[LossParts | None, str]:
-    """Return a copy whose gradient is that of the network and "", otherwise None and a line about the difference."""
+    """Try to make a copy that has the gradient of the network.
+
+    Args:
+        net: The network.
+        settings: The mean loss.
+        device: Device of the copy.
+        precision: Precision of the copy, see `curvature_copy.curvature_copy`.
+
+    Returns:
+        The copy and "", otherwise None and a line about the difference.
+    """
     try:
         copy = settings.parts(curvature_copy(net, device, precision), in_place=False)
         mismatch = copy_mismatch(copy, net)
@@ -99,7 +109,18 @@ def equivalent_copy(
 
 
 def check_in_place(net: nn.Module, device: torch.device | str, precision: str | None, mismatch: str) -> None:
-    """Raise BadInput, BadUsage where a network cannot be used in place; mismatch: why a copy cannot be used."""
+    """Refuse a network that cannot be used in place.
+
+    Args:
+        net: The network.
+        device: Device on which it is asked for.
+        precision: Precision that is asked for; None for its own.
+        mismatch: Why a copy cannot be used, for messages.
+
+    Raises:
+        BadInput: Its parameters have several precisions, half precision, or another one than `precision`.
+        BadUsage: It lies on another device.
+    """
     own = [p for p in net.parameters() if movable(p)]
     first = own[0]
     if len({p.dtype for p in own}) > 1:

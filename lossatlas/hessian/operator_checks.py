@@ -13,7 +13,7 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
     """Refuse an operator that is random, not finite or not symmetric.
 
     Products differ where the network is random, as with noise in evaluation mode. They are not symmetric where torch's
-    second derivative of a layer is wrong, as that of the fused `weight_norm` is in torch 2.13.
+    second derivative of a layer is wrong, as for the fused `weight_norm` in torch 2.13.
 
     Args:
         operator: The operator; three products are taken.

@@ -64,7 +64,7 @@ class Rise:
 
 
 def scales(weights: Tensor, *, adaptive: bool) -> Tensor | None:
-    """Units of a change: None for plain changes, the size of each parameter for relative ones."""
+    """Return the units of a change: None for plain changes, the size of each parameter for relative ones."""
     return weights.abs() if adaptive else None
 
 

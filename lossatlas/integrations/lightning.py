@@ -20,7 +20,7 @@ from lossatlas.run_recorder import Recorder
 
 
 def callbacks_of_lightning() -> tuple[type, ...]:
-    """Return the class `Callback` of each package that is installed; a Trainer knows only that of its own one."""
+    """Return the class `Callback` of each package that is installed; a Trainer accepts only its own package's."""
     packages = ("lightning", "lightning.pytorch"), ("pytorch_lightning", "pytorch_lightning")
     found = tuple(import_module(module).Callback for package, module in packages if find_spec(package))
     if not found:
@@ -31,7 +31,7 @@ def callbacks_of_lightning() -> tuple[type, ...]:
 if TYPE_CHECKING:
 
     class Callback:
-        """Stands for that of Lightning."""
+        """Stand-in of the class of Lightning."""
 else:
     Callback = type("Callback", callbacks_of_lightning(), {})
 
@@ -39,7 +39,7 @@ TAKEN = ("loss", "step", "now")  # arguments of Recorder.step, which metrics of 
 
 
 class RecorderCallback(Callback):
-    """Record the checkpoints and losses of a training, every few epochs or every few steps of the optimizer.
+    """Recorder of the checkpoints and losses of a training, every few epochs or every few steps of the optimizer.
 
     A checkpoint is numbered by the epochs that are done, or by the steps. Its loss is the mean over the batches since
     the checkpoint before (of the first process); what the module logs is recorded as metrics, except for names in
@@ -90,7 +90,15 @@ class RecorderCallback(Callback):
         self._sum, self._batches = 0.0, 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add the loss of a batch; record the network if its step is due."""
+        """Add the loss of a batch; record the network if its step is due.
+
+        Args:
+            trainer: The Trainer, which knows its step and how many batches it accumulates.
+            pl_module: The module that is trained.
+            outputs: Result of the training step: the loss, or a mapping with the key "loss".
+            batch: The batch, unused.
+            batch_idx: Number of the batch in its epoch, unused.
+        """
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             # Lightning divides the loss of automatic optimization by the number of batches that it accumulates.

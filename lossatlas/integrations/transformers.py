@@ -19,7 +19,7 @@ from lossatlas.run_recorder import Recorder
 if TYPE_CHECKING:
 
     class TrainerCallback:
-        """Stands for that of transformers."""
+        """Stand-in of the class of transformers."""
 else:
     if not find_spec("transformers"):
         raise ImportError("lossatlas.integrations.transformers needs transformers: pip install transformers accelerate")
@@ -30,7 +30,7 @@ OF_THE_WHOLE = ("train_", "total_flos")  # beginnings of names that the Trainer 
 
 
 class RecorderCallback(TrainerCallback):
-    """Record the checkpoints and losses of a training every few steps of the optimizer.
+    """Recorder of the checkpoints and losses of a training every few steps of the optimizer.
 
     A checkpoint is numbered by its step. Its loss is the one that the Trainer logs at this step, which is the mean
     since the log before; where the Trainer logs none (`logging_steps`), it is NaN. Other numbers that it logs at the
@@ -64,15 +64,38 @@ class RecorderCallback(TrainerCallback):
         return self._recorder
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
-        """Begin or continue the run."""
+        """Begin or continue the run.
+
+        Args:
+            args: Arguments of the Trainer, unused.
+            state: State of the Trainer, with the step at which the training begins.
+            control: Control of the Trainer, unused.
+            model: The network that is trained.
+            **_: Further objects of the Trainer, unused.
+        """
         self._recorder = Recorder(model, self.folder, self.every_n_steps, keep=self.keep, start=state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Record the network if its step is due."""
+        """Record the network if its step is due.
+
+        Args:
+            args: Arguments of the Trainer, unused.
+            state: State of the Trainer, with the number of steps done.
+            control: Control of the Trainer, unused.
+            **_: Further objects of the Trainer, unused.
+        """
         self.recorder.step(step=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Add what the Trainer logs at a recorded step; an evaluation before the training is not of it."""
+        """Add what the Trainer logs at a recorded step; an evaluation before the training is left out.
+
+        Args:
+            args: Arguments of the Trainer, unused.
+            state: State of the Trainer, with the number of steps done.
+            control: Control of the Trainer, unused.
+            logs: Logged numbers by name; "loss" is the mean training loss since the last log.
+            **_: Further objects of the Trainer, unused.
+        """
         if self._recorder is None or not logs:
             return
         numbers = {
@@ -83,6 +106,13 @@ class RecorderCallback(TrainerCallback):
         self._recorder.amend(state.global_step, logs.get("loss"), **numbers)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Record the last state where it was not due."""
+        """Record the last state where it was not due.
+
+        Args:
+            args: Arguments of the Trainer, unused.
+            state: State of the Trainer, with the number of steps done.
+            control: Control of the Trainer, unused.
+            **_: Further objects of the Trainer, unused.
+        """
         if state.global_step not in self.recorder.steps:
             self.recorder.step(step=state.global_step, now=True)

@@ -75,9 +75,9 @@ def checkpoints_in(folder: str | Path) -> list[tuple[int, Path]]:
 
 
 def counted_in(checkpoint: str | Path) -> str:
-    """Return what the number in the name of a run's checkpoint counts: "step" or "epoch".
+    """Return the unit of the number in the name of a run's checkpoint: "step" or "epoch".
 
-    A recorder counts its steps, which are those of the optimizer or epochs; Hugging Face and Lightning write the word.
+    A recorder counts its steps, which are steps of the optimizer or epochs; Hugging Face and Lightning write the word.
 
     Args:
         checkpoint: Path of the checkpoint.

@@ -92,6 +92,7 @@ def describe(path: str | Path) -> str:
 
 
 def describe_directions(directions: Directions) -> list[str]:
+    """Describe directions: numbers of tensors and entries, checksum and metadata."""
     return [
         f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
         f"{sum(a.size for a in directions.x):,} numbers",
@@ -101,6 +102,7 @@ def describe_directions(directions: Directions) -> list[str]:
 
 
 def describe_surface(surface: Surface) -> list[str]:
+    """Describe a surface: grid, cells, range of each field, computers and records."""
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
     if surface.predicted:
         lines[-1] += f", interpolated: {surface.interpolated.sum()} cells"
@@ -147,6 +149,7 @@ def describe_findings(findings: Findings) -> list[str]:
 
 
 def describe_array(array: np.ndarray) -> str:
+    """Write a short array, or the shape of a long one."""
     if array.ndim == 0:
         return f"{array:.6g}"
     if array.size > 12:

@@ -44,7 +44,7 @@ class Directions:
 
     @property
     def stored_bytes(self) -> int:
-        """The bytes of the vectors in a file; those of directions that are stored by their seed are none."""
+        """The bytes of the vectors in a file; 0 for directions that are stored by their seed."""
         axes = [axis for axis in (self.x, self.y or ()) if not isinstance(axis, SeededDirection)]
         return sum(array.nbytes for axis in axes for array in axis)
 

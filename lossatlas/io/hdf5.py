@@ -142,8 +142,8 @@ def hdf5_cause(error: BaseException) -> str:
 def check_readable(path: Path) -> None:
     """Raise BadInput for a file in which libhdf5 may loop forever, because damaged bytes refer to each other.
 
-    A file whose checksum holds is not damaged. Another one, such as that of another program, is first read in a process
-    of its own with limited time and memory.
+    A file whose checksum holds is not damaged. Another one, such as a file of another program, is first read in a
+    process of its own with limited time and memory.
     """
     found = path.stat()
     check_version(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
@@ -157,7 +157,7 @@ def check_version(path: Path, version: tuple[int, ...]) -> None:
 
 
 def checksum_holds(path: Path) -> bool:
-    """Test whether the checksum at the end of a file is that of all before it."""
+    """Test whether the checksum at the end of a file agrees with all bytes before it."""
     length = len(MARK) + 64 + 1
     with open(path, "rb") as f:
         size = f.seek(0, os.SEEK_END) - length
@@ -289,7 +289,7 @@ def text(value: object) -> str:
 
 
 def checksum(data: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over arrays: names, shapes, types and values."""
+    """Compute SHA-256 over arrays: names, shapes, types and values."""
     digest = hashlib.sha256()
     for name in sorted(data):
         array = np.ascontiguousarray(data[name])

@@ -47,7 +47,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 class Progress:
-    """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
+    """Counter of saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
 
     The remaining time is extrapolated from the later half of the time, because the first cells may take longer, as with
     a tolerance.
@@ -103,13 +103,13 @@ class Progress:
         return (now - since) / (done - before)
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        """Return metadata about the time of this run, added to that of earlier runs in `about`."""
+        """Return metadata about the time of this run, added to the time of earlier runs in `about`."""
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)
         return {"computing_seconds": round(seconds, 2), "finished": datetime.now().isoformat(timespec="seconds")}
 
 
 class SilentProgress(Progress):
-    """Counts saved cells, and shows nothing."""
+    """Counter of saved cells that shows nothing."""
 
     def show(self, done: int, *, last: bool = False) -> None:
         pass

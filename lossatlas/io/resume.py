@@ -48,7 +48,7 @@ def advice_for(field: str) -> str:
 
 
 def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
-    """Return the surface to continue: that of an existing file, or `fresh`.
+    """Return the surface to continue: the one in an existing file, or `fresh`.
 
     Args:
         path: The surface file, which need not exist.
@@ -86,7 +86,17 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
 
 
 def check_version(path: Path, found: Surface, fresh: Surface, advice: str) -> None:
-    """Raise BadInput for a file of an earlier version that lacks values which this version needs."""
+    """Refuse a file of an earlier version that lacks values which this version needs.
+
+    Args:
+        path: The file, for messages.
+        found: The surface in it.
+        fresh: The surface without computed cells that this run would begin.
+        advice: Advice for the user, which ends a message.
+
+    Raises:
+        BadInput: A value is missing.
+    """
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
             raise BadInput(
@@ -132,7 +142,7 @@ def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> 
 
 
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], advice: str) -> None:
-    """Compare the fields of a file with those of this run; DESCRIPTIONS only where both have them.
+    """Compare the fields of a file with the fields of this run; DESCRIPTIONS only where both have them.
 
     Args:
         path: The file, for the message.
@@ -157,6 +167,12 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], advi
 
 def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Findings, advice: str) -> None:
     """Compare the requests of a file and of this run, see `compare`.
+
+    Args:
+        path: The file, for messages.
+        found: The surface or spectrum in it.
+        fresh: The surface or spectrum that this run would begin.
+        advice: Advice for the user, which ends a message.
 
     Raises:
         BadInput: They differ, or the file records too little to tell.
@@ -187,10 +203,19 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
 
 
 def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
-    """Return the surface of a file of the original release, to be continued; its cells are of unknown provenance.
+    """Return the surface of a file of the original release, to be continued.
+
+    Args:
+        path: The file, for messages.
+        found: The surface in it.
+        fresh: The surface without computed cells that this run would begin.
+        dir_file: The direction file of this run, whose name the file must record; None if there is none.
+
+    Returns:
+        `fresh` with the values of the file; its cells are marked as of unknown provenance.
 
     Raises:
-        BadInput: It holds eigenvalues, or was computed along other directions.
+        BadInput: It holds eigenvalues, was computed along other directions, or has fields that would be lost.
     """
     advice = f"give another {named('surf_file')}"
     if not fresh.populations:
@@ -219,7 +244,7 @@ def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Pa
 
 
 def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
-    """Return the spectrum to continue: that of an existing file with this run's plan, or `fresh`.
+    """Return the spectrum to continue: the one in an existing file, with this run's plan, or `fresh`.
 
     Args:
         path: The file, which need not exist.

@@ -105,7 +105,7 @@ def write_log(folder: Path, log: RunLog) -> bytes:
 
 
 def _json_numbers(value: Any) -> Any:
-    """Numbers that JSON has none for, as texts that `float` reads."""
+    """Write a number for which JSON has no notation as a text that `float` reads."""
     if isinstance(value, dict):
         return {name: _json_numbers(each) for name, each in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -70,7 +70,14 @@ class SeededDirection(Sequence[np.ndarray]):
         order: Sequence[int | tuple[int, ...]],
         values: Sequence[np.ndarray],
     ) -> "SeededDirection":
-        """Return a direction whose tensors have just been drawn, in the order of `tensors`."""
+        """Return a direction whose tensors have just been drawn.
+
+        Args:
+            seed: Seed of the generator.
+            tensors: How each tensor is drawn, in the order of drawing.
+            order: Indices into `tensors` in the order of the network, see `SeededDirection`.
+            values: Numbers of each tensor, in the order of `tensors`.
+        """
         result = cls(seed, tensors, order, sketch_of(values))
         result.__dict__["arrays"] = result.in_order(values)
         return result
@@ -118,7 +125,7 @@ class SeededDirection(Sequence[np.ndarray]):
         return result
 
     def check(self, drawn: Sequence[np.ndarray]) -> None:
-        """Raise BadInput where the numbers are not those of `sketch`."""
+        """Raise BadInput where the numbers disagree with `sketch`."""
         if len(self.sketch) and not np.array_equal(sketch_of(drawn), self.sketch):
             raise BadInput(
                 "the directions of this file were drawn by another version of torch or on another processor, and come "
@@ -162,7 +169,7 @@ def fill_normal(flat: "torch.Tensor", generator: "torch.Generator") -> None:
 def blocks(count: int) -> Iterator[slice]:
     """Yield slices of BLOCK numbers up to `count`; the last one may be up to 15 numbers longer.
 
-    Normal numbers that are drawn for one block after the other are those of one draw for all of them: torch draws
+    Normal numbers drawn for one block after the other equal the numbers of one draw for all blocks: torch draws
     16 at a time, where there are as many.
     """
     start = 0

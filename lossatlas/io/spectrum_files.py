@@ -73,7 +73,7 @@ class Findings:
         return np.concatenate([self.arrays[largest], self.arrays.get(smallest, np.zeros(0, bool))[::-1]])
 
     def vector(self, number: int) -> dict[str, np.ndarray]:
-        """Return an eigenvector by parameter name, float32; number: that of its eigenvalue in `eigenpairs`."""
+        """Return an eigenvector by parameter name, float32. number: position of its eigenvalue in `eigenpairs`."""
         flat, result = self.arrays["eigenvectors"][number].astype(np.float32), dict[str, np.ndarray]()
         for name, shape in self.about["parameters"]:
             count = int(np.prod(shape))

@@ -1,4 +1,4 @@
-"""Surface files, new ones and those of the original release.
+"""Surface files, in this version's format and in the original release's.
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates `samples/<split>/<name>` (one cell after
@@ -72,7 +72,14 @@ def write_surface(
 def surface_writer(
     path: str | Path, surface: Surface, dir_file: str | Path | None, embed: Directions | None
 ) -> Callable[[h5py.File], None]:
-    """Return the function that writes a surface into an open file, see `write_surface`."""
+    """Return the function that writes a surface into an open file, see `write_surface`.
+
+    Args:
+        path: Path of the surface file, to which links are relative.
+        surface: The surface.
+        dir_file: The direction file, to which `directions` links; None for no link.
+        embed: Directions to store in the file itself, instead of a link.
+    """
     data = surface_data(surface)
 
     def fill(f: h5py.File) -> None:
@@ -192,7 +199,7 @@ def read_own(f: h5py.File, grid: Grid) -> Surface:
 
 
 def cell_by_cell(arrays: Mapping[str, np.ndarray]) -> list[Mapping[str, np.ndarray]]:
-    """Split the samples of all cells into those of each. Raises ValueError where their numbers disagree."""
+    """Split the samples of all cells into one mapping for each cell. Raises ValueError where their numbers disagree."""
     counts = arrays["n"]
     edges = np.concatenate([[0], np.cumsum(counts)])
     named = {name: array for name, array in arrays.items() if name != "n"}

@@ -70,7 +70,7 @@ class CellChoice:
 
 
 class Predictor:
-    """Predicts the cells of a grid from those of coarser levels, by Lagrange interpolation along the axes.
+    """Predictor of the cells of a grid from the cells of coarser levels, by Lagrange interpolation along the axes.
 
     Args:
         grid: The grid.
@@ -133,7 +133,7 @@ def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.n
 
 
 class AdaptiveChoice:
-    """Chooses the cells to compute, level by level; see the module.
+    """Choice of the cells to compute, level by level; see the module.
 
     Args:
         grid: The grid.

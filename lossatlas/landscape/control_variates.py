@@ -113,6 +113,7 @@ def estimate_mean(
     samples: Samples,
     metrics: Sequence[str],
     neighbours: Sequence[ControlVariate],
+    *,
     population: int,
 ) -> CellEstimate:
     """Estimate the mean of the loss or of a metric from a cell's samples and its control variates.
@@ -140,7 +141,7 @@ def estimate_mean(
     usable = [each for each in usable_neighbours(neighbours, n) if math.isfinite(each.error[name])]
     if effective < 2:
         return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, controlled=bool(usable), effective_size=effective)
-    result = best_regression(name, mean, samples, usable, n, population)
+    result = best_regression(name, mean, samples, usable, n=n, population=population)
     spreads = (deviation_scale(each, name) / deviation_scale(each, name, n) for each in usable)
     missing_spread = max(spreads, default=1.0)
     own_error = result.own_error * min(max(missing_spread, 1.0), MAX_MISSING_SPREAD)
@@ -158,22 +159,34 @@ def estimate_mean(
 
 
 def best_regression(
-    name: str, mean: float, samples: Samples, neighbours: Sequence[ControlVariate], n: int, population: int
+    name: str, mean: float, samples: Samples, neighbours: Sequence[ControlVariate], *, n: int, population: int
 ) -> CellEstimate:
     """Return the more accurate of the regressions on all neighbours and on their mean.
 
     If few samples dominate the variance, separate coefficients of the neighbours overfit these.
+
+    Args:
+        name: 'loss' or the name of a metric.
+        mean: Mean of the n samples, with their weights.
+        samples: The samples of the cell.
+        neighbours: Control variates that have at least n samples and a finite error; none gives the plain mean.
+        n: Number of samples of the cell.
+        population: Number of all samples of the split.
     """
     residuals = deviations(samples, name, n)[1]
     controls = [deviations(neighbour.samples, name, n) for neighbour in neighbours]
     means = np.array([neighbour.mean[name] for neighbour in neighbours])
     errors = np.array([neighbour.error[name] for neighbour in neighbours])
     correlation = correlations(neighbours, name)
-    found = [regress_on_controls(mean, residuals, controls, means, errors, population, correlation)]
+    found = [
+        regress_on_controls(mean, residuals, controls, means, errors, population=population, correlation=correlation)
+    ]
     if len(neighbours) > 1:
         middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
         error = np.array([error_of_sum(errors / len(neighbours), correlation)])
-        found.append(regress_on_controls(mean, residuals, [middle], means.mean(keepdims=True), error, population))
+        found.append(
+            regress_on_controls(mean, residuals, [middle], means.mean(keepdims=True), error, population=population)
+        )
     return min(found, key=lambda each: each.error)
 
 
@@ -267,14 +280,15 @@ def regress_on_controls(
     controls: Sequence[tuple[float, np.ndarray]],
     means: np.ndarray,
     errors: np.ndarray,
+    *,
     population: int,
     correlation: np.ndarray | None = None,
 ) -> CellEstimate:
     """Estimate a mean over all samples from n of them, by regression on k controls with known means.
 
-    Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so
-    the residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran,
-    Sampling Techniques, 1977, section 7.3.
+    Least squares is optimal here: the controls were estimated from the same n samples and further ones, so the
+    residuals are not correlated with the errors of the controls. The regression estimator is from Cochran, Sampling
+    Techniques, 1977, section 7.3.
 
     Args:
         mean: The mean of the n samples.

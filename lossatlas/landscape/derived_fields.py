@@ -51,7 +51,7 @@ def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
             grid's shape.
 
     Returns:
-        A surface that holds the field, and its name: that of the field, the expression, or that of the function.
+        A surface that holds the field, and its name: the field's, the expression, or the function's.
 
     Raises:
         BadUsage: There is no such field, the expression is not allowed, or the function returns something else.
@@ -78,7 +78,7 @@ def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
 
 
 def _with_field(surface: Surface, name: str, values: np.ndarray) -> tuple[Surface, str]:
-    """The surface with a further field, which has values where the others have."""
+    """Return the surface with a further field, which has values where the others have."""
     predicted = dict(surface.predicted)
     if predicted:
         predicted[name] = np.where(surface.interpolated, values, np.nan)
@@ -86,7 +86,7 @@ def _with_field(surface: Surface, name: str, values: np.ndarray) -> tuple[Surfac
 
 
 def _name_of(function: FieldFunction, surface: Surface) -> str:
-    """The name of a function, which is none of the surface's fields; a lambda has none of its own."""
+    """Return a name for a function that no field of the surface has; a lambda has no name of its own."""
     name = str(getattr(function, "__name__", type(function).__name__)).strip("<>")
     name = "custom field" if name == "lambda" else name
     return f"{name}()" if name in surface.fields else name

@@ -377,7 +377,17 @@ class InterpolatedField:
 def curvature(
     field: InterpolatedField, axis_name: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
 ) -> Measure:
-    """Return the second derivative along an axis: exact if a Hessian-vector product gave it, or from computed cells."""
+    """Return the second derivative along an axis.
+
+    Args:
+        field: The field, with its mask of computed cells.
+        axis_name: 'x' or 'y'.
+        centre: Coordinates x and y of the point, and the value there.
+        exact: Second derivatives by Hessian-vector products, by 'xx' and 'yy'; None or empty where there are none.
+
+    Returns:
+        The exact value where it is given; otherwise a second difference of computed cells, NaN where they are missing.
+    """
     if exact and axis_name * 2 in exact:
         return Measure(float(exact[axis_name * 2]), method="exact")
     cell, along_x = field.cell(*centre[:2]), axis_name == "x"
@@ -394,7 +404,17 @@ def curvature(
 
 
 def second_difference(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> Measure:
-    """Return the second derivative at the k-th point of an axis, from the nearest computed points at equal distance."""
+    """Return the second derivative at a point of an axis, from the nearest computed points at equal distance.
+
+    Args:
+        axis: Coordinates (n,), increasing.
+        values: Values (n,) at them.
+        computed: Mask (n,) of the points that are computed, not interpolated.
+        k: Index of the point.
+
+    Returns:
+        The second derivative and its method; NaN where no such three points are computed.
+    """
     away = next((n for n in range(1, min(k, len(axis) - 1 - k) + 1) if computed[k - n] and computed[k + n]), 0)
     if not away or not computed[k]:
         return Measure(np.nan)

@@ -1,6 +1,6 @@
 """Number of samples that a cell draws: as many as its standard error needs to come below the allowed one.
 
-`estimate_cell` is given a function that draws samples; the estimate from these is that of `control_variates`.
+`estimate_cell` is given a function that draws samples; `control_variates` estimates the cell from them.
 """
 
 import math
@@ -119,7 +119,8 @@ def estimate_cell(
             n = int(row[0])
         penalty = float(row[PENALTY])
         found = {
-            name: estimate_mean(name, row, samples, metrics, neighbours, goal.population) for name in ("loss", *metrics)
+            name: estimate_mean(name, row, samples, metrics, neighbours, population=goal.population)
+            for name in ("loss", *metrics)
         }
         wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
         if wanted <= n:
@@ -127,7 +128,7 @@ def estimate_cell(
 
 
 def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
-    """Append new samples to those of a cell, in float32; weights are stored only once one differs from 1."""
+    """Append new samples to the samples of a cell, in float32; weights are stored only once one differs from 1."""
     named = {"loss": new.loss, **new.metrics}
     if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
         named["weight"] = new.weight
@@ -144,7 +145,15 @@ def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
 def estimate_columns(
     found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, neighbours: Sequence[ControlVariate]
 ) -> np.ndarray:
-    """Return the columns `statistics.estimates` of a cell that is done."""
+    """Return the columns `statistics.estimates` of a cell that is done.
+
+    Args:
+        found: Estimates of the loss, and then of each metric.
+        goal: The condition under which the cell is done.
+        n: Number of the cell's samples.
+        penalty: The term of the parameters alone.
+        neighbours: Control variates of the cell.
+    """
     loss, *others = found.values()
     if n >= goal.population:
         return np.array([loss.mean, 0.0, 0.0, 0.0, *(value for each in others for value in (each.mean, 0.0))])

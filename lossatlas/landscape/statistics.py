@@ -139,7 +139,7 @@ def rare_error(n: int, effective: float, population: int) -> float:
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
     """Return mean loss, its standard error, accuracy and further metrics from the sums over samples.
 
-    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, 1977, section 6.4) over `n` samples
+    The standard error belongs to a ratio of two sums (Cochran, Sampling Techniques, 1977, section 6.4) over `n` samples
     drawn without replacement from `population`: zero when all of them were used. It is inflated by 1 + INFLATION /
     sqrt(c) for c `effective_samples`.
 

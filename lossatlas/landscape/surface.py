@@ -23,7 +23,7 @@ LOW_PRECISION = "draft of "  # prefix of a split in lower precision, a control v
 
 @dataclass(frozen=True)
 class Surface:
-    """Everything that is known on a grid. Immutable: `with_cells` returns a new one.
+    """Values and records on a grid. Immutable: `with_cells` returns a new one.
 
     Attributes:
         grid: The grid.

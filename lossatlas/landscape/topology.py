@@ -144,7 +144,7 @@ class MergeTree:
         return int(cell)
 
     def add(self, cell: int, neighbours: Sequence[int], *, can_be_minimum: bool) -> None:
-        """Add a cell, which begins a component or merges those of its neighbours."""
+        """Add a cell, which begins a component or merges the components of its neighbours."""
         values, merges = self.values, self.merges
         roots = {self.root_of(other) for other in neighbours if self.owner[other] >= 0}
         components = sorted(roots, key=lambda root: (root not in merges, values[root], root))

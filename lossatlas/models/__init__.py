@@ -85,7 +85,7 @@ def build(name: str | UserFunction, shape: Sequence[int] = (3, 32, 32), classes:
 
 
 def _call_seeded(function: UserFunction, seed: int) -> nn.Module:
-    """The network that a user's function returns when torch has this seed."""
+    """Return the network that a user's function returns when torch has this seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = function()

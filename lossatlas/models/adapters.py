@@ -46,7 +46,7 @@ class AdapterConfig:
 
     @classmethod
     def read(cls, folder: Path) -> "AdapterConfig":
-        """Read the settings in a folder. Raises BadInput where they are damaged, or not those of a plain LoRA."""
+        """Read the settings in a folder. Raises BadInput if damaged, or of another adapter than a plain LoRA."""
         try:
             found = json.loads((folder / CONFIG).read_text())
             kind = str(found.get("peft_type", "")).upper()
@@ -158,14 +158,14 @@ def _read_factors(folder: Path) -> _Factors:
 
 
 def _own_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of a network without the components that wrappers add, as an adapter spells them."""
+    """Return the names of a network without the components that wrappers add, as an adapter spells them."""
     from lossatlas.models.state_names import plain_name
 
     return {plain_name(name): name for name in state}
 
 
 def _change(config: AdapterConfig, module: str, pair: Mapping[str, Tensor], *, transposed: bool) -> Tensor:
-    """The change of a weight, in float32 or wider."""
+    """Compute the change of a weight, in float32 or wider."""
     a, b = (pair[letter].to(torch.promote_types(pair[letter].dtype, torch.float32)) for letter in "AB")
     rank = a.shape[0]
     product = (b.flatten(1) @ a.flatten(1)).unflatten(1, a.shape[1:])  # convolutions: to `rank` channels, and from them

@@ -45,7 +45,7 @@ SHOWN = 3  # names of a file that a message lists
 
 
 def check_exists(name: str | Path) -> None:
-    """Raise BadInput where there is no such checkpoint; those of trained_nets/ are not in the installed package."""
+    """Raise BadInput where there is no such checkpoint; the installed package has none of trained_nets/."""
     path, _ = split_word(name)
     if not path.exists():
         hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
@@ -158,7 +158,7 @@ def weights_in(content: object, source: Path | str, word: str = "", *, announce:
 
 
 def _chosen(content: object, source: Path | str, word: str, *, announce: bool) -> object:
-    """The part of a checkpoint that holds the weights."""
+    """Return the part of a checkpoint that holds the weights."""
     if not isinstance(content, Mapping):
         return content
     parts = [str(key) for key, value in content.items() if _is_state(value)]
@@ -184,7 +184,7 @@ def _is_state(value: object) -> bool:
 
 
 def _choices(parts: Iterable[str], state: Mapping[Any, object]) -> list[str]:
-    """Words that choose weights: keys of state dicts, and first parts of names."""
+    """List the words that choose weights: keys of state dicts, and first parts of names."""
     firsts = {str(name).partition(".")[0]: None for name in state if "." in str(name)}
     return [f"'{each}'" for each in (*parts, *firsts)][: 4 * SHOWN]
 
@@ -195,7 +195,7 @@ def _note_averaged(folder: str, key: str, source: str) -> None:
 
 
 def _not_a_tensor(content: Mapping[Any, object], source: Path | str, name: object) -> str:
-    """The message about a mapping that is no state dict, by what it seems to be."""
+    """Write the message about a mapping that is no state dict, by what it seems to be."""
     if found := next((key for key in OPTIMIZER if key in content), ""):
         return f"{source} holds the state of an optimizer ('{found}') and no weights: name the file of the network"
     objects = {key: value for key, value in content.items() if isinstance(value, StandIn)}
@@ -209,7 +209,7 @@ def _not_a_tensor(content: Mapping[Any, object], source: Path | str, name: objec
 
 
 def _plain(value: Tensor) -> Tensor:
-    """The numbers of a tensor, without a gradient or a lazy conjugation that a file may have attached."""
+    """Return the numbers of a tensor, without a gradient or a lazy conjugation that a file may have attached."""
     return Tensor.detach(value).resolve_conj().resolve_neg()
 
 
@@ -331,7 +331,7 @@ def _misfit(
     wrong: Collection[str],
     source: str,
 ) -> str:
-    """Which names and shapes do not fit, in words that follow the name of the checkpoint."""
+    """Name the tensors that do not fit, in words that follow the name of the checkpoint."""
     parts = []
     if match.missing:
         parts.append(f" lacks {_listed(match.missing, own)}")
@@ -350,7 +350,7 @@ def _misfit(
 
 
 def _listed(names: Collection[str], tensors: Mapping[str, Tensor]) -> str:
-    """Some names with their shapes, and how many there are."""
+    """List some names with their shapes, and the number of all."""
     shown = ", ".join(f"'{name}' {tuple(tensors[name].shape)}" for name in list(names)[:SHOWN])
     return shown + (f", ... ({len(names)} tensors)" if len(names) > SHOWN else "")
 

@@ -38,7 +38,7 @@ def check_kind(path: Path) -> bytes:
 
 
 def _kind_of(head: bytes) -> str:
-    """The kind of a file by its first bytes, in words; '' for none of these."""
+    """Name the kind of a file by its first bytes; '' for none of these."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "empty (0 bytes): the program that wrote it was interrupted, or the disk was full"
@@ -54,7 +54,7 @@ def _kind_of(head: bytes) -> str:
 
 
 def _kind_of_archive(path: Path) -> str:
-    """The kind of a zip archive by the names in it; '' for a file of torch.save."""
+    """Name the kind of a zip archive by the names in it; '' for a file of torch.save."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

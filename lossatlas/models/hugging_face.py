@@ -44,7 +44,7 @@ def language_model(
         packed: Concatenate the texts, each with the end-of-text token behind it, and cut the whole into samples of
             `length` tokens. By default one text is one sample, cut at `length` and padded on the right.
         chat: Render conversations by the chat template of the tokenizer. By default no template is used.
-        dtype: 'float32', 'float64', 'bfloat16' or 'float16'; by default that of the folder.
+        dtype: 'float32', 'float64', 'bfloat16' or 'float16'; by default the type of the weights in the folder.
         progress: Print a line that says how many samples were made, and how many texts were cut or padded.
 
     Returns:
@@ -75,7 +75,18 @@ def text_data(
     split: str = "train",
     progress: bool,
 ) -> Dataset:
-    """Return the samples of texts for the model in a folder, see `language_model`."""
+    """Return the samples of texts for the model in a folder.
+
+    Args:
+        folder: Local folder of the model, with its tokenizer.
+        texts: The texts; with `settings.chat` conversations; or a .txt or .jsonl file of them.
+        settings: How texts become samples.
+        split: 'train' or 'test'.
+        progress: Print a line that says how many samples were made, and how many texts were cut or padded.
+
+    Raises:
+        BadInput: The folder or the file cannot be read, or there are no texts.
+    """
     name = "texts"
     if isinstance(texts, str | Path):
         name = Path(texts).name
@@ -91,7 +102,7 @@ def load_model(folder: str | Path, dtype: str | None = None) -> nn.Module:
 
     Args:
         folder: The folder.
-        dtype: One of DTYPES; by default that of the folder.
+        dtype: One of DTYPES; by default the type of the weights in the folder.
 
     Returns:
         The network in evaluation mode. It keeps no cache of keys and values.

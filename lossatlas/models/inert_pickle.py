@@ -80,12 +80,12 @@ class Builder:
 
 
 def _parameter(data: torch.Tensor, requires_grad: bool = False, *_: object) -> torch.Tensor:
-    """The numbers of a parameter."""
+    """Return the numbers of a parameter."""
     return data
 
 
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> torch.Tensor:
-    """A tensor on a storage, without the hooks that a file may attach."""
+    """Build a tensor on a storage, without the hooks that a file may attach."""
     return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, collections.OrderedDict())
 
 
@@ -112,7 +112,7 @@ class InertUnpickler(pickle.Unpickler):
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
-    """Stands for `pickle.load`, which only files of old formats need."""
+    """Refuse to read in place of `pickle.load`, which only files of old formats need."""
     raise pickle.UnpicklingError("the file has the format before torch 1.6")
 
 

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 
 def conv(channels_in: int, channels_out: int, size: int, stride: int = 1) -> nn.Conv2d:
-    """Convolution of size x size without bias, padded to keep the image."""
+    """Return a convolution without bias, padded to keep the size of the image at stride 1.
+
+    Args:
+        channels_in: Channels of the input.
+        channels_out: Channels of the output.
+        size: Width and height of the filters, an odd number.
+        stride: Step of the filters along both axes.
+    """
     return nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2, bias=False)
 
 

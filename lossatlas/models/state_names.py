@@ -20,7 +20,7 @@ COUNTERS = ("num_batches_tracked", "n_averaged")  # of BatchNorm and of Averaged
 
 @dataclass(frozen=True)
 class Match:
-    """Names of a checkpoint as those of a network.
+    """Names of a checkpoint, mapped to the names of a network.
 
     Attributes:
         names: The name in the checkpoint of each name of the network that it has.
@@ -112,7 +112,7 @@ def match_names(net: nn.Module, own: Collection[str], there: Collection[str], ne
 
 
 def _habits(name: str) -> Iterator[str]:
-    """The prefixes of a name that consist of `HABIT` alone."""
+    """Yield the prefixes of a name that consist of `HABIT` alone."""
     parts = name.split(".")
     for k, part in enumerate(parts[:-1]):
         if part not in HABIT:
@@ -121,7 +121,7 @@ def _habits(name: str) -> Iterator[str]:
 
 
 def _fitting(plain_own: Mapping[str, str], needed: Sequence[str], there: Collection[str]) -> list[str]:
-    """Any other prefixes under which all needed names are there, without the dot at the end."""
+    """Return any other prefixes under which all needed names are there, without the dot at the end."""
     keys = [plain_own[name] for name in needed]
     if not keys:
         return []

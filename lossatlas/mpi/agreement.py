@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class FailedRank(RuntimeError):
-    """Another rank failed; the message names it and gives its error."""
+    """Failure of another rank; the message names the rank and gives its error."""
 
 
 def size_of(ranks: "Ranks") -> int:

@@ -23,7 +23,7 @@ ERROR_POLL = 0.2  # seconds between checks for errors of other ranks
 
 
 class WorkFailed(Stop):
-    """Another rank failed.
+    """Failure of another rank.
 
     Args:
         message: The message of that rank.
@@ -231,7 +231,7 @@ def split_by_node(comm: "MPI.Comm") -> "MPI.Comm":
 
 
 def raise_reported(world: World) -> None:
-    """On rank 0: raise the error that another rank has sent, if any.
+    """Raise the error that another rank has sent, if any; called on rank 0.
 
     Raises:
         WorkFailed: With the message and the exit code of that rank.

@@ -13,10 +13,10 @@ from lossatlas.mpi.scheduler import report_error
 
 
 def once(code: int) -> None:
-    """Return in the launcher's first process alone, which prints the error; the others end after it has.
+    """End every process but the launcher's first one, which returns, so that one process alone prints the error.
 
     Args:
-        code: The exit code of the others.
+        code: Exit code of the other processes, which wait two seconds for the message before they end.
 
     Raises:
         SystemExit: In the other processes.

@@ -1,4 +1,4 @@
-"""Temporary files of rank 0 on every rank: mapped by the ranks of its host, one copy for those of any other host."""
+"""Temporary files of rank 0 on every rank: mapped by the ranks of its host, one copy for the ranks of another host."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -95,3 +95,10 @@ def device_of(
             f"{named('device', str(found))}: torch finds no CUDA device here: leave it out to compute on the CPU"
         )
     return found
+
+
+def has_cuda() -> bool:
+    """Return whether there is a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()

@@ -110,7 +110,7 @@ class Results:
 
 
 def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Results:
-    """On rank 0: compute all blocks, with all ranks.
+    """Compute all blocks, with all ranks; called on rank 0.
 
     Args:
         world: The ranks; the others call `follow`.
@@ -134,7 +134,20 @@ def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Results:
 def served(
     world: World, blocks: BlockQueue, make_work: MakeWork, dismissal: Dismissal
 ) -> Generator[tuple[int, Any] | None, None, None]:
-    """Yield the results of all ranks, see `serve`, and end the work of the other ranks."""
+    """Yield the results of all ranks, and end the work of the other ranks.
+
+    Args:
+        world: The ranks; the others call `follow`.
+        blocks: The blocks, see `serve`.
+        make_work: Gives the function from a block to its result.
+        dismissal: The end of the other ranks' work.
+
+    Yields:
+        (number of the block, result), and None now and then while no result arrives.
+
+    Raises:
+        WorkFailed: Another rank failed.
+    """
     try:
         if len(blocks):
             yield from hand_out(world, blocks, make_work)
@@ -198,7 +211,7 @@ def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[
 
 
 def run_in_compute_thread(world: World, function: Callable[[], T]) -> T:
-    """On rank 0: run a function in the thread that computes.
+    """Run a function in the thread that computes; called on rank 0.
 
     Args:
         world: The ranks.
@@ -226,7 +239,7 @@ def wait_for(world: World, future: "Future[T]") -> T:
 
 
 def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """On rank 0: make functions callable on all ranks at once.
+    """Make functions callable on all ranks at once; called on rank 0.
 
     Args:
         world: The ranks; the others call `answer`.
@@ -245,7 +258,7 @@ def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[...,
 
 
 def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any]]]) -> None:
-    """On the other ranks: call the functions that rank 0 names, until it shares None.
+    """Call the functions that rank 0 names, until it shares None; called on the other ranks.
 
     Args:
         world: The ranks.
@@ -312,7 +325,7 @@ def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]",
 
 
 def follow(world: World, make_work: MakeWork) -> None:
-    """On the other ranks: compute the blocks that arrive until there are no more, or rank 0 has failed.
+    """Compute the blocks that arrive until there are no more, or rank 0 has failed; called on the other ranks.
 
     Args:
         world: The ranks; rank 0 calls `serve`.
@@ -336,7 +349,7 @@ def follow(world: World, make_work: MakeWork) -> None:
 
 
 def report_error(world: World, error: BaseException) -> None:
-    """On the other ranks: send an error to rank 0, which saves its results, prints the error and ends all ranks.
+    """Send an error to rank 0, which saves its results, prints the error and ends all ranks; called on the others.
 
     If rank 0 does not within PATIENCE seconds, this rank does.
 

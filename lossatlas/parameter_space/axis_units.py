@@ -85,7 +85,7 @@ def pin(*axes: Axis, why: str = "", outside: bool = False) -> None:
     """Fix the units of axes.
 
     Args:
-        axes: The axes.
+        *axes: The axes.
         why: The operation that prevents permutations.
         outside: They are inputs or outputs.
     """

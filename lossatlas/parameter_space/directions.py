@@ -39,7 +39,7 @@ def seed_of(seed: int, idx: int, axis: int) -> int:
         axis: 0 for x, 1 for y.
 
     Returns:
-        A seed; those of different repeats and axes are independent.
+        A seed; seeds of different repeats and axes are independent.
     """
     return int(np.random.SeedSequence([seed, idx, axis]).generate_state(2, np.uint32)[0])
 
@@ -50,6 +50,7 @@ def random_direction(
     ignore: str,
     seed: int,
     layout: Layout = PLAIN,
+    *,
     selection: Selection = EVERYTHING,
     scratch: Scratch | None = None,
 ) -> Point:
@@ -59,7 +60,7 @@ def random_direction(
         at: The point, tensors by name.
         norm: See `normalize`.
         ignore: See `normalize`.
-        seed: Of the random numbers; with the shapes it determines the direction before normalization.
+        seed: Seed of the random numbers; with the shapes it determines the direction before normalization.
         layout: See `normalize`.
         selection: All other tensors are zero; the selected ones do not depend on the selection.
         scratch: Makes the file of a direction in float32, see `drawn_in_file`; None for memory.
@@ -74,7 +75,7 @@ def random_direction(
         [3.0, 3.0, 3.0, 3.0]
     """
     if scratch is not None and all(widened_dtype(value) == torch.float32 for value in at.values()):
-        return drawn_in_file(at, norm, ignore, seed, layout, selection, scratch)
+        return drawn_in_file(at, norm, ignore, seed, layout, selection=selection, scratch=scratch)
     generator = torch.Generator().manual_seed(seed)
     drawn = {
         name: torch.randn(value.shape, generator=generator, dtype=widened_dtype(value)).to(value.device)
@@ -96,15 +97,35 @@ class DrawnPoint(MappedPoint):
 
 
 def drawn_in_file(
-    at: Mapping[str, Tensor], norm: str, ignore: str, seed: int, layout: Layout, selection: Selection, scratch: Scratch
+    at: Mapping[str, Tensor],
+    norm: str,
+    ignore: str,
+    seed: int,
+    layout: Layout,
+    *,
+    selection: Selection,
+    scratch: Scratch,
 ) -> DrawnPoint:
-    """Draw and normalize a direction in a file, see `random_direction`: a block of it is in memory at a time."""
+    """Draw and normalize a direction in a file; a block of it is in memory at a time.
+
+    Args:
+        at: The point, tensors by name.
+        norm: See `normalize`.
+        ignore: See `normalize`.
+        seed: Seed of the random numbers, the same as of `random_direction`.
+        layout: See `normalize`.
+        selection: All other tensors are zero.
+        scratch: Makes the file.
+
+    Returns:
+        The direction in float32 on the CPU, with the records by which it is drawn again.
+    """
     formats = [(name, tuple(value.shape), torch.float32) for name, value in at.items()]
     result = DrawnPoint(scratch.empty(formats).file, formats)
     result.seed, result.records, generator = seed, {}, torch.Generator().manual_seed(seed)
     for name, w in at.items():
         fill_normal(result[name].view(-1), generator)
-        record = record_of(name, result[name], w, norm, ignore, layout) if name in selection else None
+        record = record_of(name, result[name], w, norm, ignore, layout=layout) if name in selection else None
         result.records[name] = record or SeededTensor(tuple(w.shape), "zero")
         finish(result[name].view(-1), result.records[name])
     if norm == "unit":
@@ -116,7 +137,7 @@ def drawn_in_file(
     return result
 
 
-def record_of(name: str, d: Tensor, w: Tensor, norm: str, ignore: str, layout: Layout) -> SeededTensor | None:
+def record_of(name: str, d: Tensor, w: Tensor, norm: str, ignore: str, *, layout: Layout) -> SeededTensor | None:
     """Return how a tensor is normalized, see `normalize`; None for one that becomes zero.
 
     Args:
@@ -192,7 +213,17 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
 
 
 def minus(d: Tensor, share: float, other: Tensor, *, out: bool) -> Tensor:
-    """Return d - share * other; out: written into `d`, block by block."""
+    """Subtract a multiple of another tensor.
+
+    Args:
+        d: The tensor.
+        share: The factor of `other`.
+        other: A tensor of the same shape.
+        out: Write the result into `d`, block by block; otherwise `d` does not change.
+
+    Returns:
+        d - share * other.
+    """
     if not out:
         return d - share * other
     own, along = d.view(-1), other.reshape(-1)

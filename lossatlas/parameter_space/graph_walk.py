@@ -142,7 +142,7 @@ def mutates(node: fx.Node) -> bool:
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Shape of an operation's result, of the first where it has several."""
+    """Return the shape of an operation's result, of the first where it has several."""
     value: Any = node.meta.get("val", node.meta.get("tensor_meta"))
     if isinstance(value, list | tuple) and not hasattr(value, "shape") and value:
         value = value[0]

@@ -52,6 +52,7 @@ def scale_to(
     norm: str = "",
     ignore: str = "",
     layout: Layout = PLAIN,
+    *,
     selection: Selection = EVERYTHING,
 ) -> Point:
     """Normalize a direction that is meaningful in every tensor, such as a gradient.
@@ -88,7 +89,15 @@ def normalized_tensors(
     layout: Layout,
     bias: Callable[[str, Tensor], Tensor],
 ) -> Point:
-    """Normalize tensor by tensor; `bias` normalizes those that count as biases."""
+    """Normalize tensor by tensor.
+
+    Args:
+        direction: Tensors by name.
+        at: The point, tensors by name, of the same shapes.
+        norm: See `normalize`.
+        layout: See `normalize`.
+        bias: Function of (name, tensor) that normalizes a tensor that counts as a bias.
+    """
     return {
         name: bias(name, d)
         if is_bias(name, d, layout.norms)
@@ -125,7 +134,15 @@ def unit_length(direction: Mapping[str, Tensor]) -> float:
 
 
 def normalized_layer(d: Tensor, w: Tensor, norm: str, groups: int) -> Tensor:
-    """Normalize one tensor; groups: of a weight whose output channels are along its second axis, otherwise 0."""
+    """Normalize one tensor.
+
+    Args:
+        d: The tensor of the direction.
+        w: The weights, of the same shape.
+        norm: See `normalize`.
+        groups: Groups of a weight whose output channels are along its second axis, as of a transposed convolution;
+            otherwise 0.
+    """
     w = widened(w)  # whose norms would have the digits of half precision otherwise
     if not groups or norm not in ("filter", "dfilter"):
         return normalized(d, w, norm)

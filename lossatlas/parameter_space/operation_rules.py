@@ -34,7 +34,7 @@ Args = tuple[Any, ...]
 
 
 def pointwise(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """Elementwise operations: broadcast axes are unified, except those of size 1."""
+    """Unify the axes of elementwise operations, except broadcast axes of size 1."""
     shape = shape_of(node)
     sources = [walk.of(source) for source in node.all_input_nodes]
     if not all(len(axes) <= len(shape) for axes in sources):
@@ -53,7 +53,7 @@ def pointwise(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def convolution(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """Convolutions: a weight is (out, in / groups, ...), that of a transposed one (in, out / groups, ...)."""
+    """Apply a convolution, with a weight (out, in / groups, ...), or (in, out / groups, ...) if it is transposed."""
     image, weight, bias, *_, is_transposed, _, groups = args[:9]
     x, w = walk.of(image), walk.of(weight)
     if groups == 1:
@@ -76,7 +76,7 @@ def convolution(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def normalization(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """BatchNorm with its own statistics, whose first result counts."""
+    """Apply BatchNorm with its own statistics, whose first result counts."""
     x = walk.of(args[0])
     for each in args[1:5]:
         if isinstance(each, fx.Node):
@@ -85,7 +85,7 @@ def normalization(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def group_norm(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """GroupNorm: channels are equivalent in one group, and in as many groups as channels; otherwise they are fixed."""
+    """Apply GroupNorm: channels are equivalent in one group, and in as many groups as channels; otherwise fixed."""
     image, weight, bias, _, channels, _, groups = args[:7]
     x = walk.of(image)
     for each in (weight, bias):
@@ -97,7 +97,7 @@ def group_norm(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def layer_norm(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """LayerNorm over the last axes, whose numbers are equivalent."""
+    """Apply LayerNorm over the last axes, whose numbers are equivalent."""
     image, over, *more = args[:4]
     x = walk.of(image)
     for each in more:
@@ -108,7 +108,7 @@ def layer_norm(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def weight_norm(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Weight norm: a direction times a length along one axis."""
+    """Apply weight norm: a direction times a length along one axis."""
     v, g = walk.of(args[0]), walk.of(args[1])
     along = args[2] if len(args) > 2 else 0
     agree(g[along], v[along])
@@ -116,7 +116,7 @@ def weight_norm(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def result_part(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """One of several results."""
+    """Take one of several results."""
     source, number = args
     if source in walk.parts:
         return walk.parts[source][number]
@@ -124,7 +124,7 @@ def result_part(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def product(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """Matrix products: mm(a, b), and addmm(c, a, b)."""
+    """Apply a matrix product: mm(a, b), or addmm(c, a, b)."""
     a, b = (walk.of(each) for each in args[-2:])
     agree(a[1], b[0])
     if len(args) == 3:
@@ -158,7 +158,14 @@ def unchanged(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def over_spatial_axes(walk: GraphWalk, node: fx.Node, args: Args, spatial: int) -> Axes:
-    """Operations over the spatial axes of each channel: pooling, resampling, padding."""
+    """Apply an operation over the spatial axes of each channel: pooling, resampling, padding.
+
+    Args:
+        walk: The walk through the graph.
+        node: The operation.
+        args: Its arguments, the input first.
+        spatial: Number of the spatial axes, which are the last ones and become fixed.
+    """
     x, shape = walk.of(args[0]), shape_of(node)
     pin(*x[-spatial:], why=cause(node))
     for other in node.all_input_nodes[1:]:  # such as the coordinates at which an image is sampled
@@ -167,7 +174,7 @@ def over_spatial_axes(walk: GraphWalk, node: fx.Node, args: Args, spatial: int) 
 
 
 def embedding(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Embeddings: rows of a table by index, whose order is fixed."""
+    """Look rows of a table up by index, whose order is fixed."""
     table = walk.of(args[0])
     pin(table[0], outside=True)
     walk.make(args[0], table[1])
@@ -175,7 +182,14 @@ def embedding(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Axes | None:
-    """Reductions over some axes, whose numbers are equivalent: mean, sum, maximum, norm. argument: that of the axes."""
+    """Reduce some axes, whose numbers are equivalent: mean, sum, maximum, norm.
+
+    Args:
+        walk: The walk through the graph.
+        node: The operation.
+        args: Its arguments, the input first.
+        argument: Index of the axes among the arguments; without them all axes are reduced.
+    """
     x = walk.of(args[0])
     over: Any = args[argument] if len(args) > argument else node.kwargs.get("dim")
     if isinstance(over, fx.Node):  # elementwise maximum or minimum
@@ -190,7 +204,7 @@ def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Ax
 
 
 def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """Views: axes are joined and split, axes of size 1 come and go; None where units would be split unevenly."""
+    """Reshape a tensor: join, split, add or drop axes; None where units would be split unevenly."""
     x, old = list(walk.of(args[0])), list(shape_of(args[0]))
     found: list[Axis] = []
     i = 0
@@ -225,7 +239,18 @@ def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def flattened(outer: Axis, count: int, inner: Axis, size: int) -> Axis:
-    """Join two axes; the result is copies of the inner one where the outer one is fixed."""
+    """Join two axes.
+
+    Args:
+        outer: The outer axis.
+        count: Its size.
+        inner: The inner axis.
+        size: Size of the inner axis.
+
+    Returns:
+        The joined axis: copies of the inner one where the outer one is fixed; otherwise the outer one, with `size`
+        numbers for each unit.
+    """
     if size == 1:
         return outer
     if is_fixed(outer) and count <= TILED:
@@ -254,7 +279,7 @@ def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
 
 
 def split_axis(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
-    """Splits of an axis into pieces, such as the two halves of a gated layer."""
+    """Split an axis into pieces, such as the two halves of a gated layer."""
     x, along = list(walk.of(args[0])), (args[2] if len(args) > 2 else 0) % len(shape_of(args[0]))
     sizes = [int(each.shape[along]) for each in node.meta["val"]]
     pieces = [fixed_axis_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
@@ -265,7 +290,7 @@ def split_axis(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def gated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Gated linear units: the first half of an axis times a function of the second."""
+    """Apply a gated linear unit: the first half of an axis times a function of the second."""
     x, along = list(walk.of(args[0])), (args[1] if len(args) > 1 else -1)
     half = fresh(size_of(x[along]) // 2)
     agree(x[along], half + half)
@@ -274,7 +299,7 @@ def gated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def shuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Pixel shuffle: r x r consecutive channels become one of r x r times the pixels."""
+    """Shuffle pixels: r x r consecutive channels become one of r x r times the pixels."""
     x, r = list(walk.of(args[0])), args[1]
     channels = fresh(size_of(x[-3]) // r**2)
     agree(x[-3], spread(channels, r**2))
@@ -283,19 +308,19 @@ def shuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def unshuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """The inverse of a pixel shuffle."""
+    """Invert a pixel shuffle."""
     x = list(walk.of(args[0]))
     pin(*x[-2:])
     return (*x[:-3], spread(x[-3], args[1] ** 2), *(fixed_axis(size) for size in shape_of(node)[-2:]))
 
 
 def constant(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Constant or uninitialized tensors."""
+    """Make constant or uninitialized tensors."""
     return tuple(fresh(size) for size in shape_of(node))
 
 
 def expanded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Broadcasts of axes of size 1."""
+    """Broadcast axes of size 1."""
     x, shape = walk.of(args[0]), shape_of(node)
     own = [None] * (len(shape) - len(x)) + list(x)
     return tuple(
@@ -311,13 +336,14 @@ def repeated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def selected(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Selections of one index of an axis."""
+    """Select one index of an axis."""
     x = list(walk.of(args[0]))
     pin(x.pop(args[1]), why="a part that is taken of them")
     return tuple(x)
 
 
 def stacked(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
+    """Stack tensors along a new axis, which is fixed; their other axes agree."""
     parts = [walk.of(each) for each in args[0]]
     along = (args[1] if len(args) > 1 else 0) % (len(parts[0]) + 1)
     for other in parts[1:]:
@@ -327,7 +353,14 @@ def stacked(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def reordered(walk: GraphWalk, node: fx.Node, args: Args, argument: int) -> Axes:
-    """Reorderings along some axes, such as flip and roll."""
+    """Reorder numbers along some axes, as flip and roll do; these axes become fixed.
+
+    Args:
+        walk: The walk through the graph.
+        node: The operation.
+        args: Its arguments, the input first.
+        argument: Index of the axes among the arguments; without them all axes are reordered.
+    """
     x = list(walk.of(args[0]))
     for k in args[argument] if len(args) > argument else range(len(x)):
         pin(x[k], why=cause(node))
@@ -336,6 +369,7 @@ def reordered(walk: GraphWalk, node: fx.Node, args: Args, argument: int) -> Axes
 
 
 def concatenated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
+    """Concatenate tensors along an axis, which keeps their blocks; their other axes agree."""
     parts = [walk.of(each) for each in args[0] if shape_of(each) != (0,)]  # an empty piece is left out
     along = args[1] % len(parts[0]) if len(args) > 1 else 0
     for other in parts[1:]:
@@ -348,6 +382,7 @@ def concatenated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 
 
 def padded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
+    """Pad the last axes with fixed numbers; a negative width cuts an axis, which becomes fixed."""
     x, widths = list(walk.of(args[0])), args[1]
     for k, (before, behind) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
         axis = x[-1 - k]
@@ -361,7 +396,7 @@ def padded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 
 def sliced(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
-    """Slices: a proper part of an axis fixes it."""
+    """Slice axes; a proper part of an axis fixes it."""
     x, before, behind = list(walk.of(args[0])), shape_of(args[0]), shape_of(node)
     for k, (old, new) in enumerate(zip(before, behind, strict=True)):
         if old != new:

@@ -92,13 +92,21 @@ class AffinePlane:
 
 
 def at(w: Tensor, dx: Tensor, a: float, dy: Tensor | None, b: float) -> Tensor:
-    """Compute w + a * dx + b * dy, where each operation is rounded, and half precision counts as float32."""
+    """Compute w + a * dx + b * dy, where each operation is rounded, and half precision counts as float32.
+
+    Args:
+        w: Tensor at the origin.
+        dx: Tensor of the first direction, of the same shape.
+        a: Coordinate along it.
+        dy: Tensor of the second direction; None on a line.
+        b: Coordinate along it.
+    """
     return widened(w) + a * dx + (0 if dy is None else b * dy)
 
 
 @dataclass(frozen=True)
 class MappedPlane:
-    """Any other surface.
+    """A surface in parameter space that a function of (a, b) gives.
 
     Attributes:
         function: Maps coordinates (a, b) to a point.

@@ -108,12 +108,12 @@ def widened(value: Tensor) -> Tensor:
 
 
 def entries(net: nn.Module, dir_type: str) -> list[str]:
-    """Names of a direction file's arrays, in order: the parameters, or every state including integer counters."""
+    """Return the names of a direction file's arrays, in order: parameters, or every state with integer counters."""
     return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
 
 
 def entries_of(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str) -> list[str]:
-    """Names of these arrays of a direction file; states written by torch before 0.4.1 lack the counters."""
+    """Return the names of these arrays of a direction file; states written by torch before 0.4.1 lack the counters."""
     names = entries(net, dir_type)
     return names if len(arrays) == len(names) else [n for n in names if not n.endswith("num_batches_tracked")]
 

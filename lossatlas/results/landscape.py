@@ -190,11 +190,11 @@ class Landscape(Surface):
         check_showable(self, label)
         return Page.of(
             [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))],
-            title,
-            height,
-            file,
-            story,
-            vmax,
+            title=title,
+            height=height,
+            file=file,
+            story=story,
+            vmax=vmax,
         )
 
     def table(self, field: Field | None = None) -> str:
@@ -268,7 +268,7 @@ class Landscape(Surface):
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
     def _holds_plane_of(self, trajectory: "RunInPlane") -> bool:
-        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True if unknown."""
+        """Tell whether the directions are the axes of a trajectory's plane, tensor by tensor; True if unknown."""
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
             return True
         names = [name.decode() for name in self.directions.extra["tensors"]]
@@ -293,7 +293,7 @@ class Landscape(Surface):
         raise AttributeError(f"a landscape has no attribute '{name}'{hint}")
 
     def _find(self, field: Field | None) -> tuple[Surface, str]:
-        """A surface that holds a field, and the name of the field."""
+        """Return a surface that holds a field, and the name of the field."""
         from lossatlas.figures.plotted_fields import default_field
 
         return resolved(self, default_field(self) if field is None else field)
@@ -345,7 +345,7 @@ class Landscape(Surface):
             kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the
                 order in which they are computed.
             field: Field to show, see `plot`.
-            trajectory: The training run of kind="path", or one to draw on a turning surface, in whose plane it lies.
+            trajectory: The training run of kind="path", or one to draw on a turning surface; both lie in one plane.
             frames: Number of frames; by default 60, 90 or 24.
             fps: Frames per second; by default 15, or 4 for "refine".
             dpi: Dots per inch of each frame.
@@ -365,7 +365,9 @@ class Landscape(Surface):
             raise BadUsage(
                 "the trajectory is in another plane than this surface: give that of lossatlas.trajectory(...).surface"
             )
-        return write_film(Path(path), self, kind, field, run, frames, fps, dpi, keywords)
+        return write_film(
+            Path(path), self, kind, field=field, run=run, frames=frames, fps=fps, dpi=dpi, keywords=keywords
+        )
 
     def save(self, file: str | Path) -> None:
         """Write the landscape to a file, in the format that its ending says.

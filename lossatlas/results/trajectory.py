@@ -62,7 +62,7 @@ class Trajectory:
 
     @property
     def projection(self) -> Projection:
-        """Return the path as figures and files take it."""
+        """The path as figures and files take it."""
         x, y = self.coordinates.T
         losses_of = "" if self.surface is None else loss_key(self.surface.request)
         explained = tuple(float(share) for share in self.explained)
@@ -94,10 +94,10 @@ class Trajectory:
     def plot(
         self, ax: "Axes | None" = None, kind: PlotKind | str = "contour", **keywords: Unpack[ContourKeywords]
     ) -> "Figure":
-        """Draw the path in its plane, on the surface under it where that is computed.
+        """Draw the path in its plane, on the surface under it where one is computed.
 
         Args:
-            ax: Axes to draw on, such as those of a surface along the plane; None makes a figure.
+            ax: Axes to draw on, such as the Axes of a surface along the plane; None makes a figure.
             kind: "contour", "filled" or "heat", of the surface.
             **keywords: As for `Landscape.plot`, of the surface.
 
@@ -128,14 +128,21 @@ class Trajectory:
         story: str | Path | None = None,
         vmax: float | None = None,
     ) -> "Page":
-        """Make the interactive page of the surface with the path on it; arguments as for `Landscape.view`.
+        """Make the interactive page of the surface with the path on it.
+
+        Args:
+            height: Height of the frame in a notebook, in pixels.
+            file: File to write as well, which ends in .html.
+            title: Title; by default "training path".
+            story: Markdown file of steps that explain the page, see `lossatlas.viewer.story`.
+            vmax: Top of the scale of the field that is shown first, see `Landscape.view`.
 
         Returns:
             The page.
 
         Raises:
             BadInput: The story cannot be read.
-            BadUsage: The surface under the path is not computed.
+            BadUsage: The surface under the path is not computed, or an argument cannot be used.
             CannotWrite: The file cannot be written.
         """
         from lossatlas.viewer import Page, Shown
@@ -151,7 +158,7 @@ class Trajectory:
             trajectory=self.projection,
             flatness=flatness_in_words(self.surface),
         )
-        return Page.of([shown], title, height, file, story, vmax)
+        return Page.of([shown], title=title, height=height, file=file, story=story, vmax=vmax)
 
     def _repr_html_(self) -> str:
         from lossatlas.figures.thumbnails import path_picture

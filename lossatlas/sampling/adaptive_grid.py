@@ -65,7 +65,7 @@ def checked_fields(surface: Surface) -> list[str]:
 
 
 class AdaptiveQueue(BlockQueue):
-    """Hands out the blocks of each level in two steps: needed cells and checks first, then cells near failed checks.
+    """Queue of the blocks of each level in two steps: needed cells and checks first, then cells near failed checks.
 
     The choice follows from the values of coarser levels alone, so that the number of ranks and interruptions change
     nothing.

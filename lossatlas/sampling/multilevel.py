@@ -162,7 +162,7 @@ class MultilevelQueue(BlockQueue):
 
 
 class MultilevelWorker:
-    """Evaluates blocks of a `MultilevelQueue`.
+    """Evaluator of blocks of a `MultilevelQueue`.
 
     Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the
     neighbours as control variates. It then is the control variate of the same cell in float32, for which a few samples
@@ -195,7 +195,18 @@ class MultilevelWorker:
     def estimate_split(
         self, cell: int, split: str, controls: Sequence[ControlVariate], *, corrects_low_precision: bool
     ) -> EstimatedCell:
-        """Estimate one split at a cell."""
+        """Estimate one split at a cell.
+
+        Args:
+            cell: Flat index of the cell.
+            split: Name of the split, with `LOW_PRECISION` before it for the low-precision mean.
+            controls: Control variates of the cell.
+            corrects_low_precision: The only control variate is the low-precision mean of the same cell, so a few
+                samples in full precision suffice.
+
+        Returns:
+            The row of the cell, and its samples where another estimate needs them.
+        """
         surface, evaluator, level = self.surface, self.evaluator, int(self.hierarchy.level[cell])
         is_low_precision, data = split.startswith(LOW_PRECISION), split.removeprefix(LOW_PRECISION)
         if corrects_low_precision and evaluator.full_precision is not None:

@@ -59,8 +59,8 @@ def train_control_points(
     kind: str,
     count: int,
     data: AnyData,
-    recipe: TrainingRecipe,
     *,
+    recipe: TrainingRecipe,
     loss: Loss,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> list[Point]:

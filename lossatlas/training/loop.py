@@ -83,7 +83,7 @@ def make_optimizer(net: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimi
 
 
 def rate(recipe: TrainingRecipe, step: int, steps: int) -> float:
-    """Learning rate of a step, after a linear warm-up.
+    """Return the learning rate of a step, after a linear warm-up.
 
     Args:
         recipe: Recipe of the training.
@@ -142,7 +142,7 @@ def augmented(inputs: Tensor, generator: torch.Generator, padding: int = 4) -> T
 
 
 def batches_per_epoch(data: AnyData, batch_size: int) -> int:
-    """Number of steps in an epoch; the last batch may be smaller."""
+    """Return the number of steps in an epoch; the last batch may be smaller."""
     return len(data.contents) if isinstance(data, FixedBatches) else math.ceil(len(data) / batch_size)
 
 
@@ -152,8 +152,8 @@ def train(
     recipe: TrainingRecipe,
     on_step: Callable[[int, int, float], None] = lambda epoch, step, loss: None,
     on_epoch: Callable[[int, torch.optim.Optimizer], None] = lambda epoch, optimizer: None,
-    on_start: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
     *,
+    on_start: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
     loss: Loss | None = None,
     channels_last: bool = True,
     start: int = 0,
@@ -209,7 +209,7 @@ def train(
 
 
 def _prepared(data: AnyData, recipe: TrainingRecipe, device: torch.device) -> AnyData:
-    """The data with the labels of the recipe, on the device if they are in memory."""
+    """Return the data with the labels of the recipe, on the device if they are in memory."""
     if recipe.label_corrupt_prob > 0:
         if not isinstance(data, Dataset) or not _is_pair(data.samples) or data.targets.is_floating_point():
             raise BadUsage(f"{named('label_corrupt_prob')}: only labels of samples in memory can be replaced at random")
@@ -230,7 +230,7 @@ def _is_pair(samples: Structure) -> bool:
 
 
 def _shuffled(data: AnyData, size: int, generator: torch.Generator) -> Iterator[Structure]:
-    """The batches of an epoch; batches of fixed content come in a random order."""
+    """Yield the batches of an epoch; batches of fixed content come in a random order."""
     if isinstance(data, FixedBatches):
         for k in torch.randperm(len(data.contents), generator=generator).tolist():
             yield data.contents[k]
@@ -257,7 +257,7 @@ def _training_step(
 
 
 class InBfloat16:
-    """A network whose forward pass runs in bfloat16; attributes are those of the network.
+    """A network whose forward pass runs in bfloat16, with the attributes of the network.
 
     Args:
         net: The network.

@@ -64,7 +64,7 @@ def initial_network(
     Args:
         model: Name in the zoo, or a user's function.
         data: Training data, whose shape and classes the network has.
-        classes: Number of classes; None for that of the data.
+        classes: Number of classes; None for the number that the data declare.
         init: Checkpoint of the initial weights; None for random ones.
         seed: Seed of random weights.
         device: Device of the network.
@@ -91,7 +91,7 @@ def initial_network(
 
 
 def _classes_of(data: AnyData) -> int:
-    """The number of classes that data declare, otherwise that of labels in memory; 0 where it is unknown."""
+    """Return the declared number of classes, otherwise the largest label in memory plus one; 0 if unknown."""
     if not data.classes and isinstance(data, Dataset) and not data.targets.is_floating_point():
         return int(data.targets.max()) + 1
     return data.classes

@@ -62,5 +62,5 @@ def _axes_of(directions: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def are_principal(axes: Sequence[str]) -> bool:
-    """Return whether the names of axes are those of principal components."""
+    """Return whether axes have the names of principal components."""
     return len(axes) > 0 and all(PRINCIPAL in name for name in axes)

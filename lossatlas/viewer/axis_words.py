@@ -78,7 +78,7 @@ def axes_in_words(
 
 
 def from_to(surface: Surface, networks: list[NetworkMark]) -> str:
-    """The networks at the ends of a line or a curve."""
+    """Name the networks at the ends of a line or a curve."""
     if len(networks) < 2:
         return "from one network (0) to another one (1)"
     first, second = (f"{name_of(each, k)} ({at(each.x)})" for k, each in enumerate(networks[:2]))
@@ -87,7 +87,7 @@ def from_to(surface: Surface, networks: list[NetworkMark]) -> str:
 
 
 def between(surface: Surface, networks: list[NetworkMark]) -> str:
-    """The networks of a plane, by their coordinates."""
+    """Name the networks of a plane, by their coordinates."""
     places = [f"{name_of(each, k)} at ({at(each.x)}, {at(each.y)})" for k, each in enumerate(networks)]
     if curve := curve_kind(surface):
         kind = KINDS.get(curve, curve)
@@ -96,14 +96,14 @@ def between(surface: Surface, networks: list[NetworkMark]) -> str:
 
 
 def name_of(network: NetworkMark, number: int) -> str:
-    """The name of a network, or words for one that has none."""
+    """Return the name of a network, or words for one that has none."""
     if DIGEST.fullmatch(network.name):
         return NAMELESS[min(number, len(NAMELESS) - 1)]
     return network.name if len(network.name) <= LONGEST else f"{network.name[: LONGEST - 1].rstrip()}…"
 
 
 def at(value: float) -> str:
-    """A coordinate in three digits; 0 for what rounding has left of it."""
+    """Write a coordinate in three digits; 0 for what rounding has left of it."""
     return f"{0.0 if abs(value) < NEAR else value:.3g}"
 
 
@@ -117,7 +117,7 @@ def is_plane_of_run(surface: Surface, directions: Mapping[str, Any] | None) -> b
 
 
 def along_run(directions: Mapping[str, Any] | None, trajectory: Projection | None) -> str:
-    """The axes of the plane of a training run. Its origin is the last checkpoint of the first of its runs."""
+    """Describe the axes of the plane of training runs, whose origin is the last checkpoint of the first run."""
     axes = full_axis_names(trajectory)
     if axes == ["x", "y"]:
         axes = [str((directions or {}).get(letter, letter)) for letter in "xy"]
@@ -144,7 +144,7 @@ def ends_at_origin(trajectory: Projection) -> bool:
 
 
 def along_directions(surface: Surface, directions: Mapping[str, Any]) -> str:
-    """The directions of a line or a plane around a network."""
+    """Describe the directions of a line or a plane around a network."""
     x, *more = (axis_of(surface.about, directions, letter) for letter in ("x" if surface.grid.y is None else "xy"))
     is_recorded = bool(directions or surface.about.get("command") or "directions" in surface.request)
     origin = f"; {'(0, 0)' if more else '0'} is the network itself" if is_recorded else ""

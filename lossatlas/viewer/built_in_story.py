@@ -1,6 +1,6 @@
 """The story that every page has: what is shown, in words for someone who sees a loss surface for the first time.
 
-Its numbers are those of the surfaces on the page; what a file does not record is left out.
+Its numbers come from the surfaces on the page; what a file does not record is left out.
 """
 
 import re
@@ -55,7 +55,16 @@ def built_in_story(shown: Sequence[Shown], field: str, scale: str) -> Story:
 def told(
     title: str, state: dict[str, str], *paragraphs: str, play: bool = False, surface: int = 0, **names: str
 ) -> Step:
-    """Make a step; `names` replace their `{name}` after the marks of bold and italic text have been read."""
+    """Make a step.
+
+    Args:
+        title: Title of the step.
+        state: State of the page by its keys, as in the address of the page.
+        *paragraphs: Texts with the marks of bold and italic; empty ones are left out.
+        play: Let the ball roll from the beginning.
+        surface: Index of the surface on which the step happens, from 0.
+        **names: Texts that replace their `{name}`, after the marks have been read.
+    """
 
     def filled(span: Span) -> Span:
         return (span[0], NAME.sub(lambda found: names[found[1]], span[1]))
@@ -73,13 +82,13 @@ def name_of(field: str) -> str:
 
 
 def finite(surface: Surface, field: str) -> np.ndarray:
-    """The finite values of the cells that are known."""
+    """Return the finite values of the computed cells."""
     values = surface.fields[field][surface.known] if field in surface.fields else np.empty(0)
     return values[np.isfinite(values)]
 
 
 def centre(surface: Surface, field: str) -> float | None:
-    """The value at (0, 0); None if this is no computed cell or not the trained network."""
+    """Return the value at (0, 0); None if this is no computed cell or not the trained network."""
     if "scheme" in surface.request or field not in surface.fields:
         return None
     columns = np.isclose(surface.grid.x, 0, atol=1e-9)
@@ -89,12 +98,13 @@ def centre(surface: Surface, field: str) -> float | None:
 
 
 def many(surface: Surface) -> str:
-    """The number of the network's parameters in words."""
+    """Write the number of the network's parameters; '' where it is not recorded."""
     count = surface.about.get("parameters")
     return f"{count:,}" if isinstance(count, int) else ""
 
 
 def what_it_is(shown: Shown, field: str, scale: str) -> Step:
+    """Explain points, height and values of the first surface. scale: name of its first scale."""
     surface, flat = shown.surface, shown.surface.grid.y is None
     values = finite(surface, field)
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
@@ -129,6 +139,7 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
 
 
 def coordinates(shown: Shown, field: str) -> Step:
+    """Explain the coordinates, and the place of the trained network."""
     surface, flat = shown.surface, shown.surface.grid.y is None
     number, count = ("One number", "one number") if flat else ("Two numbers", "two numbers")
     middle = centre(surface, field)
@@ -152,7 +163,7 @@ def coordinates(shown: Shown, field: str) -> Step:
 
 
 def checkpoints(shown: Shown, field: str) -> Step:
-    """What x is on a line of checkpoints."""
+    """Explain x on a line of checkpoints."""
     surface = shown.surface
     values = surface.fields.get(field, np.empty(0))
     known = values.size > 1 and surface.known[[0, -1]].all() and np.isfinite(values[[0, -1]]).all()
@@ -170,12 +181,12 @@ def checkpoints(shown: Shown, field: str) -> Step:
 
 
 def rounded(value: float) -> str:
-    """A coordinate in three digits; 0 for what rounding has left of it."""
+    """Write a coordinate in three digits; 0 for what rounding has left of it."""
     return f"{0.0 if abs(value) < 1e-9 else value:.3g}"
 
 
 def standing(surface: Surface, middle: float | None) -> str:
-    """Where trained networks stand; '' where that is not known."""
+    """Name the places of trained networks; '' where they are not known."""
     flat, about = surface.grid.y is None, surface.about
     networks = about.get("networks", ())
     if about.get("curve"):
@@ -194,7 +205,7 @@ def standing(surface: Surface, middle: float | None) -> str:
 
 
 def comparison(shown: Sequence[Shown], field: str) -> Step:
-    """The second surface beside the first one."""
+    """Compare the second surface with the first one."""
     first, second = (each.surface for each in shown[:2])
     models = [str(each.request.get("model", "")) for each in (first, second)]
     without = [model.endswith(WITHOUT_SHORTCUTS) for model in models]
@@ -222,7 +233,7 @@ def comparison(shown: Sequence[Shown], field: str) -> Step:
 
 
 def contrast(shown: Sequence[Shown], field: str) -> str:
-    """Numbers of two surfaces side by side; nothing of a field that one of them lacks."""
+    """Compare numbers of two surfaces; '' for a field that one of them lacks."""
     found = [finite(each.surface, field) for each in shown]
     if any(values.size == 0 for values in found):
         return ""
@@ -238,7 +249,7 @@ def contrast(shown: Sequence[Shown], field: str) -> str:
 
 
 def training(shown: Shown) -> Step:
-    """The path of a training."""
+    """Explain the path of a training."""
     path = shown.trajectory
     assert path is not None
     epochs = (
@@ -260,6 +271,7 @@ def training(shown: Shown) -> Step:
 
 
 def ball(*, flat: bool) -> Step:
+    """Explain the optimizers that roll down the surface. flat: it is a line."""
     where = "line" if flat else "sheet"
     state = {"on": RUNNERS, "seconds": "6"} | ({} if flat else {"azimuth": "-40", "elevation": "48"})
     return told(
@@ -273,6 +285,7 @@ def ball(*, flat: bool) -> Step:
 
 
 def limits(shown: Sequence[Shown]) -> Step:
+    """Explain what the surface leaves out."""
     if is_path(shown[0].surface):
         return limits_of_checkpoints()
     flat = shown[0].surface.grid.y is None
@@ -290,6 +303,7 @@ def limits(shown: Sequence[Shown]) -> Step:
 
 
 def limits_of_checkpoints() -> Step:
+    """Explain what a line of checkpoints leaves out."""
     return told(
         "What it does not show",
         {},

@@ -174,7 +174,7 @@ def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False, vmax: float
 
 
 def _levels_up_to(low: float, top: float, high: float) -> dict[str, list[float]]:
-    """Contour levels of each scale up to the top, and beyond it those of the whole range."""
+    """Choose contour levels of each scale up to the top; beyond it, the levels of the whole range."""
 
     def both(choose: Callable[[float, float], np.ndarray]) -> list[float]:
         own = choose(low, top).tolist()
@@ -188,7 +188,7 @@ def _levels_up_to(low: float, top: float, high: float) -> dict[str, list[float]]
 
 
 def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any]) -> dict[str, Any]:
-    """One surface: axes, cells, fields with their contours, and texts."""
+    """Collect one surface: axes, cells, fields with their contours, and texts."""
     surface = shown.surface
     x, y = surface.grid.x, surface.grid.y
     parts = surface.complete_part()
@@ -224,7 +224,7 @@ def is_path(surface: Surface) -> bool:
 def _field_content(
     surface: Surface, name: str, values: np.ndarray, part: tuple[np.ndarray, np.ndarray], levels: Any
 ) -> dict[str, Any]:
-    """Values of a field, how to interpolate them, and the contours of its complete part."""
+    """Collect the values of a field, how to interpolate them, and the contours of its complete part."""
     rows, columns = part
     x = np.asarray(surface.grid.x, float)
     y = np.zeros(1) if surface.grid.y is None else np.asarray(surface.grid.y, float)
@@ -258,18 +258,18 @@ def _path_content(trajectory: Projection | None) -> dict[str, Any] | None:
 
 
 def _json_numbers(array: np.ndarray) -> list[float | str | None]:
-    """Numbers for JSON, which has no infinities: they are texts that JavaScript reads as numbers."""
+    """Convert numbers for JSON, which has no infinities: they are texts that JavaScript reads as numbers."""
     names = {np.inf: "Infinity", -np.inf: "-Infinity"}
     return [None if np.isnan(value) else names.get(value, float(value)) for value in array.tolist()]
 
 
 def _encoded(array: np.ndarray, kind: DTypeLike) -> str:
-    """Little-endian numbers of a kind, in base 64."""
+    """Encode an array as little-endian numbers of a kind, in base 64."""
     return base64.b64encode(np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
 
 def _map_colours(name: str) -> str:
-    """256 colours of a map, as bytes; of those for overlaid surfaces the darker part, reversed."""
+    """Return 256 colours of a map, as bytes; of the maps for overlaid surfaces the darker part, reversed."""
     from matplotlib import colormaps
 
     wanted = np.linspace(0.95, 0.35, 256) if name in OVERLAY_MAPS else np.linspace(0, 1, 256)
@@ -354,14 +354,14 @@ def _samples_in_words(surface: Surface) -> str:
 
 
 def _normalization_asked_for(about: Mapping[str, Any]) -> str:
-    """Normalization of the directions and the parameters that are ignored, as the options of the command say."""
+    """Describe normalization and ignored parameters of the directions, as the options of the command say."""
     x, y, ignored = (recorded_option(about, name) for name in ("xnorm", "ynorm", "xignore"))
     norms = x if x == y else "; ".join(f"{axis}: {norm}" for axis, norm in (("x", x), ("y", y)) if norm)
     return norms + (f", {ignored} ignored" if norms and ignored else "")
 
 
 def _normalization_of_directions(about: Mapping[str, Any]) -> str:
-    """Normalization of the directions, as the metadata of their file describe them; '' where they do not."""
+    """Describe the normalization of the directions, as the metadata of their file say; '' where they do not."""
     words = {}
     for letter in "xy":
         if found := re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))):
@@ -372,7 +372,7 @@ def _normalization_of_directions(about: Mapping[str, Any]) -> str:
 
 
 def _axes_in_words(trajectory: Projection | None) -> str:
-    """Full names of the axes of the plane of a path; '' where they are x and y."""
+    """Return the full names of the axes of the plane of a path; '' where they are x and y."""
     names = full_axis_names(trajectory)
     return (
         "" if names == ["x", "y"] else "; ".join(f"{letter}: {name}" for letter, name in zip("xy", names, strict=True))
@@ -390,7 +390,7 @@ def _shortened(text: str) -> str:
 
 
 def _standard_errors_in_words(surface: Surface) -> str:
-    """Largest standard errors of the losses; 0 where all samples were used."""
+    """Write the largest standard errors of the losses; 0 where all samples were used."""
     zero = surface.about.get("zero", [])  # fields that a slim file leaves out because they are zero
     exact = "0, all samples are used"
     texts = [exact for name in zero if str(name).endswith("_loss_se")] if isinstance(zero, list) else []

@@ -113,10 +113,18 @@ def write_page(
     story: str | Path | None = None,
     vmax: float | None = None,
 ) -> None:
-    """Write the interactive page; arguments as for `page_of`.
+    """Write the interactive page.
+
+    Args:
+        path: File to write.
+        shown: The surfaces, at least one.
+        title: Title; by default their names.
+        story: Markdown file of a story, see `lossatlas.viewer.story`; by default the page tells what it shows.
+        vmax: Top of the scale of the field that is shown first, see `page_of`.
 
     Raises:
-        BadUsage: As for `page_of`.
+        BadUsage: The surfaces have no field in common, nothing of it is finite, or vmax does not lie above its lowest
+            value.
         BadInput: The story cannot be read.
         CannotWrite: The file cannot be written.
 

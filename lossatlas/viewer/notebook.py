@@ -44,6 +44,7 @@ class Page:
     def of(
         cls,
         shown: Sequence[Shown],
+        *,
         title: str = "",
         height: int = HEIGHT,
         file: str | Path | None = None,

@@ -83,7 +83,7 @@ def read_story(path: str | Path, fields: Collection[str], surfaces: int = 1, lim
         path: A Markdown file.
         fields: Names of the page's fields.
         surfaces: Number of the surfaces on the page.
-        limits: Ranges of the page's numbers; without them those that all pages share.
+        limits: Ranges of the page's numbers; without them the limits that all pages share.
 
     Returns:
         The story, which is open when the page opens.
@@ -104,7 +104,7 @@ def read_story(path: str | Path, fields: Collection[str], surfaces: int = 1, lim
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What the states of a story are checked against; see `read_story`."""
+    """Facts of a page against which the states of a story are checked; see `read_story`."""
 
     fields: Collection[str]
     surfaces: int
@@ -190,7 +190,20 @@ def without_block(lines: Sequence[Line], path: str | Path) -> tuple[list[Line], 
 
 
 def located(path: str | Path, number: int, line: str, page: PageFacts) -> dict[str, str]:
-    """Read a line of a state; its errors name it. Raises BadInput."""
+    """Read a line of a state.
+
+    Args:
+        path: File of the story, for messages.
+        number: Number of the line, from 1, for messages.
+        line: The line without its mark: keys and values as in the address of the page.
+        page: Fields, surfaces and limits that a state may name.
+
+    Returns:
+        The values by key.
+
+    Raises:
+        BadInput: The line is no state of this page; the message begins with file and line.
+    """
     try:
         found = read_fragment(line, page.fields, BESIDE)
         check_numbers(found, page.limits)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions
-from lossatlas.jobs.curvature.command_job import LoadedJob
+from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 
@@ -85,7 +85,7 @@ class SharpnessQuantity:
         check_worst(worst_file(path))
 
     def new_findings(self, fresh: Findings) -> Findings:
-        """Return findings without any result; fresh: those of the Hessian, which identify network, data and loss."""
+        """Return findings without any result. fresh: findings of the Hessian, which identify network, data and loss."""
         request = {name: value for name, value in fresh.request.items() if name != "matrices_only"}  # all tensors move
         own = {
             "rho": list(self.settings.rho),

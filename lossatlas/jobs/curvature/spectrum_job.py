@@ -13,12 +13,13 @@ from lossatlas.data.memory import in_words
 from lossatlas.errors import say
 from lossatlas.io import Findings
 from lossatlas.io.progress import StatusLine, format_duration
-from lossatlas.jobs.curvature.command_job import LoadedJob
+from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings, compute
-from lossatlas.jobs.sweep.dry_run import check_space, has_cuda
+from lossatlas.jobs.inputs.output_files import check_space
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import has_cuda
 from lossatlas.process import how_to_continue, stopped_by
 
 if TYPE_CHECKING:

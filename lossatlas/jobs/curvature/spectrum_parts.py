@@ -146,6 +146,7 @@ class Parts:
         return name == "eigenvalues" and there and "trace" not in self.findings.about.get("parts", {})
 
     def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute the extreme eigenvalues and their vectors, with the basis of Lanczos where it is small."""
         self.pairs = found = lanczos(self.operator, **lanczos_keywords(settings), progress=progress)
         top = len(found.values) - min(settings["bottom"], len(found.values))
         result = {
@@ -169,6 +170,7 @@ class Parts:
 
     def trace(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         # Where a finished spectrum is improved, the vectors are all that is left of the basis.
+        """Estimate the trace, of all parameters and of each layer's block, with the basis of the eigenvalues."""
         found = hutchinson(
             self.operator,
             tolerance=settings["error"],
@@ -188,6 +190,7 @@ class Parts:
         }
 
     def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Estimate the density, whose first quadrature rule is the one of the eigenvalues."""
         steps = min(settings["steps"], self.operator.size)
         a = self.findings.arrays
         rule = quadrature_rule(a["lanczos/alphas"], a["lanczos/betas"]) if "lanczos/alphas" in a else None
@@ -195,6 +198,7 @@ class Parts:
         return {f"density/{name}": getattr(found, name) for name in CURVES}
 
     def blocks(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute the largest eigenvalue of each layer's block."""
         values, residuals, converged, done = [], [], [], 0
         for _, names, _ in self.layers:
             block = self.operator.block(names)
@@ -212,6 +216,7 @@ class Parts:
         return dict(zip(fields, (values, residuals, converged), strict=True))
 
     def activations(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Estimate the trace of the Hessian with respect to the activations of each layer."""
         assert self.probes is not None
         seen = self.probes.layers()
         found = traces(
@@ -248,6 +253,7 @@ class SavedBasis:
 
     @classmethod
     def of(cls, findings: Findings, operator: Operator) -> "SavedBasis":
+        """Return the basis in a file; otherwise the eigenvectors of the file as a basis."""
         a = findings.arrays
         if BASIS[0] in a:
             vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)
@@ -261,7 +267,7 @@ class SavedBasis:
 
 
 def lanczos_keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of `lanczos` for recorded settings, in which `max_products` has the name 'most'."""
+    """Return the keywords of `lanczos` for recorded settings, in which `max_products` has the name 'most'."""
     return {"max_products" if name == "most" else name: value for name, value in settings.items()}
 
 

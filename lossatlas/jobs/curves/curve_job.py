@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from lossatlas import config
 from lossatlas.data import AnyData, Loss
 from lossatlas.errors import BadInput, named
 from lossatlas.evaluation.recalibration import batchnorm_layers
-from lossatlas.jobs.inputs.named_inputs import load_inputs, loss_of
 from lossatlas.jobs.inputs.output_files import keep_aside
 from lossatlas.jobs.sweep.loss_plan import evaluator_of
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
@@ -22,11 +20,9 @@ from lossatlas.landscape import Grid
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.models import save_state
 from lossatlas.parameter_space import CurvePlane, Point
-from lossatlas.parameter_space.directions import target_direction
 from lossatlas.parameter_space.points import moved
 from lossatlas.training.curve_training import train_control_points
 from lossatlas.training.loop import TrainingRecipe
-from lossatlas.user_code import UserFunction
 
 Losses = dict[str, list[float]]  # along a curve, by split
 POINTS = 21  # of a curve, at which the loss is measured
@@ -51,42 +47,6 @@ class CurveEnds:
     train: AnyData
     data: dict[str, AnyData]
     loss: Loss
-
-
-def load_ends(
-    nets: config.NetworkConfig, chosen: config.DataConfig, loss_name: str | UserFunction, *, device: str | torch.device
-) -> CurveEnds:
-    """Load the two networks of a curve and the data.
-
-    Args:
-        nets: The networks.
-        chosen: The data.
-        loss_name: Name of the loss, or the user's function.
-        device: Where the curve is trained.
-
-    Returns:
-        The ends on the device.
-
-    Raises:
-        BadInput: A file is missing or does not fit, or both networks are the same.
-    """
-    loaded = load_inputs(nets, "weights", chosen, loss_name, train_too=True)
-    train, end = loaded.training, loaded.targets[0]
-    assert train is not None
-    assert end is not None
-    net = loaded.net.to(device)
-    first, last = ({name: value.to(device) for name, value in point.items()} for point in (loaded.origin, end))
-    if not any(bool(d.any()) for d in target_direction(first, last).values()):
-        raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
-    names = (loaded.record["checkpoint"], *loaded.towards.values())
-    return CurveEnds(
-        net=net,
-        points=(first, last),
-        names=names,
-        train=train,
-        data={"train": train, **loaded.data},
-        loss=loss_of(loss_name),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +83,7 @@ def train_curve(
         BadInput: The training diverged.
     """
     between = train_control_points(
-        ends.net, ends.points, kind, count, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch
+        ends.net, ends.points, kind, count, ends.train, recipe=recipe, loss=ends.loss, on_epoch=on_epoch
     )
     if not all(bool(value.isfinite().all()) for point in between for value in point.values()):
         rate = f"{named('lr')} {recipe.lr:g}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lossatlas import config
 from lossatlas.errors import BadInput, named, say
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 
 
 class CurveRecord(NamedTuple):

@@ -1,4 +1,4 @@
-"""Permute the hidden units of one network to match those of another, before interpolating between them.
+"""Permute the hidden units of one network to match another network's units, before interpolating between them.
 
 Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units
 in turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem,
@@ -35,7 +35,7 @@ def matched(
 
     Args:
         first: The parameters of the first network by name.
-        second: Those of the second.
+        second: The parameters of the second network by name.
         groups: The groups of units.
         seed: The seed of the order in which groups are visited.
 
@@ -65,7 +65,15 @@ def matched(
 def total(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> float:
-    """Return the inner product of all tensors with the k-th group, the second network's permuted by `orders`."""
+    """Return the inner product of the tensors of two networks that have units of one group.
+
+    Args:
+        a: Parameters of the first network by name, float64.
+        b: Parameters of the second network by name.
+        groups: The groups of units.
+        orders: For each group the order (units,) in which the second network is permuted.
+        k: Index of the group.
+    """
     names = {location.tensor for location in groups[k].locations} & a.keys()
     own = permuted({name: b[name] for name in names}, groups, orders)
     return sum(float((a[name] * own[name]).sum()) for name in sorted(names))
@@ -74,9 +82,17 @@ def total(
 def likeness(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> Tensor:
-    """Return the inner products (units, units) of unit i of the first network and unit j of the second.
+    """Return the inner products of each unit of the first network with each unit of the second.
 
-    The other groups of the second network are permuted by `orders`.
+    Args:
+        a: Parameters of the first network by name, float64.
+        b: Parameters of the second network by name.
+        groups: The groups of units.
+        orders: For each group the order (units,) in which the second network is permuted, except group k.
+        k: Index of the group.
+
+    Returns:
+        (units, units) of unit i of the first network and unit j of the second.
     """
     group = groups[k]
     result = torch.zeros(group.count, group.count, dtype=torch.float64)
@@ -101,7 +117,7 @@ def likeness(
 def aligned(
     net: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor], inputs: Any, seed: int = 0
 ) -> tuple[dict[str, Tensor], int]:
-    """Permute the hidden units of the second network to match those of the first.
+    """Permute the hidden units of the second network to match the units of the first.
 
     Units that the network's operations do not allow to be permuted are left; a note gives their number and the cause.
 
@@ -136,7 +152,17 @@ def aligned(
 
 
 def check_same(net: nn.Module, second: Mapping[str, Tensor], result: Mapping[str, Tensor], inputs: Any) -> None:
-    """Raise BadInput where outputs with both states differ: of a copy in float64, and of the network itself."""
+    """Check that a permutation of units has not changed the function of a network.
+
+    Args:
+        net: A network of this architecture; it is not changed.
+        second: State of the second network.
+        result: Its state after the permutation.
+        inputs: Inputs of the network.
+
+    Raises:
+        BadInput: Outputs with both states differ, of a copy in float64 or of the network itself.
+    """
     try:
         before, after = (output_in_double(net, state, inputs) for state in (second, result))
         errors = [(difference(before, after), CHANGED)]

@@ -7,26 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import AnyData, Losses, LossLike
+from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
-from lossatlas.jobs.inputs.find_directions import from_file
-from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
+from lossatlas.jobs.inputs.fingerprint import name_of
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.stored_vectors import from_file
 from lossatlas.models.adapters import is_adapter
 from lossatlas.models.checkpoint import (
     digest,
 )
-from lossatlas.models.state_names import state_tensors
 from lossatlas.parameter_space import (
     Point,
     Selection,
@@ -50,7 +48,7 @@ class DirectionArguments:
         selection: The parameters that move.
         orthogonalize: Make the second direction orthogonal to the first.
         curvature: Compute the second derivatives of the loss along the axes.
-        repeat: The number of lines along random directions; 1 for a single line or a plane.
+        repeat: The number of lines along random directions; None for a single line or a plane.
         per_layer: Move each layer alone, along its block of the direction.
         path: Checkpoints that are the points themselves, instead of directions: the k-th one at x = k.
     """
@@ -63,7 +61,7 @@ class DirectionArguments:
     selection: Selection = EVERYTHING
     orthogonalize: bool = False
     curvature: bool = False
-    repeat: int = 1
+    repeat: int | None = None
     per_layer: bool = False
     path: tuple[Net, ...] = ()
 
@@ -74,23 +72,24 @@ class DirectionArguments:
             axes: The number of axes of the grid.
             dir_type: 'weights', 'states', or None where that is not known yet.
         """
-        rows = [name for name, chosen in (("repeat", self.repeat > 1), ("per_layer", self.per_layer)) if chosen]
-        if len(rows) > 1:
-            raise BadUsage(f"{named('repeat')} and {named('per_layer')} exclude each other")
-        if rows and axes == 2:
-            raise BadUsage(f"{named(rows[0])} computes several lines: leave out {named('y')}")
-        if self.repeat > 1 and (self.towards is not None or set(self.wanted(1)) != {"random"} or self.curvature):
-            others = f"{named('towards')}, {named('directions')} and {named('curvature')}"
-            raise BadUsage(f"{named('repeat')} draws random directions: leave out {others}")
-        if self.orthogonalize and axes == 1:
-            raise BadUsage(
-                f"{named('orthogonalize')} takes the x direction out of the y direction: give {named('y')} too"
-            )
-        if self.curvature and dir_type == "states":
-            raise BadUsage(
-                f"{named('curvature')}: second derivatives belong to the parameters alone: use "
-                f"{named('dir_type', 'weights')}"
-            )
+        check_directions(self.facts(axes, dir_type))
+
+    def facts(self, axes: int, dir_type: str | None) -> DirectionFacts:
+        """Return the facts that `direction_rules.check_directions` checks."""
+        kinds = [kind_of(direction) for direction in self.wanted(axes)[:axes]]
+        there = len(self.given_networks)
+        return DirectionFacts(
+            axes=axes,
+            xdirection=kinds[0] if kinds else "random",
+            ydirection=kinds[1] if len(kinds) > 1 else "random",
+            model_file2=there > 0,
+            model_file3=there > 1,
+            dir_type=dir_type,
+            orthogonalize=self.orthogonalize,
+            curvature=self.curvature,
+            repeat=self.repeat,
+            per_layer=self.per_layer,
+        )
 
     def check_axes(self, axes: int) -> None:
         """Raise BadUsage where networks and directions are too many or too few for so many axes."""
@@ -105,9 +104,9 @@ class DirectionArguments:
         """The normalization of random directions."""
         return "filter" if self.norm is None else self.norm
 
-    @cached_property
-    def others(self) -> list[Net]:
-        """The networks at coordinate 1 of the axes; checkpoints are read once, adapters belong to a base network."""
+    @property
+    def given_networks(self) -> list[Net]:
+        """The networks at coordinate 1 of the axes, as the user gave them."""
         if self.towards is None:
             return []
         if not isinstance(self.towards, nn.Module | Mapping | str | Path | Sequence) or self.towards == "":
@@ -115,7 +114,12 @@ class DirectionArguments:
                 f"{named('towards', self.towards)}: give a network, a state dict, a checkpoint, or two of them"
             )
         single = isinstance(self.towards, nn.Module | Mapping | str | Path)
-        nets: Sequence[Net] = [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
+        return [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
+
+    @cached_property
+    def others(self) -> list[Net]:
+        """The networks at coordinate 1 of the axes; checkpoints are read once, adapters belong to a base network."""
+        nets = self.given_networks
         return [net if isinstance(net, nn.Module) or is_adapter(net) else NamedState.of(net) for net in nets]
 
     def wanted(self, axes: int) -> list[Direction]:
@@ -134,18 +138,12 @@ class DirectionArguments:
         if isinstance(direction, Mapping):
             vector = given_direction(direction, origin.point)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
-        if not isinstance(direction, str):
-            raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
-        asked = config.AxisConfig.parse(named("directions"), direction, "", "")
+        asked = described(direction)
         if asked.kind == "random":
             return AxisRequest("random", self.random_norm, self.ignore)
         if asked.kind == "file":
             vector = from_file(asked, origin.net)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
-        if origin.dir_type == "states":
-            raise BadUsage(
-                f"{direction}: the curvature belongs to the parameters alone: use {named('dir_type', 'weights')}"
-            )
         return AxisRequest(asked.kind, "unit" if self.norm is None else self.norm, self.ignore, asked.number)
 
     def request(self, origin: Origin, axes: int, curvature: OriginCurvature) -> DirectionRequest:
@@ -170,6 +168,18 @@ class DirectionArguments:
         )
 
 
+def described(direction: str) -> config.AxisConfig:
+    """Return the direction that a text describes, see `config.AxisConfig.parse`. Raises BadUsage."""
+    if not isinstance(direction, str):
+        raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
+    return config.AxisConfig.parse(named("directions"), direction, "", "")
+
+
+def kind_of(direction: Direction) -> str:
+    """Return the kind of a direction, see `DirectionFacts`. Raises BadUsage."""
+    return "vector" if isinstance(direction, Mapping) else described(direction).kind
+
+
 def loss_name(loss: LossLike) -> str:
     """Return the name of a loss as the user gave it, for the record."""
     return loss if isinstance(loss, str) else name_of(loss)
@@ -192,32 +202,6 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
         else torch.zeros_like(w, dtype=widened_dtype(w))
         for n, w in origin.items()
     }
-
-
-def request_of(net: nn.Module, loss: LossLike, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
-    """Return the fields that identify a job, see `io.resume`.
-
-    Args:
-        net: The network.
-        loss: The loss as the user gave it.
-        splits: The data by split.
-        losses: The losses of some samples.
-    """
-    name = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
-    return {
-        "model_class": type(net).__name__,
-        "model_settings": settings_digest(net),
-        "checkpoint": digest(state_tensors(net)),
-        **name,
-        "loss_settings": settings_digest(loss),
-        LOSS_OF_SOME_SAMPLES: float(losses.mean()),
-        **data_record(splits),
-    }
-
-
-def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:
-    """Return the provenance that a file records beside the request."""
-    return {"torch": torch.__version__, "sketches": data_sketches(splits)}
 
 
 def shared_copy(net: nn.Module) -> nn.Module:

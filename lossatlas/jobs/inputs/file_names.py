@@ -1,4 +1,4 @@
-"""Names of output files when none is given: those of the original release, extended by what it leaves out."""
+"""Names of output files when none is given: the original release's names, extended by what it leaves out."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ def base_name(model: ModelChoice, file: str) -> str:
 
 
 def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
-    """The direction file's name when none is given, as the original release builds it."""
+    """Name the direction file when no name is given, as the original release does."""
     name = base_name(nets.model, nets.file)
     if nets.file2:
         name = joined(name, nets.file2)
@@ -43,11 +43,12 @@ def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
 
 
 def plain(pattern: str) -> str:
-    """A regular expression as a part of a file name."""
+    """Write a regular expression as a part of a file name."""
     return re.sub(r"[^\w.=+-]", "_", pattern)
 
 
 def named_axis(letter: str, axis: AxisConfig) -> str:
+    """Name the direction of an axis, its ignored parameters and its normalization as a part of a file name."""
     what = {
         "random": "",
         "file": f"_{letter}={Path(axis.file).stem}:{axis.number}",
@@ -58,7 +59,7 @@ def named_axis(letter: str, axis: AxisConfig) -> str:
 
 
 def joined(first: str, second: str) -> str:
-    """`first`, and what tells `second` from it: its name, with its folder when that is another one.
+    """Return `first` and the difference of `second` from it: its name, with its folder when that is another one.
 
     For files in folders side by side this is the original's name, which lies beside the folders.
     """
@@ -69,7 +70,7 @@ def joined(first: str, second: str) -> str:
 
 
 def surface_name(dir_file: Path, task: GridConfig) -> Path:
-    """The surface file's name when none is given: the original's, with what it leaves out."""
+    """Name the surface file when no name is given: the original's name, with what it leaves out."""
     name, data = dir_file.name, task.data
     ranges = [[float(part) for part in text.split(":")] for text in (task.x, task.y) if text]
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)

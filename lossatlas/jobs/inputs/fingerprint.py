@@ -126,7 +126,7 @@ def parts_of_module(module: nn.Module) -> Iterator[str | bytes]:
 
 
 def parts_of_class(kind: type) -> Iterator[str]:
-    """Yield the name of an installed class; of a user's class the source too, and that of its bases."""
+    """Yield the name of an installed class; of a user's class also the source, and the sources of its bases."""
     yield identity_of(kind)
     for each in kind.__mro__:
         if not is_installed(each):
@@ -139,7 +139,7 @@ def parts_of_class(kind: type) -> Iterator[str]:
 
 
 def identity_of(value: Any) -> str:
-    """Return the name of a class or function, without that of a user's file, which is imported under several names."""
+    """Return the name of a class or function; of a user's, whose file has several module names, without the module."""
     name = str(getattr(value, "__qualname__", type(value).__qualname__))
     return f"{value.__module__}.{name}" if is_installed(value) else name
 

@@ -56,7 +56,7 @@ def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:
 
 
 class CallCounter:
-    """Counter of a network's calls, which tells an error of the network from one of the loss."""
+    """Counter of a network's calls, which tells an error of the network from an error of the loss."""
 
     def __init__(self) -> None:
         self.started, self.finished = 0, 0
@@ -76,7 +76,7 @@ class CallCounter:
         self.finished, self.output = self.finished + 1, output
 
     def failed(self, name: str, samples: Structure) -> str:
-        """Describe the part that failed, and its inputs; name: that of the network."""
+        """Describe the part that failed, and its inputs. name: the name of the network."""
         if self.started > self.finished:
             several = isinstance(samples, list | tuple) and len(samples) > 2
             hint = (

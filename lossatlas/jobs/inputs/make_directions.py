@@ -32,7 +32,7 @@ class AxisRequest:
         number: The number of the eigenvector, counted from 1.
         vector: The vector, or the parameters of the other network.
         digest: The digest of the vector or of the other network, for the record.
-        scheme: It is a random network to which a scheme leads.
+        scheme: The other network is the random one of a scheme.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class AxisRequest:
         return f"{self.kind}{number} of {curvature.name}, {scaled}"
 
     def direction(self, at: "Origin", seed: int, curvature: "OriginCurvature | None") -> "Point":
-        """Make the direction.
+        """Draw, compute or take the vector, and normalize it.
 
         Args:
             at: The network at the origin.
@@ -91,15 +91,17 @@ class AxisRequest:
         if self.scheme:
             return other_network(origin, seed, layout, selection)
         if self.kind == "random":
-            return random_direction(origin, self.norm, self.ignore, seed, layout, selection, at.scratch)
+            return random_direction(
+                origin, self.norm, self.ignore, seed, layout, selection=selection, scratch=at.scratch
+            )
         if self.kind == "vector":
             assert self.vector is not None
-            return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection)
+            return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection=selection)
         assert curvature is not None
         made = curvature.gradient() if self.kind == "gradient" else curvature.eigenvector(self.number)
         zeros = {name: torch.zeros(w.shape, dtype=widened_dtype(w), device=w.device) for name, w in origin.items()}
         made = {name: made[name].to(zero) if name in made else zero for name, zero in zeros.items()}
-        return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection)
+        return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection=selection)
 
 
 def vector_hash(vector: "Point") -> str:
@@ -138,7 +140,18 @@ class Origin:
         selection: "Selection",
         scratch: "Scratch | None" = None,
     ) -> "Origin":
-        """Return the origin, after a check that some of its parameters move. Raises BadUsage."""
+        """Return the origin, after a check that some of its parameters move.
+
+        Args:
+            net: The network at the origin.
+            dir_type: 'weights' or 'states'.
+            point: Its tensors by name.
+            selection: The parameters that move.
+            scratch: Makes files of large directions; None for memory.
+
+        Raises:
+            BadUsage: No parameter moves, or a pattern of the selection fits none.
+        """
         selection = selection.within_net(net)
         selection.of(point)
         return cls(net=net, dir_type=dir_type, point=point, selection=selection, scratch=scratch)
@@ -211,10 +224,10 @@ class DirectionRequest:
         return result
 
     def make(self, *, orthogonal_to: "Point | None" = None) -> "list[Point]":
-        """Make the directions.
+        """Draw, compute or read the directions, normalize them, and orthogonalize the second one if asked for.
 
         Args:
-            orthogonal_to: The first direction, where it is not that of `axes`.
+            orthogonal_to: The first direction, where `axes` does not give it.
 
         Returns:
             The directions by tensor name, one for each axis.

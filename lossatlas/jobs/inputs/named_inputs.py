@@ -4,30 +4,20 @@ loaded = load_inputs(networks, "weights", data, loss)       # writes nothing
 packed = PackedInputs.of(loaded)                            # to be sent to the other ranks, see `packed_inputs`
 """
 
-import platform
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
-from lossatlas.jobs.inputs import file_names
-from lossatlas.mpi.communicator import World, mpi_library
+from lossatlas.jobs.inputs.configured_data import checking_shapes, load_data, load_split, loss_of
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from lossatlas.data import AnyData, Loss
-    from lossatlas.evaluation.reference import KeptTensors
+    from lossatlas.data import AnyData
     from lossatlas.parameter_space import Point
 
 
@@ -35,44 +25,6 @@ TRACED = 64  # samples on which alignment is checked to change nothing
 INPUT_CHECK_SAMPLES = (
     4  # samples on which a loss and a network of this package are checked; a user's are checked on more
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedInputs:
-    """The networks and the data of a command.
-
-    Attributes:
-        net: The network, with the parameters of the origin.
-        model: The network's name, or the user's function that makes it.
-        data: The samples by split.
-        chosen: The configuration of the data.
-        loss: The loss's name, or the user's function.
-        dir_type: 'weights' or 'states'.
-        origin: The tensors at the origin by name.
-        targets: The tensors of the network at the end of each axis; None for an axis without one.
-        towards: The digests of these networks by file.
-        record: The fields that identify the network.
-        training: Training samples for BatchNorm statistics, where they are asked for.
-        kept: The copies of a large network's tensors on disk, where memory is low.
-    """
-
-    net: "nn.Module"
-    model: config.ModelChoice
-    data: "dict[str, AnyData]"
-    chosen: config.DataConfig
-    loss: str | UserFunction
-    dir_type: str
-    origin: "Point"
-    targets: "Sequence[Point | None]"
-    towards: Mapping[str, str]
-    record: Mapping[str, Any]
-    training: "AnyData | None" = None
-    kept: "KeptTensors | None" = None
-
-    @property
-    def first(self) -> "AnyData":
-        """The samples of the first split, which curvature is computed of."""
-        return next(iter(self.data.values()))
 
 
 def load_inputs(
@@ -278,98 +230,6 @@ def check_user_functions(*names: str | UserFunction) -> None:
             name.function  # noqa: B018
 
 
-def loss_of(name: str | UserFunction) -> "Loss":
-    """Return a loss by name, or the user's. Raises BadInput, BadUsage."""
-    from lossatlas.data import as_loss
-
-    return as_loss(name.function if isinstance(name, UserFunction) else name)
-
-
-def load_splits(chosen: config.DataConfig, model: config.ModelChoice) -> "dict[str, AnyData]":
-    """Load every split that is asked for. Raises BadInput."""
-    try:
-        return {split: load_split(chosen, split) for split in chosen.splits}
-    except BadInput as error:
-        if isinstance(model, UserFunction) and isinstance(chosen.dataset, str):
-            raise BadInput(f"{error} (data of your own: {named('dataset')} FILE.py:FUNCTION)") from error
-        raise
-
-
-def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: config.ModelChoice) -> "dict[str, AnyData]":
-    """Load every split that is asked for. A user's own data get as many classes as the checkpoint has outputs.
-
-    Args:
-        chosen: The configuration of the data.
-        state: The checkpoint; empty for none.
-        model: The network's name, or the user's function, whose targets are not checked.
-
-    Returns:
-        The samples by split.
-
-    Raises:
-        BadInput: Samples, labels and network do not fit each other.
-    """
-    from lossatlas.data import Streamed
-    from lossatlas.data.memory import in_words
-
-    for split, file in zip(("train", "test"), chosen.files, strict=True):
-        if file and split not in chosen.splits:
-            asked = " and ".join(chosen.splits)
-            say(f"note: {named(f'{split}loader', file)} is not used: {named('split')} asks for {asked}")
-    data = load_splits(chosen, model)
-    for split, samples in data.items():
-        if isinstance(samples, Streamed):
-            size = in_words(samples.sample_bytes * len(samples))
-            say(f"the {split} data, {len(samples):,} samples of {size} in all, are read when they are needed")
-    if isinstance(model, UserFunction):  # the loss alone knows the meaning of its targets
-        return data
-    check_pairs(data, model)
-    data = with_classes(data, chosen, state, model)
-    check_labels(data)
-    return data
-
-
-def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
-    """Raise BadInput where samples are no pairs of inputs and labels, which networks of the zoo take."""
-    from lossatlas.data import FixedBatches
-
-    for samples in data.values():
-        few = next(samples.batches(2))
-        if isinstance(samples, FixedBatches) or not isinstance(few, list | tuple) or len(few) != 2:
-            raise BadInput(
-                f"{model} of the zoo takes pairs of inputs and labels, and {named('dataset')} gives something else"
-            )
-
-
-def with_classes(
-    data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
-) -> "dict[str, AnyData]":
-    """Return the data, a user's with the number of classes that is declared, or with that of the checkpoint."""
-    from lossatlas.data import shape_of
-    from lossatlas.datasets.registry import OWN
-    from lossatlas.models import classes_in
-
-    if not (chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files)):
-        return data
-    first = data[chosen.splits[0]]
-    with checking_shapes(model, first):
-        classes = chosen.classes or classes_in(model, shape_of(first), state)
-    if classes is None:  # loading the checkpoint reports the mismatch
-        return data
-    return {split: replace(samples, classes=classes) for split, samples in data.items()}
-
-
-def check_labels(data: "Mapping[str, AnyData]") -> None:
-    """Raise BadInput where a label is no class."""
-    from lossatlas.data import Dataset
-
-    for split, samples in data.items():
-        if not isinstance(samples, Dataset) or samples.targets.is_floating_point():
-            continue
-        if (largest := int(samples.targets.max())) >= samples.classes:
-            raise BadInput(f"the {split} data have the label {largest}, the network {samples.classes} classes")
-
-
 def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
     """Return a network of the zoo for samples of this shape, or the user's, in evaluation mode.
 
@@ -387,94 +247,3 @@ def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
         return net if changes_weights_with_mode(net) else net.eval()
     with checking_shapes(model, data):
         return build(model, shape_of(data), data.classes).eval()
-
-
-@contextmanager
-def checking_shapes(model: config.ModelChoice, data: "AnyData") -> Iterator[None]:
-    """Turn errors of building a network of the zoo for these inputs into BadInput."""
-    from lossatlas.data import shape_of
-
-    try:
-        yield
-    except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
-        shape = "x".join(map(str, shape_of(data)))
-        raise BadInput(f"there is no {model} for inputs of {shape}: {error}") from error
-
-
-def provenance(
-    world: World, command: str, threads: int, seed: int, options: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the provenance of a run for its file, none of which is compared when the file is continued.
-
-    Args:
-        world: The ranks.
-        command: The command line.
-        threads: CPU threads of each rank.
-        seed: The seed of random directions.
-        options: All options of the command by name.
-
-    Returns:
-        These, and the time, the host and the versions of the libraries.
-    """
-    import torch
-
-    import lossatlas
-
-    return {
-        "command": command,
-        "started": datetime.now().isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "ranks": world.size,
-        "threads_per_rank": threads,
-        "seed": seed,
-        "versions": {
-            "lossatlas": lossatlas.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "h5py": version("h5py"),
-            **({"mpi": mpi_library()} if world.comm is not None else {}),
-        },
-        **({"config": dict(options)} if options else {}),
-    }
-
-
-def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
-    """Load one split: from a file, from the user's function, or by the name of a data set. Raises BadInput."""
-    from lossatlas.datasets.registry import from_factory, get, load, load_file
-
-    file = chosen.files[0 if split == "train" else 1]
-    if file:
-        return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
-    if isinstance(chosen.dataset, UserFunction):
-        return from_factory(
-            chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split, stream=chosen.streamed
-        )
-    if chosen.download:
-        get(chosen.dataset, chosen.datapath)
-    return load(
-        chosen.dataset,
-        split,
-        datapath=chosen.datapath,
-        raw=chosen.raw,
-        limit=chosen.limit,
-        data_split=chosen.data_split,
-        image_size=chosen.image_size,
-        stream=chosen.streamed,
-    )
-
-
-def output_path(file: str | None, default: Path, beside: str | None) -> Path:
-    """Return the file that a job writes: the one that the user names, or a default.
-
-    Args:
-        file: The file that the user names.
-        default: The file otherwise.
-        beside: Another output, into whose folder the default goes when its own is read-only.
-    """
-    if file:
-        return Path(file)
-    if beside and not default.exists() and not file_names.writable_folder(default):
-        say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
-        return Path(beside).with_name(default.name)
-    return default

@@ -22,7 +22,7 @@ Net = nn.Module | Mapping[str, Any] | str | Path  # a network, state dict, check
 
 
 def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
-    """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
+    """Return whether any other network has other BatchNorm statistics than `net`."""
     own = batchnorm_statistics(net.state_dict())
     for other in others if own else ():
         state = state_for(net, other, tensors(net))
@@ -33,7 +33,7 @@ def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
 
 
 class NamedState(dict[str, Tensor]):
-    """A state dict that knows the checkpoint that it was read from, for messages."""
+    """A state dict with the name of its checkpoint, for messages."""
 
     source = "the other network"
 
@@ -71,7 +71,7 @@ def state_of(net: Net, *, announce: bool = True, base: nn.Module | None = None) 
 
 
 def state_unless_module(net: nn.Module, other: Net) -> nn.Module | Mapping[str, Tensor]:
-    """Return another network as it is, or its state: that of an adapter has the weights of `net` at its base."""
+    """Return another network as it is, or its state; an adapter's has the weights of `net` as its base."""
     return other if isinstance(other, nn.Module) else state_of(other, base=net)
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lossatlas.errors import BadInput, say
 from lossatlas.io import Directions
 from lossatlas.io.progress import StatusLine
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, loss_of
+from lossatlas.jobs.inputs.configured_data import loss_of
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch

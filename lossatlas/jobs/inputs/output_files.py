@@ -1,5 +1,7 @@
 """The files that a job writes: their folder, their lock, and an earlier file of the same name."""
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +11,7 @@ from lossatlas.errors import BadInput, BadUsage, CannotWrite, FrontEnd, Stop, na
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
+from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.agreement import on_all, rank_of
 
 if TYPE_CHECKING:
@@ -118,3 +121,31 @@ def draw_if_possible(draw: Callable[[], object]) -> None:
         raise
     except Stop as error:
         say(f"note: not drawn: {error}")
+
+
+def output_path(file: str | None, default: Path, beside: str | None) -> Path:
+    """Return the file that a job writes: the one that the user names, or a default.
+
+    Args:
+        file: The file that the user names.
+        default: The file otherwise.
+        beside: Another output, into whose folder the default goes when its own is read-only.
+    """
+    if file:
+        return Path(file)
+    if beside and not default.exists() and not file_names.writable_folder(default):
+        say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
+        return Path(beside).with_name(default.name)
+    return default
+
+
+def check_space(path: Path, size: int) -> None:
+    """Raise CannotWrite where a folder lacks space for a new file beside the existing one; size: in bytes."""
+    from lossatlas.data.memory import in_words
+
+    folder = path.resolve().parent
+    if not os.access(folder, os.W_OK):
+        raise CannotWrite(f"cannot write {path}: the folder {folder} is not writable")
+    free = shutil.disk_usage(folder).free
+    if free < 2 * size:
+        raise CannotWrite(f"cannot write {path}: it needs {in_words(2 * size)}, and {in_words(free)} are free there")

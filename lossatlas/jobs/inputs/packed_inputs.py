@@ -9,7 +9,8 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split
+from lossatlas.jobs.inputs.configured_data import load_split
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -135,7 +136,7 @@ class StreamedSource:
     sketch: str
 
     def unpack(self, split: str) -> "AnyData":
-        """Return the samples. Raises BadInput where they differ from those of rank 0."""
+        """Return the samples. Raises BadInput where they differ from the samples of rank 0."""
         from lossatlas.data import Streamed
 
         data = load_split(replace(self.chosen, stream="always"), split)

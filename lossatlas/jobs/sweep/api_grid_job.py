@@ -15,13 +15,14 @@ from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
-from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, loss_name
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import ArraysInFile, DirectionRequest, Origin, note_sheared
 from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
 from lossatlas.jobs.inputs.networks import state_of, statistics_differ
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.inputs.records import about_of, request_of
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
 from lossatlas.jobs.sweep.grid_points import GridPoints, checkpoint_path, networks_on, points_along, random_lines
 from lossatlas.jobs.sweep.problem import Problem
@@ -75,7 +76,22 @@ class SurfaceArguments:
         dir_type: str | None,
         low: bool = False,
     ) -> "SurfaceArguments":
-        """Check the arguments that both functions have. Raises BadUsage."""
+        """Check the arguments of `surface` and `eigenvalues`.
+
+        Args:
+            net: The network, whose device is the default.
+            quantity: The quantity to compute at every point.
+            axes: The arguments that define the axes.
+            x: Coordinates along the first direction.
+            y: Coordinates along the second direction; None for a line.
+            device: Device to compute on; None for the device of the network.
+            limit: Number of samples of each split; None for all.
+            dir_type: 'weights' or 'states'; None where the networks decide.
+            low: The network is moved in place, and everything else of its size is on disk.
+
+        Raises:
+            BadUsage: An argument is out of range, or two contradict each other.
+        """
         only, without = axes.selection.only, axes.selection.without
         check_values(config.PlaneOptions, seed=axes.seed, only=only, without=without)
         check_values(config.DatasetOptions, limit=limit)
@@ -163,7 +179,7 @@ class SurfaceArguments:
         at = position(net, dir_type) if kept is None else kept.point(net, dir_type)
         origin = Origin.checked(net, dir_type, at, axes.selection, None if kept is None else kept.scratch)
         request = axes.request(origin, 1 if grid.y is None else 2, curvature)
-        if axes.repeat > 1:
+        if axes.repeat is not None:
             points = random_lines(request, grid, axes.repeat)
             return points, points.parametrization.plane(net, origin.point), False
         points = along_new_directions(request, grid, per_layer=axes.per_layer)

@@ -139,7 +139,7 @@ def timed(work: Work, device: str = "") -> Timed:
 
     Args:
         work: The function from a block to (result, remark).
-        device: The name of the device; by default that of the processor.
+        device: The name of the device; by default the processor's name.
 
     Returns:
         The function from a block to (result, remark, (host and device, seconds)).
@@ -194,7 +194,14 @@ class Snapshots:
         self.save({})
 
     def add(self, cells: list[int], result: BlockResult, remark: BlockNote, spent: tuple[str, float]) -> None:
-        """Add the result of a block; spent: the device and its seconds."""
+        """Add the result of a block, which the next snapshot saves.
+
+        Args:
+            cells: Flat indices of the cells of the block.
+            result: Their rows and samples.
+            remark: Note of the block for the user, and a batch size that was halved for lack of memory.
+            spent: Host and device that computed it, and the seconds.
+        """
         self.cells += cells
         self.results.append(result)
         self.spent.append((cells, *spent))

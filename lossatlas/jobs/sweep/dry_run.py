@@ -3,20 +3,19 @@
 The time comes from some batches, or one Hessian-vector product, on this machine.
 """
 
-import os
-import shutil
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lossatlas.errors import CannotWrite, say
+from lossatlas.errors import say
 from lossatlas.io.hdf5 import size_of
 from lossatlas.io.progress import format_duration
 from lossatlas.io.surface_files import surface_writer
+from lossatlas.jobs.inputs.output_files import check_space
 from lossatlas.jobs.sweep.grid_inputs import GridInputs
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import has_cuda
 from lossatlas.mpi.scheduler import run_in_compute_thread
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -36,6 +35,7 @@ def report_dry_run(
     inputs: GridInputs,
     surface: Surface,
     cells: int,
+    *,
     quantity: TimeEstimator,
     problem: Callable[[], "Problem"],
 ) -> None:
@@ -90,25 +90,6 @@ def peak_memory() -> int:
     except ImportError:
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def check_space(path: Path, size: int) -> None:
-    """Raise CannotWrite where a folder lacks space for a new file beside the existing one; size: in bytes."""
-    from lossatlas.data.memory import in_words
-
-    folder = path.resolve().parent
-    if not os.access(folder, os.W_OK):
-        raise CannotWrite(f"cannot write {path}: the folder {folder} is not writable")
-    free = shutil.disk_usage(folder).free
-    if free < 2 * size:
-        raise CannotWrite(f"cannot write {path}: it needs {in_words(2 * size)}, and {in_words(free)} are free there")
-
-
-def has_cuda() -> bool:
-    """Return whether there is a CUDA device."""
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def device_memory(device: str) -> str:

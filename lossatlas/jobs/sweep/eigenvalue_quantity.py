@@ -87,7 +87,17 @@ class EigenvalueQuantity:
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
-        """Return a surface without computed cells, see `Quantity`."""
+        """Return a surface without computed cells.
+
+        Args:
+            net: The network at the origin.
+            data: The samples by split.
+            loss: The loss.
+            grid: The grid.
+            device: 'cpu' or 'cuda'.
+            request: The fields that identify the job, see `io.resume`.
+            about: Provenance.
+        """
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": product_precision(self.precision, net),

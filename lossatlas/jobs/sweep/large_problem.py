@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.make_directions import Origin
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.sweep.parametrization import MappedParametrization
 from lossatlas.mpi.communicator import World
@@ -27,7 +27,7 @@ class LargeProblem:
     Attributes:
         inputs: The data, and the name of the network; its state is empty.
         dir_type: 'weights' or 'states'.
-        formats: The tensors in each file: those of the network, then those of each direction.
+        formats: The tensors in each file: first of the network, then of each direction.
         net: The network on this rank; None before `on_ranks`.
         files: The tensors on this rank; none before `on_ranks`.
     """

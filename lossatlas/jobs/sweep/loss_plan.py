@@ -105,7 +105,17 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
 
 
 def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
-    """Return the fastest path, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
+    """Choose the fastest execution path, which `LossQuantity.finalize_plan` verifies.
+
+    Args:
+        net: The network; it is not changed.
+        loss: The loss.
+        few: A batch of samples, by which a folded network is compared with the unfolded one.
+        precision: Precision of the forward pass.
+
+    Returns:
+        'folded', 'unfolded' or IN_PLACE, and why BatchNorm is not folded or the network cannot be copied; '' if folded.
+    """
     try:
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
@@ -128,14 +138,36 @@ def comparable_evaluator(problem: Problem, plan: ExecutionPlan, evaluator: Evalu
 def complete_plan(
     problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, *, adaptive: bool
 ) -> tuple[Surface, Evaluator]:
-    """Return the surface with a complete plan for its path, and the evaluator. adaptive: interpolate cells, too."""
+    """Make the evaluator of a plan's path, and complete the plan with it.
+
+    Args:
+        problem: The network, the plane and the data.
+        surface: The surface so far, whose plan names the path.
+        tolerance: The standard error of a cell's loss.
+        cells: Number of pending cells; few of them are not worth a measurement.
+        adaptive: Cells are interpolated, too.
+
+    Returns:
+        The surface with a complete plan, and the evaluator.
+    """
     evaluator = evaluator_of(problem, surface.plan, tolerance)
     with evaluator.session():
         return measure_plan(problem, surface, evaluator, cells, adaptive=adaptive), evaluator
 
 
 def measure_plan(problem: Problem, surface: Surface, evaluator: Evaluator, cells: int, *, adaptive: bool) -> Surface:
-    """Return the surface with a complete plan, whose missing entries are measured with an evaluator of its path."""
+    """Complete the plan of a surface by measurements.
+
+    Args:
+        problem: The network, the plane and the data.
+        surface: The surface so far; entries of its plan that are 0 are measured.
+        evaluator: The evaluator of the plan's path, which is set to the plan.
+        cells: Number of pending cells; few of them are not worth a measurement.
+        adaptive: Cells are interpolated, too; then no points are stacked in one call.
+
+    Returns:
+        The surface with a complete plan.
+    """
     plan, about = surface.plan.copy(), dict(surface.about)
     if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
         size = plan["batch_size"] or IN_PLACE_BATCH

@@ -51,7 +51,7 @@ class LossQuantity:
     Attributes:
         tolerance: The standard error of a cell's loss; by default all samples are used.
         adaptive: The error within which cells are interpolated instead of computed; None to compute all.
-        precision: The precision of the forward pass; None for that of the network.
+        precision: The precision of the forward pass; None for the network's own.
         batch_size: Samples of a batch; 0 to measure the fastest.
         recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the
             network.
@@ -85,7 +85,16 @@ class LossQuantity:
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
-        """Return a surface without computed cells, see `Quantity`. `finalize_plan` measures plan entries that are 0.
+        """Return a surface without computed cells; `finalize_plan` measures plan entries that are 0.
+
+        Args:
+            net: The network at the origin.
+            data: The samples by split.
+            loss: The loss.
+            grid: The grid.
+            device: 'cpu' or 'cuda'.
+            request: The fields that identify the job, see `io.resume`.
+            about: Provenance.
 
         Raises:
             BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
@@ -182,7 +191,17 @@ class LossQuantity:
     def verify(
         self, problem: Problem, surface: Surface, reference: ReferenceLosses, cells: int
     ) -> tuple[Surface, Evaluator, str]:
-        """Return the surface with a complete plan for its path, the evaluator, and how its losses differ; '' if not."""
+        """Complete the plan of a surface for its path, and compare the evaluator with the network itself.
+
+        Args:
+            problem: The network, the plane and the data.
+            surface: The surface so far, whose plan names the path.
+            reference: Losses of the network itself.
+            cells: Number of pending cells.
+
+        Returns:
+            The surface with a complete plan, the evaluator, and the difference of its losses in words; '' for none.
+        """
         plan, adaptive = surface.plan, self.adaptive is not None
         known, evaluator = complete_plan(problem, surface, self.tolerance, cells, adaptive=adaptive)
         in_place = plan["path"] == IN_PLACE

@@ -94,8 +94,8 @@ class MappedParametrization:
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
     """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
-    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is that of their own
-    bytes.
+    Arrays of another type than the buffer, as other programs write, are not replaced: their digest is taken of their
+    own bytes.
 
     Args:
         arrays: The arrays of a direction, in the order of the file.
@@ -141,7 +141,7 @@ class CheckpointPath:
     path: "tuple[tuple[Net, str], ...]"
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
-        """Return the path. A point raises BadInput where the checkpoint differs from that of rank 0."""
+        """Return the path. A point raises BadInput where the checkpoint differs from rank 0's."""
         from lossatlas.jobs.inputs.networks import NamedState, point_of
         from lossatlas.models.checkpoint import digest
         from lossatlas.parameter_space import MappedPlane
@@ -188,7 +188,9 @@ class RandomLines:
 
         @lru_cache(maxsize=KEPT)
         def line(k: int) -> "Point":
-            return random_direction(start, self.norm, self.ignore, seed_of(self.seed, k, 0), layout, selection)
+            return random_direction(
+                start, self.norm, self.ignore, seed_of(self.seed, k, 0), layout, selection=selection
+            )
 
         return RowLines(start, line)
 

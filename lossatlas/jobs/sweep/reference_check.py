@@ -1,7 +1,7 @@
 """Compare a fast evaluation with the user's own network before anything is computed.
 
 The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are
-compared with those of the evaluator that the plan describes.
+compared with the losses of the evaluator that the plan describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ def check_ends(
     states_differ: bool,
     batch: int = 0,
 ) -> None:
-    """Compare the losses at coordinate 1 of each axis with those of the network that the axis leads to.
+    """Compare the losses at coordinate 1 of each axis with the losses of the network to which the axis leads.
 
     Args:
         problem: The network and its plane.
@@ -190,7 +190,17 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 
 @torch.no_grad()
 def mean_loss(net: nn.Module, data: AnyData, loss: Loss, batch_size: int = SAMPLES) -> Tensor:
-    """Return the mean loss of a network itself, in evaluation mode."""
+    """Return the mean loss of a network itself, in evaluation mode.
+
+    Args:
+        net: The network; it is not changed.
+        data: The samples.
+        loss: The loss.
+        batch_size: Samples of a batch.
+
+    Returns:
+        The mean of the batches' means, a scalar in float64.
+    """
     with evaluated_in_place(net) as model:
         batches = [fitted(batch, net) for batch in data.batches(batch_size)]
         return torch.stack([loss(model, copy_samples(batch)).mean().double() for batch in batches]).mean()
@@ -211,7 +221,14 @@ def unlike(first: nn.Module, second: nn.Module) -> str:
 
 
 def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData], batch: int = BATCH) -> Evaluator:
-    """Return an evaluator that moves a network in place, on its own device and in its own precision."""
+    """Return an evaluator that moves a network in place, on its own device and in its own precision.
+
+    Args:
+        net: The network.
+        problem: Its plane and its loss.
+        data: The samples by split.
+        batch: Samples of a batch.
+    """
     device = next(net.parameters()).device
     return Evaluator(
         net, problem.plane, data, problem.loss, batch_size=batch, device=device, precision=OWN, in_place=True

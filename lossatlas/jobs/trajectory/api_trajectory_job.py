@@ -17,9 +17,9 @@ from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
 from lossatlas.jobs.inputs.api_arguments import Axis
 from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments, given_direction, loss_name, shared_copy
-from lossatlas.jobs.inputs.find_directions import from_file
 from lossatlas.jobs.inputs.networks import Net, state_for, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.stored_vectors import from_file
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.sweep.problem import Problem
@@ -208,7 +208,7 @@ class TrajectoryJob:
         return projected
 
     def plane(self, found: RunDifferences) -> FoundPlane:
-        """Return the plane: a given one, or that of the runs, written to its direction file. Raises BadInput."""
+        """Return the plane: a given one, or the plane of the runs, written to its direction file. Raises BadInput."""
         arguments, output = self.arguments, self.arguments.output
         if arguments.directions is not None:
             return plane_of(arguments.directions, found)
@@ -246,7 +246,18 @@ class TrajectoryJob:
     def surface_arguments(
         self, quantity: LossQuantity, axes: DirectionArguments, x: Axis, y: Axis | None, *, dir_type: str
     ) -> SurfaceArguments:
-        """Return the arguments of a surface around the origin of the plane."""
+        """Return the arguments of a surface around the origin of the plane.
+
+        Args:
+            quantity: The quantity to compute at every point.
+            axes: The arguments that define the axes.
+            x: Coordinates along the first direction.
+            y: Coordinates along the second direction; None for a line.
+            dir_type: 'weights' or 'states'.
+
+        Raises:
+            BadUsage: An argument is out of range, or two contradict each other.
+        """
         arguments = self.arguments
         return SurfaceArguments.checked(
             self.end,
@@ -278,7 +289,7 @@ class TrajectoryJob:
         return self.compute(arguments, self.arguments.output.file, projected.directions)
 
     def compute(self, arguments: SurfaceArguments, file: Path | None, directions: Directions | None = None) -> Surface:
-        """Compute a surface; directions: those of its plane as files store them, None for a path of checkpoints."""
+        """Compute a surface. directions: its axes as files store them; None for a path of checkpoints."""
         samples, output, net = self.arguments.samples, self.arguments.output, self.end
 
         def begin() -> SurfaceInputs:

@@ -139,7 +139,7 @@ def series_of_files(files: Sequence[str], name: str = "", drops: Sequence[int] =
 
     Args:
         files: The checkpoints.
-        name: Name of the run; '' for that of the first file's folder.
+        name: Name of the run; '' for the name of the first file's folder.
         drops: Epochs at which the learning rate dropped.
 
     Returns:
@@ -219,7 +219,7 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def learning_rate_drops(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
-    """Return the epochs at which the learning rate is far below that of the checkpoint before.
+    """Return the epochs at which the learning rate is far below the rate at the checkpoint before.
 
     The saved states of the optimizer hold the rates. A smooth schedule has no drops: a state of train.py says which it
     is, and of others most rates have to be the same.

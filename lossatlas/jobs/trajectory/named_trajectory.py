@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from lossatlas import config
+from lossatlas.jobs.inputs.configured_data import load_data
 from lossatlas.jobs.inputs.file_names import surface_name
-from lossatlas.jobs.inputs.named_inputs import load_data, load_inputs, network_for
+from lossatlas.jobs.inputs.named_inputs import load_inputs, network_for
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries

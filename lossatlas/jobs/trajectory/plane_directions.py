@@ -75,7 +75,7 @@ class FoundPlane:
         directions: The directions.
         source: Their name in messages.
         stored: The file that they were read from; None where they are new.
-        own: The plane is that of these runs, not a given one.
+        own: The plane is made from these runs, not given.
     """
 
     directions: Directions
@@ -133,7 +133,7 @@ class PlaneSource:
 
     @property
     def river_record(self) -> dict[str, str]:
-        """The fields that identify the river plane beside those of every plane."""
+        """The fields that identify the river plane, beside the fields of every plane."""
         assert self.curvature is not None
         drift = digest(state_of(self.found.runs[0].checkpoints[0]))
         fields = {"drift": f"from {drift}", "selection": str(self.found.choice.selection), **self.curvature.record}

@@ -151,7 +151,7 @@ def project_runs(found: RunDifferences, directions: Directions, source: str, *, 
         found: The differences from the origin.
         directions: The plane.
         source: Name of the plane in messages.
-        own: The plane is that of these runs, so that its shares of the variance are theirs.
+        own: The plane is made from these runs, so that its shares of the variance are theirs.
 
     Returns:
         The runs in the plane.

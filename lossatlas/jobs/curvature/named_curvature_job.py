@@ -9,19 +9,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lossatlas import config
 from lossatlas.errors import counted, say
-from lossatlas.io import Findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
+from lossatlas.jobs.curvature.curvature_quantity import CurvatureQuantity, HessianJob, LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
     HessianSettings,
-    HessianShare,
     run_on_ranks,
 )
 from lossatlas.jobs.curvature.hessian_job import (
@@ -31,45 +30,20 @@ from lossatlas.jobs.curvature.hessian_job import (
     with_batch_size,
 )
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.inputs.named_inputs import (
-    LoadedInputs,
-    check_checkpoints,
-    load_inputs,
-    loss_of,
-    output_path,
-    provenance,
-)
-from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output
+from lossatlas.jobs.inputs.configured_data import loss_of
+from lossatlas.jobs.inputs.named_inputs import check_checkpoints, load_inputs
+from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output, output_path
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
+from lossatlas.jobs.inputs.records import provenance
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
+from lossatlas.mpi.rank_resources import device_of, threads_of
 from lossatlas.process import signals
 from lossatlas.user_code import UserFunction, function_record
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import nn
+    pass
 
 Result = TypeVar("Result")
-Result_co = TypeVar("Result_co", covariant=True)
-
-
-@dataclass(frozen=True)
-class HessianJob:
-    """A distributed Hessian as rank 0 of a command sends it to the other ranks."""
-
-    packed: PackedInputs
-    loss: str | UserFunction
-    settings: HessianSettings
-    cuda: bool
-    threads: int
-
-    def share(self, world: World) -> HessianShare:
-        """Unpack network and data, and return this rank's part. Every rank calls it at the same time."""
-
-        use_threads(self.threads)
-        net, splits = self.packed.unpack()
-        inputs = HessianInputs(net, next(iter(splits.values())), loss_of(self.loss))
-        return HessianShare(world, inputs, self.settings, device_of(self.cuda, local_rank=world.local_rank))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,55 +69,6 @@ class NamedInputs:
     run: config.RunConfig
     command: str
     resolved: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LoadedJob:
-    """A job of a command whose inputs rank 0 has read.
-
-    Attributes:
-        loaded: The network and its data.
-        packed: The job as the other ranks receive it.
-        fresh: Findings without any result: request, plan and provenance of this run.
-    """
-
-    loaded: LoadedInputs
-    packed: HessianJob
-    fresh: Findings
-
-
-class CurvatureQuantity(Protocol[Result_co]):
-    """A quantity that is computed with the Hessian, the losses and the gradients of one network."""
-
-    @property
-    def kind(self) -> str:
-        """The kind of the file: 'spectrum' or 'sharpness'."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """The seed of the random vectors."""
-        ...
-
-    def check_files(self, path: Path) -> None:
-        """Raise BadInput where a file that is written beside the output `path` would replace something else."""
-        ...
-
-    def new_findings(self, fresh: Findings) -> Findings:
-        """Return findings without any result, with the request of this quantity; fresh: those of its Hessian."""
-        ...
-
-    def say_cost(self, job: LoadedJob, path: Path) -> None:
-        """Print the time and the space that a dry run foresees. Raises CannotWrite where the space is not there."""
-        ...
-
-    def compute(self, operator: DistributedHessian, output: FindingsOutput) -> None:
-        """Compute what the output lacks, and save each part. Raises Incomplete after a signal in `operator.caught`."""
-        ...
-
-    def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> Result_co:
-        """Return what the command reports of complete findings, while the operator is still there."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +127,22 @@ def run_curvature_job(world: World, order: Callable[[], CurvatureCommand[Any]], 
 
 
 def lead_curvature_job(world: World, command: CurvatureCommand[Result], log: Log, releases: ExitStack) -> int:
-    """Run a command on rank 0, see `run_curvature_job`. releases: releases the lock on the output when it is closed."""
+    """Run a command on rank 0, see `run_curvature_job`.
+
+    Args:
+        world: The ranks.
+        command: The command.
+        log: The log beside the output.
+        releases: Releases the lock on the output when it is closed.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: A file is missing, or does not fit the others.
+        CannotWrite: The output cannot be written.
+    """
     quantity, path = command.quantity, command.path
     job, lock = prepare_curvature_job(world, command, log, releases)
     findings = quantity.new_findings(job.fresh)
@@ -237,7 +177,7 @@ def lead_curvature_job(world: World, command: CurvatureCommand[Result], log: Log
 def prepare_curvature_job(
     world: World, command: CurvatureCommand[Any], log: Log, releases: ExitStack
 ) -> tuple[LoadedJob, Lock | None]:
-    """On rank 0: lock the output and read the inputs. Writes nothing but the lock.
+    """Lock the output and read the inputs, on rank 0. Writes nothing but the lock.
 
     Args:
         world: The ranks.
@@ -289,13 +229,21 @@ def load_job(world: World, named: NamedInputs, seed: int) -> LoadedJob:
     }
     inputs = HessianInputs(loaded.net, samples, loss_of(named.loss))
     about = provenance(world, named.command, threads, seed, named.resolved)
-    fresh = new_findings(description, inputs, settings, world, named.run.device, about)
+    fresh = new_findings(description, inputs, settings, world, device=named.run.device, about=about)
     packed = PackedInputs.of(loaded)
     return LoadedJob(loaded, HessianJob(packed, named.loss, settings, named.run.cuda, threads), fresh)
 
 
 def announce(path: Path, command: str, operator: DistributedHessian, job: LoadedJob, log: Log) -> None:
-    """Print the size of a job, and log that it starts; command: the line that started it."""
+    """Print the size of a job, and log that it starts.
+
+    Args:
+        path: The output file.
+        command: The line that started it, for the log.
+        operator: The Hessian, which knows the number of parameters.
+        job: Inputs and plan of the job.
+        log: The log beside the output.
+    """
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "

@@ -1,4 +1,4 @@
-"""Find the directions of a command: those of a direction file where they fit, otherwise new ones."""
+"""Find the directions of a command: in a direction file where they fit, otherwise new ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, counted, named, say
+from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
-from lossatlas.jobs.inputs.named_inputs import LoadedInputs
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.programs import program
+from lossatlas.jobs.inputs.stored_vectors import from_file
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -41,52 +41,6 @@ def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
             f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm "
             "statistics"
         )
-
-
-def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
-    """Return a vector of a file.
-
-    Args:
-        axis: The file, and the number of the vector in it: an eigenvector of a spectrum file counted from 1, or 1 for
-            the x and 2 for the y direction of a direction file.
-        net: The network.
-
-    Returns:
-        The vector by parameter name, zero for parameters that a spectrum leaves out.
-
-    Raises:
-        BadInput: There is no such vector, or it does not fit the network.
-    """
-    from lossatlas.parameter_space import as_point
-
-    name = f"vector {axis.number} of {axis.file}"
-    if is_findings(axis.file) and read_findings(axis.file, "").kind == "sharpness":
-        worst = Path(axis.file).with_suffix("").name + "_worst.h5"
-        raise BadInput(f"{axis.file} is of {program('sharpness')}, which wrote its direction beside it: give {worst}:1")
-    if is_findings(axis.file):
-        return eigenvector_from_file(axis, net, name)
-    saved = read_directions(axis.file)
-    arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
-    if arrays is None:
-        count = counted(1 + (saved.y is not None), "direction", "directions")
-        raise BadInput(f"{axis.file} holds {count}, and number {axis.number} is asked for")
-    return as_point(arrays, net, "weights", name)
-
-
-def eigenvector_from_file(axis: config.AxisConfig, net: "nn.Module", name: str) -> "Point":
-    """Return an eigenvector of a spectrum file, see `from_file`; name: its name in messages."""
-    import torch
-
-    findings = read_findings(axis.file)
-    if axis.number > (count := len(findings.arrays["eigenvectors"])):
-        raise BadInput(f"{axis.file} holds {count} eigenvectors, and number {axis.number} is asked for")
-    pieces = {parameter: torch.from_numpy(piece) for parameter, piece in findings.vector(axis.number - 1).items()}
-    own = {parameter: tuple(value.shape) for parameter, value in net.named_parameters()}
-    for parameter, piece in pieces.items():
-        if own.get(parameter) != tuple(piece.shape):
-            actual = own.get(parameter, "no such parameter")
-            raise BadInput(f"{name} has shape {tuple(piece.shape)} for '{parameter}', the network {actual}")
-    return {n: pieces[n] if n in pieces else torch.zeros(shape) for n, shape in own.items()}
 
 
 def axis_of(
@@ -192,7 +146,21 @@ def find_directions(
 def check_directions(
     dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
 ) -> "tuple[Point, Point | None]":
-    """Return directions of a file by tensor name, compared with the network and the options. Raises BadInput."""
+    """Return the directions of a file by tensor name, compared with the network and the options.
+
+    Args:
+        dir_file: The file, for messages.
+        saved: The directions in it.
+        about: Metadata that this run would record.
+        choice: The directions that are asked for.
+        net: The network.
+
+    Returns:
+        The first direction, and the second; None on a line.
+
+    Raises:
+        BadInput: The file was made for another network or with other options.
+    """
     from lossatlas.parameter_space import as_point
 
     check_record(dir_file, saved, about, choice)
@@ -256,7 +224,17 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
 
 
 def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
-    """Raise BadInput where a file of one direction may not get a second one."""
+    """Check that a file of one direction may get a second one.
+
+    Args:
+        dir_file: The file, for messages.
+        saved: The direction in it.
+        about: Metadata that this run would record.
+        choice: The directions that are asked for.
+
+    Raises:
+        BadInput: The user named the file, or an earlier version normalized its direction by another rule.
+    """
     if choice.dir_file is not None:
         raise BadInput(
             f"{dir_file} holds one direction, and {named('y')} needs a second: give another {named('dir_file')}"

@@ -1,0 +1,132 @@
+"""Jobs of Python functions that compute with a distributed Hessian."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossatlas.errors import BUG, Incomplete
+from lossatlas.io import Findings
+from lossatlas.jobs.curvature.distributed_hessian import (
+    DistributedHessian,
+    HessianInputs,
+    HessianSettings,
+    HessianShare,
+    run_on_ranks,
+)
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput, check_enough_samples, new_findings, with_batch_size
+from lossatlas.jobs.inputs.records import provenance
+from lossatlas.mpi.communicator import World
+from lossatlas.mpi.scheduler import report_error
+from lossatlas.process import signals
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import torch
+    from torch import nn
+
+    from lossatlas.data import DataLike, LossLike
+
+
+@dataclass(frozen=True)
+class ObjectsJob:
+    """A job of a user's script, as every rank of it has it.
+
+    Attributes:
+        inputs: The network, all samples and the loss.
+        settings: The settings of the Hessian.
+        device: The device of this rank.
+        fresh: Findings without any result: request, plan and provenance of this run.
+    """
+
+    inputs: HessianInputs
+    settings: HessianSettings
+    device: "torch.device"
+    fresh: Findings
+
+
+def of_objects(
+    world: World,
+    net: "nn.Module",
+    data: "DataLike",
+    loss: "LossLike",
+    *,
+    settings: HessianSettings,
+    device: "torch.device",
+    command: str,
+    seed: int,
+) -> ObjectsJob:
+    """Return the job of a user's script. Every rank calls this.
+
+    Args:
+        world: The ranks.
+        net: The network.
+        data: The samples, see `lossatlas.data.as_dataset`.
+        loss: The loss, see `lossatlas.data.as_loss`.
+        settings: The settings of the Hessian; a batch size of 0 is replaced by the usual one.
+        device: The device of this rank.
+        command: The name of the function, for the provenance.
+        seed: The seed of the random vectors, for the provenance.
+
+    Raises:
+        BadInput: The network cannot take the samples, or the loss cannot be computed.
+        BadUsage: There are more ranks than samples.
+    """
+    import torch
+
+    from lossatlas.data import as_dataset, as_loss
+    from lossatlas.jobs.inputs.input_check import check_inputs
+    from lossatlas.jobs.inputs.records import request_of
+
+    inputs = HessianInputs(net, as_dataset(data), as_loss(loss))
+    found = check_inputs(net, inputs.loss, inputs.samples, type(net).__name__)
+    description = request_of(net, loss, {}, found)
+    check_enough_samples(inputs.samples, world)
+    threads = torch.get_num_threads()
+    settings = with_batch_size(settings, len(inputs.samples), world, device.type, threads)
+    about = provenance(world, command, threads, seed)
+    fresh = new_findings(description, inputs, settings, world, device=device.type, about=about)
+    return ObjectsJob(inputs, settings, device, fresh)
+
+
+def run_from_python(
+    world: World,
+    job: ObjectsJob,
+    compute: Callable[[DistributedHessian], Any],
+    output: FindingsOutput,
+) -> Findings:
+    """Compute in a user's script, in which every rank calls this function.
+
+    Args:
+        world: The ranks of the script.
+        job: The job; the settings of rank 0 are used.
+        compute: Computes on rank 0 with an operator, and saves to the output.
+        output: The findings so far; the findings of rank 0 are used.
+
+    Returns:
+        The findings of rank 0, on every rank.
+
+    Raises:
+        Incomplete: A signal came; the finished parts are in the output. With several ranks an error of one of them ends
+            all, because the others wait for its part of a sum.
+    """
+    try:
+        with signals() as caught:
+            settings = world.share(job.settings)
+            run_on_ranks(world, lambda: HessianShare(world, job.inputs, settings, job.device), compute, caught)
+        found: Findings = world.share(output.findings)
+    except BaseException as error:
+        end_ranks(world, error)
+        raise
+    return found
+
+
+def end_ranks(world: World, error: BaseException) -> None:
+    """End every rank of a script after an error on this one; does nothing for one process."""
+    if world.size == 1:
+        return
+    if not world.root:
+        report_error(world, error)
+    traceback.print_exception(Incomplete("interrupted") if isinstance(error, KeyboardInterrupt) else error)
+    sys.stderr.flush()
+    world.abort(BUG)

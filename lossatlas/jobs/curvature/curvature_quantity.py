@@ -1,0 +1,96 @@
+"""A quantity that is computed with the Hessian at one point, and the job that computes it, as the ranks get it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from lossatlas.io import Findings
+from lossatlas.jobs.curvature.distributed_hessian import (
+    DistributedHessian,
+    HessianInputs,
+    HessianSettings,
+    HessianShare,
+)
+from lossatlas.jobs.curvature.hessian_job import (
+    FindingsOutput,
+)
+from lossatlas.jobs.inputs.configured_data import loss_of
+from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
+from lossatlas.jobs.inputs.packed_inputs import PackedInputs
+from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of, use_threads
+from lossatlas.user_code import UserFunction
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import nn
+
+
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class HessianJob:
+    """A distributed Hessian as rank 0 of a command sends it to the other ranks."""
+
+    packed: PackedInputs
+    loss: str | UserFunction
+    settings: HessianSettings
+    cuda: bool
+    threads: int
+
+    def share(self, world: World) -> HessianShare:
+        """Unpack network and data, and return this rank's part. Every rank calls it at the same time."""
+
+        use_threads(self.threads)
+        net, splits = self.packed.unpack()
+        inputs = HessianInputs(net, next(iter(splits.values())), loss_of(self.loss))
+        return HessianShare(world, inputs, self.settings, device_of(self.cuda, local_rank=world.local_rank))
+
+
+@dataclass(frozen=True)
+class LoadedJob:
+    """A job of a command whose inputs rank 0 has read.
+
+    Attributes:
+        loaded: The network and its data.
+        packed: The job as the other ranks receive it.
+        fresh: Findings without any result: request, plan and provenance of this run.
+    """
+
+    loaded: LoadedInputs
+    packed: HessianJob
+    fresh: Findings
+
+
+class CurvatureQuantity(Protocol[Result_co]):
+    """A quantity that is computed with the Hessian, the losses and the gradients of one network."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the file: 'spectrum' or 'sharpness'."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The seed of the random vectors."""
+        ...
+
+    def check_files(self, path: Path) -> None:
+        """Raise BadInput where a file that is written beside the output `path` would replace something else."""
+        ...
+
+    def new_findings(self, fresh: Findings) -> Findings:
+        """Return findings without any result, with the request of this quantity. fresh: findings of its Hessian."""
+        ...
+
+    def say_cost(self, job: LoadedJob, path: Path) -> None:
+        """Print the time and the space that a dry run foresees. Raises CannotWrite where the space is not there."""
+        ...
+
+    def compute(self, operator: DistributedHessian, output: FindingsOutput) -> None:
+        """Compute what the output lacks, and save each part. Raises Incomplete after a signal in `operator.caught`."""
+        ...
+
+    def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> Result_co:
+        """Return what the command reports of complete findings, while the operator is still there."""
+        ...
