@@ -88,14 +88,15 @@ def with_adapter(net: nn.Module, state: Mapping[str, Tensor], folder: str | Path
         BadInput: The folder is damaged, holds another kind of adapter, or does not fit the network.
 
     Example:
-        >>> import json, torch
+        >>> import json, tempfile, torch
         >>> from safetensors.torch import save_file
         >>> config = {"peft_type": "LORA", "r": 1, "lora_alpha": 2}
-        >>> _ = Path("adapter").mkdir(), Path("adapter/adapter_config.json").write_text(json.dumps(config))
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "adapter_config.json").write_text(json.dumps(config))
         >>> factors = {"0.lora_A.weight": torch.tensor([[1.0, 0.0]]), "0.lora_B.weight": torch.tensor([[0.0], [3.0]])}
-        >>> save_file({PREFIX + k: v for k, v in factors.items()}, "adapter/adapter_model.safetensors")
+        >>> save_file({PREFIX + k: v for k, v in factors.items()}, folder / "adapter_model.safetensors")
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2))
-        >>> (with_adapter(net, net.state_dict(), "adapter")["0.weight"] - net[0].weight).tolist()
+        >>> (with_adapter(net, net.state_dict(), folder)["0.weight"] - net[0].weight).tolist()
         [[0.0, 0.0], [6.0, 0.0]]
     """
     path = Path(folder)
