@@ -266,7 +266,8 @@ MUTANTS = (
     mutant(
         "the network at the other end is not compared",
         "lossatlas/api.py",
-        "            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), batch=batch)",
+        "            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), "
+        "batch=batch)",
         "            pass",
         "reference_check",
     ),
