@@ -146,6 +146,7 @@ def test_a_click_starts_a_race_that_ends_lower(opened, view, share):
     assert page.locator("#play").text_content() == "Play"
 
 
+@pytest.mark.full
 def test_the_surface_turns_while_they_run(opened):
     page = opened("one", "#seconds=300")
     page.click("#play")
@@ -163,6 +164,7 @@ def test_the_surface_turns_while_they_run(opened):
     wait(page, f"lossatlas.model.state.at > {at}")
 
 
+@pytest.mark.full
 def test_dragging_the_start_moves_it(opened):
     page = opened("one", "#x=0.3&y=0.3")
     place = page.evaluate(
@@ -182,6 +184,7 @@ def test_dragging_the_start_moves_it(opened):
     assert state(page, "x") != pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.full
 def test_the_same_point_lights_up_in_both_views_and_is_read_off(opened):
     page = opened("two")
     first, second = pixels(page, ".solid", 0), pixels(page, ".flat", 1)
@@ -221,6 +224,7 @@ CONTROLS = [  # control, what is done, what the state then is, which view change
 QUICK = {"#c-scale", "#c-lines", "#c-cut", "#c-objective", "#c-noise", "#c-seed", "#r-adam"}  # each kind of control
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "controls",
     [
@@ -260,6 +264,7 @@ SLIDERS = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "sliders", [pytest.param(SLIDERS[::2], id="quick"), pytest.param(SLIDERS[1::2], marks=full, id="others")]
 )
@@ -276,6 +281,7 @@ def test_sliders(opened, sliders):
         assert np.abs(pixels(page, view) - before).max() > 30, control
 
 
+@pytest.mark.full
 def test_optimizers_are_switched_off_and_set_back(opened):
     page = opened("one", "#at=100", drawer=True)
     page.uncheck("#o-adam")
@@ -294,6 +300,7 @@ def test_optimizers_are_switched_off_and_set_back(opened):
     assert page.input_value("#c-steps") == "300"
 
 
+@pytest.mark.full
 def test_play_pause_step_and_rewind(opened):
     page = opened("one", "#seconds=60")
     page.click("#forward")
@@ -345,6 +352,7 @@ def test_keyboard_only(opened):
     reach(page, "document.activeElement.id === 'usual'")  # every control is reached
 
 
+@pytest.mark.full
 def test_the_address_holds_the_state(opened):
     page = opened("two", "#seconds=300", drawer=True)
     page.select_option("#c-map", "magma")
@@ -396,6 +404,7 @@ history.replaceState = () => { throw new DOMException("the address of this frame
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("refused", [False, True], ids=["changes", "refused"])
 @pytest.mark.parametrize("origin", ["file", "http"])
 def test_the_page_of_a_notebook_works_where_its_address_cannot_change(browser, tmp_path, origin, refused):
@@ -461,6 +470,7 @@ def test_what_is_not_taken_is_said(opened):
     assert "from 1 to 5000" in page.locator(".complaint").text_content()
 
 
+@pytest.mark.full
 def test_two_models_turn_together_and_lie_over_each_other(opened):
     page = opened("two", drawer=True)
     assert page.locator(".solid").count() == 2
@@ -598,6 +608,7 @@ def test_surfaces_stand_side_by_side_or_one_below_the_other_and_share_one_bar(op
     assert len(boxes_of(page, ".bar canvas")) == 1
 
 
+@pytest.mark.full
 def test_a_narrow_page_shows_one_surface_large_and_another_on_demand(opened):
     page = opened("two", "#at=60", size=(390, 844), has_touch=True, is_mobile=True)
 
@@ -654,6 +665,7 @@ def test_an_address_that_asks_in_vain_is_answered_in_one_line(opened):
     assert boxes_of(page, "#misread") == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", [(1280, 720), (390, 844)], ids=str)
 @pytest.mark.parametrize(
     ("name", "fragment"), [("two", ""), ("two", "#enlarged=true"), ("curves", ""), ("one", "#wire=true")]
@@ -710,6 +722,7 @@ def test_the_drawer_is_closed_until_it_is_asked_for(opened):
         assert field.evaluate("(e) => e.scrollWidth <= e.clientWidth")  # all of it can be read
 
 
+@pytest.mark.full
 def test_the_bar_names_field_and_scale_in_plain_words(opened):
     page = opened("one")
     bar = page.locator(".bar canvas")
@@ -778,6 +791,7 @@ def test_a_newcomer_sees_one_sweep_and_one_ball(opened):
     assert len(page.evaluate("lossatlas.race.shownOn(0).map((run) => run.optimizer.name)")) == 8
 
 
+@pytest.mark.full
 def test_any_input_ends_the_sweep_and_no_motion_is_forced_on_anybody(opened):
     page = opened("one", reduced_motion="no-preference")
     page.keyboard.press("Shift")
@@ -791,6 +805,7 @@ def test_any_input_ends_the_sweep_and_no_motion_is_forced_on_anybody(opened):
         assert not page.evaluate("lossatlas.flight.isUnderWay || lossatlas.race.playing")
 
 
+@pytest.mark.full
 def test_views_from_the_front_the_top_and_along_the_ravine(opened):
     page = opened("ravine")
     page.click("#view-front")
@@ -812,6 +827,7 @@ def test_views_from_the_front_the_top_and_along_the_ravine(opened):
     assert "elevation=89" in moving.evaluate("location.hash")
 
 
+@pytest.mark.full
 def test_shift_and_drag_moves_the_scene(opened):
     page = opened("one")
     before, azimuth = pixels(page, ".solid"), state(page, "azimuth")
@@ -909,6 +925,7 @@ def test_the_theme_follows_the_system(opened):
     assert pixels(dark, ".solid")[2, 2].max() < 60
 
 
+@pytest.mark.full
 def test_the_picture_is_saved(opened, tmp_path):
     page = opened("two", "#at=60", drawer=True)
     with page.expect_download() as download:

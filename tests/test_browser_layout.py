@@ -85,6 +85,7 @@ def view(opened, name, size, tab, numbers, fragment):
     return page
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
 def test_name_note_legend_map_and_title_do_not_overlap(opened, name, size, tab, numbers):
     page = view(opened, name, size, tab, numbers, "#at=60")
@@ -104,6 +105,7 @@ TURN = """(fragment) => new Promise((turned) => {
 })"""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
 def test_nothing_stands_on_the_surface_from_any_side(opened, name, size, tab, numbers):
     page = view(opened, name, size, tab, numbers, "")

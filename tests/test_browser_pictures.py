@@ -112,6 +112,7 @@ def test_a_finger_that_swipes_upwards_scrolls_the_page_and_starts_no_race(opened
     assert camera(page) == before
 
 
+@pytest.mark.full
 def test_a_finger_scrolls_a_narrow_page_whichever_surface_it_shows(opened):
     page = opened("steeper", **PHONE)
     for number, tab in ((0, "#tab-0"), (1, "#tab-1"), (1, "#tab-all")):
@@ -125,6 +126,7 @@ def test_a_finger_scrolls_a_narrow_page_whichever_surface_it_shows(opened):
         assert camera(page) == before
 
 
+@pytest.mark.full
 def test_a_finger_turns_sideways_and_drops_a_ball_with_a_tap(opened):
     page = opened("one", "#seconds=300", **PHONE)
     before = camera(page)
@@ -150,6 +152,7 @@ def test_a_tap_on_the_map_drops_a_ball_and_a_sideways_finger_does_not(opened):
     assert state(page, "x") == pytest.approx(-0.6, abs=0.1)
 
 
+@pytest.mark.full
 def test_two_fingers_zoom_and_move_the_scene_and_start_no_race(opened):
     page = opened("one", **PHONE)
     before = camera(page)
@@ -185,6 +188,7 @@ def test_the_wheel_scrolls_the_page_and_zooms_only_when_asked_to(opened):
 # A frame that holds the text of the page --------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("sandbox", ["", 'sandbox="allow-scripts"'])
 @pytest.mark.parametrize("refused", [False, True])
 def test_every_button_works_in_the_frame_of_a_notebook(browser, pages, tmp_path, sandbox, refused):
@@ -241,6 +245,7 @@ def test_a_plane_of_many_cells_is_shown_with_its_note(opened):
     assert colours_of(page, ".flat canvas") > 20
 
 
+@pytest.mark.full
 def test_the_slider_rescales_colour_and_height(opened):
     page = opened("one")
     place = "lossatlas.panels[0].heights.scenePoint(0.2, 0.1)[2]"
@@ -264,6 +269,7 @@ def test_the_slider_rescales_colour_and_height(opened):
         assert state(opened("one", f"#vmax={wrong}"), "vmax") == 0
 
 
+@pytest.mark.full
 def test_what_is_above_the_scale_is_a_flat_lid_in_the_scene(opened):
     page = opened("one", "#vmax=0.8&elevation=80")
     heights = page.evaluate(
@@ -292,6 +298,7 @@ def test_rates_suit_each_surface_and_are_shown(opened):
     assert page.evaluate("[0, 1].map((n) => lossatlas.race.rate(0, n))") == [rates[0][0], 1e-4]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("view", [".flat canvas", ".solid"])
 def test_a_start_is_drawn_only_where_it_means_something(opened, view):
     page = opened("eigen")
@@ -310,6 +317,7 @@ def test_a_start_is_drawn_only_where_it_means_something(opened, view):
     assert "start" in page.locator(view).get_attribute("aria-label")
 
 
+@pytest.mark.full
 def test_a_drag_from_a_start_that_is_not_drawn_turns_the_scene(opened):
     page = opened("eigen")
     azimuth = state(page, "azimuth")
@@ -372,6 +380,7 @@ def test_no_race_is_offered_along_numbers_of_checkpoints(opened):
     assert not page.evaluate("lossatlas.race.playing")
 
 
+@pytest.mark.full
 def test_paths_are_told_apart_from_the_map_and_from_each_other(opened):
     page = opened("one", "#at=40&enlarged=true")
     marks = page.evaluate(
@@ -396,6 +405,7 @@ def overlap(a, b):
     return min(a[3], b[3]) - max(a[1], b[1]) > 1 and min(a[4], b[4]) - max(a[2], b[2]) > 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["one", "path"])
 def test_titles_of_axes_are_whole_and_clear_of_ticks(opened, name):
     page = opened(name)
@@ -421,12 +431,14 @@ def test_titles_of_axes_are_whole_and_clear_of_ticks(opened, name):
                     assert not overlap(each, other), (view, each, other)
 
 
+@pytest.mark.full
 def test_principal_components_have_their_names(opened):
     page = opened("path")
     assert any("84 %" in each[0] for each in page.evaluate("window.written"))
     assert "x" not in [each[0] for each in page.evaluate("window.written")]
 
 
+@pytest.mark.full
 def test_the_words_are_plain(opened):
     for name in ("one", "steeper", "curve", "eigen"):
         text = opened(name).evaluate(

@@ -77,6 +77,7 @@ def title(page):
     return page.locator("#story-title").text_content()
 
 
+@pytest.mark.full
 def test_the_state_has_the_names_and_kinds_that_a_story_may_use(opened):
     kinds = opened("two").evaluate(
         """Object.fromEntries(Object.entries(lossatlas.model.initial).map(([name, value]) =>
@@ -133,6 +134,7 @@ def test_the_last_step_ends_the_story(opened):
     assert page.locator(".story").is_hidden()
 
 
+@pytest.mark.full
 def test_an_address_opens_a_step_and_may_change_its_view(opened):
     page = opened("one", "#story=2")
     wait(page, "lossatlas.model.state.elevation === 89")
@@ -147,6 +149,7 @@ def test_an_address_opens_a_step_and_may_change_its_view(opened):
     wait(far, "lossatlas.story.shown === 1")
 
 
+@pytest.mark.full
 def test_the_camera_moves_smoothly_unless_motion_is_unwelcome(opened):
     page = opened("own", "#azimuth=-60", motion="no-preference")
     seen = page.evaluate(
@@ -223,6 +226,7 @@ def save(page, control, tmp_path):
     return file
 
 
+@pytest.mark.full
 def test_the_picture_is_four_times_as_fine_and_has_title_and_bar(opened, tmp_path):
     page = opened("two", "#at=60&theme=light", size=(900, 700))
     shown = page.evaluate("lossatlas.panels[0].scene.root.getBoundingClientRect().width")
@@ -248,6 +252,7 @@ def paths_of(file):
     return root, list(root.iter(f"{SVG}path")), ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
 
 
+@pytest.mark.full
 def test_the_map_is_saved_as_vectors_with_text(opened, tmp_path):
     page = opened("two", "#at=120&cut=true")
     root, paths, texts = paths_of(save(page, "#svg-map", tmp_path))
@@ -324,6 +329,7 @@ def gallery(tmp_path_factory):
     return folder, write_gallery(folder, pages, "Two & one")
 
 
+@pytest.mark.full
 def test_each_picture_of_a_gallery_opens_its_page(browser, gallery):
     folder, files = gallery
     assert sorted(file.name for file in folder.iterdir()) == sorted(file.name for file in files)
@@ -377,6 +383,7 @@ def test_the_gallery_of_the_documentation_is_small_and_fetches_nothing(tmp_path)
     assert read_surface(ROOT / "docs/surfaces/gpt.h5").about["parameters"] > 100_000
 
 
+@pytest.mark.full
 def test_surfaces_in_one_scene_are_named_in_the_picture(opened, tmp_path):
     page = opened("two", "#overlay=true&at=40&theme=light", size=(900, 700))
     file = save(page, "#picture", tmp_path)

@@ -66,6 +66,7 @@ echo "$@" >> "$FAKE/requeued"
 SMALL = ["--x=-1:1:5", "--y=-1:1:5"]
 
 
+@pytest.mark.full
 @pytest.mark.mpi
 def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp_path):
     """Stopped by the signal before the time is over, then killed, then complete; and not again after wrong usage."""

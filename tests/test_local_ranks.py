@@ -69,7 +69,7 @@ def arguments(pid: int) -> list[bytes]:
     ("name", "start"),
     [
         ("SIGTERM", MODULE),
-        ("SIGINT", [sys.executable, "plot_surface.py"]),
+        pytest.param("SIGINT", [sys.executable, "plot_surface.py"], marks=pytest.mark.full),
         pytest.param("SIGHUP", MODULE, marks=pytest.mark.full),
         pytest.param("SIGUSR1", [sys.executable, str(ROOT / "plot_surface.py")], marks=pytest.mark.full),
         pytest.param("SIGUSR2", MODULE, marks=pytest.mark.full),

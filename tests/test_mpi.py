@@ -21,7 +21,7 @@ pytestmark = pytest.mark.mpi
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4", "--split", "both", "--threads", "1", "--batch_size", "16"]
 
 
-@pytest.mark.parametrize("ranks", [*(pytest.param(each, marks=pytest.mark.full) for each in (1, 2)), 3])
+@pytest.mark.parametrize("ranks", [2, *(pytest.param(each, marks=pytest.mark.full) for each in (1, 3))])
 def test_what_holds_on_several_ranks_holds(tmp_path, ranks):
     """tests/mpi, all of it in one session."""
     quiet = ["-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=", "-o", "timeout=600"]
@@ -46,7 +46,7 @@ def alone(tmp_path_factory) -> Path:
     return folder / "surface.h5"
 
 
-@pytest.mark.parametrize("ranks", [1, 2, pytest.param(3, marks=pytest.mark.full)])  # tests/mpi runs on 3
+@pytest.mark.parametrize("ranks", [1, 3, pytest.param(2, marks=pytest.mark.full)])  # tests/mpi runs on 2
 def test_any_number_of_ranks_gives_the_same_bits(tmp_path, alone, ranks):
     checkpoint = write_checkpoint(tmp_path / "net.safetensors", "resnet20")
     command = surface_command(checkpoint, tmp_path / "surface.h5", *GRID, "--mpi", model="resnet20")
@@ -205,6 +205,7 @@ named_grid_job.make_worker = make_work
     assert "this rank is broken" in (tmp_path / "s.h5.log").read_text()
 
 
+@pytest.mark.full
 def test_a_worker_that_fails_after_the_last_block_is_heard(tmp_path):
     """Three ranks, two cells: the third fails late in setting up, when all results are in."""
     write_checkpoint(tmp_path / "net.safetensors", "mlp")

@@ -156,6 +156,7 @@ def test_directions_under_surfaces_are_not_replaced_and_paths_not_mixed(folder, 
     assert plot_2D.main(["--proj_file", str(place / "directions.h5_proj_cos.h5")]) == 0  # the path alone
 
 
+@pytest.mark.full
 def test_a_path_of_another_origin_is_not_drawn(folder, capsys):
     """The same directions through another checkpoint: the path would be misplaced."""
     assert plot_trajectory.main(command(folder)) == 0
@@ -300,6 +301,7 @@ def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
     assert "a page: lossatlas view " in said
 
 
+@pytest.mark.full
 def test_losses_of_other_data_are_not_drawn(finished, capsys):
     """Each surface has its own path; that of another one is refused."""
     more = ["--limit", "10", "--surf_file", str(finished / "other.h5")]
@@ -432,6 +434,7 @@ def test_what_cannot_be_is_said(finished, capsys, more, code, message):
     assert error.count("\n") == 1
 
 
+@pytest.mark.full
 def test_own_losses_are_drawn_where_they_belong_alone(tmp_path, monkeypatch):
     """With two splits the training loss is kept, and no figure of the test loss shows it."""
     write_run(tmp_path)
@@ -451,6 +454,7 @@ def test_own_losses_are_drawn_where_they_belong_alone(tmp_path, monkeypatch):
     assert [paths[0].loss is None for paths in seen] == [True] * 3 + [False] * 3
 
 
+@pytest.mark.full
 def test_a_river_of_another_start_or_of_other_data_is_another_plane(tmp_path, capsys):
     write_run(tmp_path)
     argv = [word for word in whole(tmp_path, "--plane", "river") if word not in ("--surface", "5x4")]

@@ -271,6 +271,7 @@ class OverPositions(nn.Module):
         return torch.tanh(self.layer(x)).mean(1)
 
 
+@pytest.mark.full
 def test_batches_that_a_loader_makes_its_own_way_stay_as_they_are():
     net = seeded(OverPositions)
     loader = DataLoader(Words(), batch_size=10, collate_fn=padded)
@@ -307,6 +308,7 @@ def test_random_numbers_of_the_user_stay_where_they_were(net):
         assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.full
 def test_processes_that_read_do_so_after_a_training_loop_and_in_a_pool(net, monkeypatch):
     """Workers that were forked by a thread of a pool ended with an error."""
     monkeypatch.setattr(sample_storage, "budget", lambda: 0)

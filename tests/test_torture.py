@@ -8,7 +8,7 @@ from torture.interruptions import kills
 
 pytestmark = pytest.mark.commands
 
-FEW = {"signals": 2, "ways": 2, "disks": 3, "damage": 12, "checkpoints": 3, "hostile": 3, "jobs": 1}
+FEW = {"signals": 2, "damage": 5, "checkpoints": 1, "hostile": 3}
 MORE = {
     "kills": 4,
     "signals": 6,
