@@ -494,7 +494,7 @@ def spectrum(
         known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            found = api_hessian_job.run_from_python(
+            found = api_hessian_job.run_objects_job(
                 world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
             )
         except (KeyboardInterrupt, Incomplete) as error:

@@ -286,7 +286,7 @@ MUTANTS = (
     ),
     mutant(
         "a file where the path is written is lost",
-        "lossatlas/jobs/trajectory/trajectory_files.py",
+        "lossatlas/jobs/trajectory/run_files.py",
         "            keep_aside(file)\n",
         "            pass\n",
         "trajectories",

@@ -10,7 +10,7 @@ from lossatlas.commands.job_choices import direction_choice
 from lossatlas.errors import BadUsage, option_names
 from lossatlas.jobs.inputs import direction_rules
 from lossatlas.jobs.inputs.api_inputs import DirectionArguments
-from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
 
 Y = ("--y=-1:1:3",)
 NET, GRADIENT = torch.nn.Linear(2, 2), "gradient"
@@ -152,8 +152,10 @@ def test_a_command_without_a_grid_names_its_own_option_of_a_second_axis():
 
 
 def test_what_fits_together_is_accepted():
-    check_directions(DirectionFacts(axes=1))
-    check_directions(DirectionFacts(axes=2, model_file2=True, ydirection=GRADIENT, orthogonalize=True, curvature=True))
-    check_directions(DirectionFacts(axes=2, xdirection="vector", ydirection="vector", dir_type="states"))
-    check_directions(DirectionFacts(axes=2, scheme=True, idx=1, dir_file=True))
-    check_directions(DirectionFacts(axes=1, repeat=2, xnorm=True))
+    check_direction_facts(DirectionFacts(axes=1))
+    check_direction_facts(
+        DirectionFacts(axes=2, model_file2=True, ydirection=GRADIENT, orthogonalize=True, curvature=True)
+    )
+    check_direction_facts(DirectionFacts(axes=2, xdirection="vector", ydirection="vector", dir_type="states"))
+    check_direction_facts(DirectionFacts(axes=2, scheme=True, idx=1, dir_file=True))
+    check_direction_facts(DirectionFacts(axes=1, repeat=2, xnorm=True))

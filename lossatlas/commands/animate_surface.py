@@ -16,7 +16,7 @@ import numpy as np
 from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
-    check_labels,
+    check_label_count,
     check_layout,
     check_plane,
     choose_common_field,
@@ -156,7 +156,7 @@ def animate(
         CannotWrite: The file cannot be written.
     """
     paths = [Path(file) for file in files]
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     _check_kind(kind, len(paths), proj_file, render=render)
     if swing is not None and kind is not Film.TURN:
         raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind.word}")

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import (
-    check_labels,
+    check_label_count,
     check_out,
     note_interpolated,
     note_not_finite,
@@ -77,7 +77,7 @@ def _measure_names(measures: Sequence[Mapping[str, Measure]]) -> list[str]:
 def run(args: FlatnessOptions) -> None:
     """Print the table that the command line asks for."""
     paths = [Path(file) for file in args.surf_file]
-    check_labels(args.labels, paths)
+    check_label_count(args.labels, paths)
     check_out("csv", args.csv, paths)
     names = args.labels or [path.name.removesuffix(".h5") for path in paths]
     measures: list[dict[str, Measure]] = []

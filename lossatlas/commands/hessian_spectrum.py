@@ -98,7 +98,7 @@ def report(path: Path, findings: Findings, npz: str | None) -> None:
         say(line)
     say(f"complete: {path}")
     if npz:
-        write_npz(npz, findings)
+        write_eigenvalues(npz, findings)
     say(
         f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection "
         f"{path}:2"
@@ -112,7 +112,7 @@ def draw(path: Path, args: SpectrumOptions) -> None:
     plot_spectrum.draw(path, **figure_keywords.look_keywords(args))
 
 
-def write_npz(name: str, findings: Findings) -> None:
+def write_eigenvalues(name: str, findings: Findings) -> None:
     """Write the eigenvalues as pos_evals and neg_evals. Raises CannotWrite."""
     values, _, resolved = findings.eigenpairs()
     if loose := int((~resolved).sum()):

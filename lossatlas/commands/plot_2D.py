@@ -14,7 +14,7 @@ from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import (
-    check_labels,
+    check_label_count,
     check_layout,
     check_plane,
     choose_common_field,
@@ -138,7 +138,7 @@ def draw(
         CannotWrite: A figure cannot be written.
     """
     paths, output = [Path(file) for file in files], ScaledFigureOutput(**keywords)
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     surfaces = [read_plane(path) for path in paths]
     names = [choose_common_field(surfaces, paths, surf_name)]
     with_eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)

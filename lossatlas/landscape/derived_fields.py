@@ -38,11 +38,11 @@ ALLOWED = f"names of fields, numbers, + - * / **, parentheses, {', '.join(FUNCTI
 
 
 def is_expression(name: str) -> bool:
-    """Tell whether the name of a field is an expression of others, as `resolved` writes it."""
+    """Tell whether the name of a field is an expression of others, as `resolved_field` writes it."""
     return any(sign in name for sign in ("(", "*", "/", " + ", " - ")) or name.startswith(("-", "+"))
 
 
-def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
+def resolved_field(surface: Surface, field: Field) -> tuple[Surface, str]:
     """Find or compute a field.
 
     Args:

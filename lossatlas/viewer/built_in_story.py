@@ -72,7 +72,7 @@ def name_of(field: str) -> str:
     return "ratio of the extreme eigenvalues" if field == "eigen_ratio" else field_title(field)
 
 
-def finite(surface: Surface, field: str) -> np.ndarray:
+def finite_values(surface: Surface, field: str) -> np.ndarray:
     """The finite values of the cells that are known."""
     values = surface.fields[field][surface.known] if field in surface.fields else np.empty(0)
     return values[np.isfinite(values)]
@@ -96,7 +96,7 @@ def many(surface: Surface) -> str:
 
 def what_it_is(shown: Shown, field: str, scale: str) -> Step:
     surface, flat = shown.surface, shown.surface.grid.y is None
-    values = finite(surface, field)
+    values = finite_values(surface, field)
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
         scale, " The scale is nearly logarithmic, so that deep basins and high walls both can be seen."
     )
@@ -223,7 +223,7 @@ def comparison(shown: Sequence[Shown], field: str) -> Step:
 
 def contrast(shown: Sequence[Shown], field: str) -> str:
     """Numbers of two surfaces side by side; nothing of a field that one of them lacks."""
-    found = [finite(each.surface, field) for each in shown]
+    found = [finite_values(each.surface, field) for each in shown]
     if any(values.size == 0 for values in found):
         return ""
     low, high = ([format_value(end(values)) for values in found] for end in (np.min, np.max))

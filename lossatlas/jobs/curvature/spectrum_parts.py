@@ -56,7 +56,7 @@ BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, as long as
 SMALL_BASIS = 256_000_000  # bytes of it that a file may hold
 
 
-def compute(
+def compute_parts(
     operator: Products,
     wanted: SpectrumSettings,
     findings: Findings,

@@ -104,7 +104,7 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
     return net
 
 
-def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
+def fastest_path(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
     """Return the fastest path, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
     try:
         net = frozen_copy(net, fixed=True)
