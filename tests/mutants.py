@@ -272,7 +272,7 @@ MUTANTS = (
     ),
     mutant(
         "the difference of a function takes a field of its name from the second landscape",
-        "lossatlas/comparison.py",
+        "lossatlas/results/comparison.py",
         "values = a.fields[field] - b.fields[other]\n",
         "values = a.fields[field] - b.fields[field]\n",
         "comparison",

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, write_checkpoint
 
 import lossatlas
-from lossatlas import config, option_fields
+from lossatlas import config
 from lossatlas.choices import (
     ActivationSite,
     BatchNormMode,
@@ -29,12 +29,13 @@ from lossatlas.choices import (
     SpectrumPart,
 )
 from lossatlas.commands import animate_surface, hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory
+from lossatlas.config import option_fields
+from lossatlas.config.option_fields import definitions, resolved_options
 from lossatlas.data import LOSSES
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
 from lossatlas.jobs.inputs.api_arguments import OPTIONS_OF, check_words
 from lossatlas.jobs.trajectory.api_trajectory_job import FEWEST
-from lossatlas.option_fields import definitions, resolved_options
 from lossatlas.programs import COMMANDS
 
 EVERY = sorted({command.module for command in COMMANDS.values()})

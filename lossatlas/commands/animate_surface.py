@@ -23,6 +23,7 @@ from lossatlas.commands.open_results import (
     figure_labels,
     read_plane,
 )
+from lossatlas.config.option_fields import above_zero, changed, finite, option, positive
 from lossatlas.errors import BadInput, BadUsage, counted, exit_code, named, say
 from lossatlas.figures import animations, film_files, rendered_plots, surface_renderer, turning_films
 from lossatlas.figures.animations import FASTEST, SLOWEST
@@ -33,7 +34,6 @@ from lossatlas.figures.panels import panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
 from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import above_zero, changed, finite, option, positive
 
 
 def rate_of_frames(text: str) -> float:

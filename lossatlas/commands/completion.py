@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from lossatlas import programs
 from lossatlas.commands import options
+from lossatlas.config.option_fields import definitions, option
 from lossatlas.errors import BadUsage, exit_code
-from lossatlas.option_fields import definitions, option
 
 SHELLS = ("bash", "zsh", "fish")
 

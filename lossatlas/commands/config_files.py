@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from lossatlas.config.option_fields import Option, definitions, resolved_options
 from lossatlas.errors import BadUsage, did_you_mean
 from lossatlas.landscape.grid import shown
-from lossatlas.option_fields import Option, definitions, resolved_options
 
 YAML_BOOL, YAML_NULL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), re.compile(r"^(?:~|null|Null|NULL|)$")
 

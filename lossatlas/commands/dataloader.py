@@ -19,9 +19,9 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.config.option_fields import changed
 from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
 from lossatlas.errors import BadInput, BadUsage, exit_code
-from lossatlas.option_fields import changed
 
 
 def describe_dataset(name: str, datapath: str | None) -> str:

@@ -23,12 +23,12 @@ from lossatlas.commands.open_results import (
     note_unfinished,
     read_started,
 )
+from lossatlas.config.option_fields import option
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures import choose_field
 from lossatlas.figures.text_tables import align_columns
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
-from lossatlas.option_fields import option
 
 
 @dataclass(frozen=True)

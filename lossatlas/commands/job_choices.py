@@ -18,10 +18,10 @@ from lossatlas.config import (
     PlotConfig,
     RunConfig,
 )
+from lossatlas.config.option_fields import part, resolved_options
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import read_projection
 from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
-from lossatlas.option_fields import part, resolved_options
 from lossatlas.user_code import UserFunction, is_user_function, short_form
 
 T = TypeVar("T")

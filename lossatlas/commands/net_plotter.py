@@ -16,6 +16,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import job_choices, options
+from lossatlas.config.option_fields import changed, natural, option, resolved_options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs.inputs import file_names
@@ -24,7 +25,6 @@ from lossatlas.jobs.inputs.named_inputs import check_user_functions, load_inputs
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import check_folder, output_path
 from lossatlas.mpi.rank_resources import device_of
-from lossatlas.option_fields import changed, natural, option, resolved_options
 
 
 def describe_direction_file(path: Path) -> list[str]:

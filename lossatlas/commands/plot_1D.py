@@ -16,6 +16,7 @@ from lossatlas import config
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_label_count, figure_labels, read_curve, read_started
+from lossatlas.config.option_fields import changed, finite, option, whole
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import has_eigenvalues
 from lossatlas.figures.kinds import Kind
@@ -33,7 +34,6 @@ from lossatlas.figures.plotted_fields import loss_names
 from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import changed, finite, option, whole
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure

@@ -21,6 +21,7 @@ from lossatlas.commands.open_results import (
     figure_labels,
     read_plane,
 )
+from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadUsage, exit_code, named
 from lossatlas.figures import rendered_plots, surface_renderer
 from lossatlas.figures.contour_plots import DRAW_FLAT, draw_heat_map, flat_figure
@@ -33,7 +34,6 @@ from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.trajectory_plots import path_figure, path_losses_figure, surface_under_path
 from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import finite, option
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure

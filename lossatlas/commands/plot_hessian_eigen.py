@@ -18,12 +18,12 @@ from pathlib import Path
 from lossatlas import config
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.config.option_fields import changed
 from lossatlas.io.progress import Log
 from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
-from lossatlas.option_fields import changed
 
 
 @dataclass(frozen=True)

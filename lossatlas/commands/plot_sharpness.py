@@ -12,11 +12,11 @@ from lossatlas import config
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_label_count, figure_labels
+from lossatlas.config.option_fields import option
 from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.sharpness_plots import rises_figure, table
 from lossatlas.io import read_findings
-from lossatlas.option_fields import option
 from lossatlas.programs import program
 
 

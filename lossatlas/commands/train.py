@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.commands import job_choices, options
+from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options, share
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io import atomic_write
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.rank_resources import use_threads
-from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved_options, share
 from lossatlas.training.outputs import check_output_folder
 from lossatlas.user_code import UserFunction
 

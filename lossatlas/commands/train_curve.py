@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lossatlas import config, programs
 from lossatlas.choices import CURVES
 from lossatlas.commands import job_choices, options
+from lossatlas.config.option_fields import above_zero, natural, not_negative, option, positive, resolved_options
 from lossatlas.errors import BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.lock import Lock
-from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved_options
 from lossatlas.training.outputs import check_output_folder, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it

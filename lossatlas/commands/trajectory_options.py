@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lossatlas import config
 from lossatlas.commands import figure_keywords, job_choices
 from lossatlas.commands.plot_surface import tolerances
+from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options
 from lossatlas.errors import BadUsage, named
 from lossatlas.jobs.inputs.output_files import check_folder
 from lossatlas.jobs.trajectory.checkpoint_series import (
@@ -19,7 +20,6 @@ from lossatlas.jobs.trajectory.checkpoint_series import (
     series_of_folders,
 )
 from lossatlas.landscape import Grid
-from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved_options
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
     from lossatlas.jobs.trajectory.named_trajectory import TrajectoryConfig

@@ -14,9 +14,9 @@ from typing import ClassVar
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_label_count
 from lossatlas.commands.view_surface import read_shown
+from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadUsage, counted, exit_code, named, say
 from lossatlas.io.contents import kind_of
-from lossatlas.option_fields import finite, option
 from lossatlas.viewer import GalleryPage, write_gallery
 
 JOINT = "+"  # between the files of a page

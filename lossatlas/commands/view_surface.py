@@ -15,10 +15,10 @@ import numpy as np
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_label_count, check_out, check_plane, read_started
+from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import finite, option
 from lossatlas.viewer import Shown, write_page
 from lossatlas.viewer.notebook import flatness_in_words
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.config.figure_options import PlotConfig
+from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
-from lossatlas.option_fields import is_whole
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Unpack
 
 import numpy as np
 
-from lossatlas import exports, summaries
 from lossatlas.choices import FilmKind, PlotKind
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.figures.film import FilmKeywords
@@ -16,6 +15,7 @@ from lossatlas.landscape import Surface
 from lossatlas.landscape.derived_fields import Field, resolved_field
 from lossatlas.landscape.flatness_measures import Measure, flatness
 from lossatlas.landscape.topology import PlacedMinimum, minima
+from lossatlas.results import exports, summaries
 
 if TYPE_CHECKING:
     import pandas

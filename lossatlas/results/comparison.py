@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from lossatlas import summaries
 from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.kinds import Kind
@@ -20,7 +19,7 @@ from lossatlas.figures.plotted_fields import field_title, is_accuracy
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.derived_fields import Field, resolved_field
 from lossatlas.landscape.flatness_measures import Measure, flatness
-from lossatlas.results import Landscape, read
+from lossatlas.results import Landscape, read, summaries
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure, FigureFactory
