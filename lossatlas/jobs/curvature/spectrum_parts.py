@@ -1,6 +1,6 @@
 """The parts of a Hessian's spectrum: eigenvalues, trace, density, blocks of layers, activations, effective dimension.
 
-    findings = compute(operator, SpectrumSettings(top=5), findings)
+    findings = compute_parts(operator, SpectrumSettings(top=5), findings)
 
 Parts that the findings lack, or that are less exact than asked for, are computed; the others are kept.
 """
