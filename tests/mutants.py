@@ -52,8 +52,8 @@ MUTANTS = (
     mutant(
         "biases are not ignored",
         f"{PARAMETER_SPACE}/normalization.py",
-        'return torch.zeros_like(d) if ignore == "biasbn" else w.clone()',
-        'return torch.zeros_like(d) if ignore == "bias" else w.clone()',
+        'return torch.zeros_like(d) if ignore == "biasbn" else widened(w).clone()',
+        'return torch.zeros_like(d) if ignore == "bias" else widened(w).clone()',
         "parameter_space",
         "net_plotter",
     ),
@@ -110,8 +110,8 @@ MUTANTS = (
     mutant(
         "NaN is not done",
         f"{LANDSCAPE}/surface.py",
-        "done.flat[cells] = True",
-        "done.flat[cells] = np.isfinite(rows.reshape(len(cells), -1)).all(1)",
+        "done.flat[places] = True",
+        "done.flat[places] = np.isfinite(rows.reshape(len(cells), -1)).all(1)",
         "landscape",
     ),
     mutant(
@@ -266,8 +266,8 @@ MUTANTS = (
     mutant(
         "the network at the other end is not compared",
         "lossatlas/api.py",
-        "            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))\n",
-        "            pass\n",
+        "        if others and not only and not without and not per_layer:\n",
+        "        if False:\n",
         "reference_check",
     ),
     mutant(
