@@ -9,7 +9,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from lossatlas.cli import COMMANDS  # noqa: E402
-from lossatlas.option_fields import Option, definitions, written  # noqa: E402
+from lossatlas.config.option_fields import Option, definitions, written  # noqa: E402
 
 HEAD = """# Command reference
 

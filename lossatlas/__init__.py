@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lossatlas.api import align, eigenvalues, spectrum, surface
-    from lossatlas.comparison import Comparison, compare
     from lossatlas.data import Losses
     from lossatlas.data.task_scores import with_scores
     from lossatlas.datasets.questions import question_data
     from lossatlas.models.hugging_face import language_model
     from lossatlas.results import Curvature, Landscape, Trajectory, read
+    from lossatlas.results.comparison import Comparison, compare
     from lossatlas.run_recorder import Recorder
     from lossatlas.trajectories import trajectory
 
@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 MODULES = {  # of the names that are not in `lossatlas.api`
-    "Comparison": "comparison",
-    "compare": "comparison",
+    "Comparison": "results.comparison",
+    "compare": "results.comparison",
     "Losses": "data",
     "Curvature": "results",
     "Landscape": "results",

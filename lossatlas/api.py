@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from lossatlas import config
 from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
+from lossatlas.config.job_configs import memory_of
 from lossatlas.data import DataLike, LossLike, as_dataset
-from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
+from lossatlas.errors import BadInput, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
@@ -179,12 +180,8 @@ def surface(
 
     def checked() -> SurfaceArguments:
         check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn, memory=memory)
-        rows = repeat or per_layer or bn == "recalibrate"
-        if memory == "low" and rows:
-            raise BadUsage(
-                f"{named('memory', 'low')} is for lines and planes along directions, without repeat, per_layer and bn"
-            )
-        low = not rows and takes_little_memory(net, memory)
+        others = (("repeat", repeat), ("per_layer", per_layer), ("bn", bn == "recalibrate"))
+        low = takes_little_memory(net, memory_of(memory, [field for field, chosen in others if chosen]))
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
@@ -497,7 +494,7 @@ def spectrum(
         known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            found = api_hessian_job.run_from_python(
+            found = api_hessian_job.run_objects_job(
                 world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
             )
         except (KeyboardInterrupt, Incomplete) as error:

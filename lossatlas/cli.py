@@ -11,7 +11,7 @@ from typing import NoReturn
 from lossatlas import __version__, process
 from lossatlas.errors import did_you_mean
 from lossatlas.launchers import first_launched
-from lossatlas.programs import COMMANDS, PROGRAM, SCRIPT, Started, find, register_local_rank
+from lossatlas.programs import COMMANDS, PROGRAM, SCRIPT, Started, find_command, register_local_rank
 
 
 def script(module: str) -> NoReturn:
@@ -20,7 +20,7 @@ def script(module: str) -> NoReturn:
     Args:
         module: Its module in `lossatlas.commands`.
     """
-    start(find(module), SCRIPT, sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], sys.argv[1:])
+    start(find_command(module), SCRIPT, sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], sys.argv[1:])
 
 
 def main(by: str = PROGRAM) -> NoReturn:
@@ -30,7 +30,7 @@ def main(by: str = PROGRAM) -> NoReturn:
         by: The words before the command's name: `programs.PROGRAM` or `programs.MODULE`.
     """
     words = sys.argv[1:]
-    name = find(words[0]) if words else ""
+    name = find_command(words[0]) if words else ""
     if not name:
         process.arm()
         process.run(lambda: without_command(words, by))
@@ -67,7 +67,7 @@ def without_command(words: list[str], by: str) -> int:
     """
     process.detach()
     if words[:1] in (["--help"], ["-h"], ["help"]):
-        print(table(by))
+        print(table_of_commands(by))
     elif words[:1] == ["--version"]:
         print(f"lossatlas {__version__}")
     else:
@@ -77,7 +77,7 @@ def without_command(words: list[str], by: str) -> int:
     return 0
 
 
-def table(by: str) -> str:
+def table_of_commands(by: str) -> str:
     """Return the help text: every command with one line."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]

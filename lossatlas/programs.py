@@ -74,7 +74,7 @@ class Started:
     typed = ""
 
 
-def find(word: str) -> str:
+def find_command(word: str) -> str:
     """Return the name of the command that a word means: its name, its module or its script; '' for none."""
     stem = word.removesuffix(".py")
     names = (name for name, each in COMMANDS.items() if stem in (each.module, Path(each.script or name).stem))
@@ -92,7 +92,7 @@ def program(module: str = "") -> str:
     """
     if not module and not Started.name:
         return Path(sys.argv[0]).name
-    name = find(module) if module else Started.name
+    name = find_command(module) if module else Started.name
     script = COMMANDS[name].script
     if Started.by == SCRIPT and script:
         return script
@@ -127,7 +127,7 @@ def in_own_words(text: str) -> str:
 
     def replaced(found: re.Match[str]) -> str:
         python, script, name = found.groups()
-        module = COMMANDS[name or find(script)].module
+        module = COMMANDS[name or find_command(script)].module
         return shell(module) if python or name else program(module)
 
     return MENTIONED.sub(replaced, text)
@@ -147,4 +147,4 @@ def register_local_rank() -> None:
 
 def again(module: str) -> list[str]:
     """Return the words that start a command of this installation in another process, as this one was started."""
-    return list(Started.prefix) or [sys.executable, "-m", "lossatlas", find(module)]
+    return list(Started.prefix) or [sys.executable, "-m", "lossatlas", find_command(module)]

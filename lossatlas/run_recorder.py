@@ -21,7 +21,7 @@ from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, first_line, 
 from lossatlas.evaluation.reference import check_movable
 from lossatlas.io.atomic_write import make_folder, set_aside
 from lossatlas.io.run_folder import LOG, Entry, RunLog, bytes_of_log, read_log, thinned, write_log
-from lossatlas.models.checkpoint import digest, read_state, write_tensors
+from lossatlas.models.checkpoint import read_state, state_digest, write_tensors
 from lossatlas.models.state_names import match_names, state_tensors, without_wrappers
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Recorder:
             self._written = write_log(self.folder, self._log)  # an error now, not after the first epoch
             changed = ""
             if self.checkpoints and not is_sharded(self.net):
-                same = digest(read_state(self.checkpoints[-1])) == digest(recorded_state(self.net) or {})
+                same = state_digest(read_state(self.checkpoints[-1])) == state_digest(recorded_state(self.net) or {})
                 changed = "" if same else "; the network is not the one recorded there: start=0 begins a new run"
             note(
                 f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so "
@@ -279,7 +279,7 @@ class Recorder:
             later
             and same
             and later[0].step == number
-            and digest(read_state(self.folder / later[0].file)) == digest(same)
+            and state_digest(read_state(self.folder / later[0].file)) == state_digest(same)
         ):
             later = later[1:]
         if not later:

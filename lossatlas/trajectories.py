@@ -25,8 +25,8 @@ from lossatlas.jobs.trajectory.api_trajectory_job import (
     TrajectoryJob,
 )
 from lossatlas.jobs.trajectory.given_runs import RunsLike, runs_given
+from lossatlas.jobs.trajectory.run_files import with_losses, write_paths
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
-from lossatlas.jobs.trajectory.trajectory_files import with_losses, write_paths
 from lossatlas.landscape import Surface
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.parameter_space import Selection
@@ -152,8 +152,8 @@ def trajectory(
             limit=limit,
             samples=PathSamples(data=data, test=test, loss=loss),
             output=PathOutput(
-                file=path_of("file", file),
-                dir_file=path_of("dir_file", dir_file),
+                file=file_path("file", file),
+                dir_file=file_path("dir_file", dir_file),
                 ranks=ranks,
                 force=force,
                 progress=progress,
@@ -222,7 +222,7 @@ def trajectory_of(
     return replace(made[0], others=tuple(made[1:]))
 
 
-def path_of(field: str, file: str | Path | None) -> Path | None:
+def file_path(field: str, file: str | Path | None) -> Path | None:
     """Return the path of a file. Raises BadUsage."""
     if file is not None and not isinstance(file, str | Path):
         raise BadUsage(f"{named(field, file)}: give the path of a file")

@@ -109,7 +109,7 @@ class UserFunction:
             word, _, path = text.partition(":")
             if not path:
                 raise BadUsage(f"{named(field, text)}: name the {form.argument}, as in {word}:{form.argument.upper()}")
-            more = f"({in_words(given)})" if given else ""
+            more = f"({arguments_in_words(given)})" if given else ""
             return cls(field, form.where, form.name, {form.argument: path, **given}, f"{word}:{Path(path).name}{more}")
         where, _, name = text.rpartition(":")
         if not where or not name.isidentifier():
@@ -123,7 +123,10 @@ class UserFunction:
 
     def __str__(self) -> str:
         """Describe it for records: by the file's name without its folder, which may move."""
-        return self.short or f"{self.path.name if self.path else self.where}:{self.name}({in_words(self.arguments)})"
+        return (
+            self.short
+            or f"{self.path.name if self.path else self.where}:{self.name}({arguments_in_words(self.arguments)})"
+        )
 
     @property
     def base_name(self) -> str:
@@ -226,7 +229,7 @@ class UserFunction:
             raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
 
 
-def in_words(arguments: Mapping[str, Any]) -> str:
+def arguments_in_words(arguments: Mapping[str, Any]) -> str:
     """Write arguments as a call does."""
     return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
 

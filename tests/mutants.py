@@ -273,7 +273,7 @@ MUTANTS = (
     ),
     mutant(
         "the difference of a function takes a field of its name from the second landscape",
-        "lossatlas/comparison.py",
+        "lossatlas/results/comparison.py",
         "values = a.fields[field] - b.fields[other]\n",
         "values = a.fields[field] - b.fields[field]\n",
         "comparison",
@@ -287,7 +287,7 @@ MUTANTS = (
     ),
     mutant(
         "a file where the path is written is lost",
-        "lossatlas/jobs/trajectory/trajectory_files.py",
+        "lossatlas/jobs/trajectory/run_files.py",
         "            keep_aside(file)\n",
         "            pass\n",
         "trajectories",

@@ -33,11 +33,14 @@ def test_every_command_has_a_module_and_every_script_a_command():
     for name, command in programs.COMMANDS.items():
         assert (ROOT / "lossatlas" / "commands" / f"{command.module}.py").is_file()
         for word in (name, command.module, f"{command.module}.py", command.script or name):
-            assert programs.COMMANDS[programs.find(word)].module == command.module, word
+            assert programs.COMMANDS[programs.find_command(word)].module == command.module, word
     scripts = {command.script for command in programs.COMMANDS.values()} - {""}
     assert scripts == {file.name for file in ROOT.glob("*.py")}
     assert all(len((ROOT / script).read_text().splitlines()) <= 15 for script in scripts)
-    assert [programs.find(word) for word in ("", ".py", "nothing", "options", "scheduler")] == [*[""] * 4, "ranks"]
+    assert [programs.find_command(word) for word in ("", ".py", "nothing", "options", "scheduler")] == [
+        *[""] * 4,
+        "ranks",
+    ]
 
 
 @pytest.mark.commands

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, write_checkpoint
 
 import lossatlas
-from lossatlas import config, option_fields
+from lossatlas import config
 from lossatlas.choices import (
     ActivationSite,
     BatchNormMode,
@@ -29,12 +29,13 @@ from lossatlas.choices import (
     SpectrumPart,
 )
 from lossatlas.commands import animate_surface, hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory
+from lossatlas.config import option_fields
+from lossatlas.config.option_fields import definitions, resolved_options
 from lossatlas.data import LOSSES
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
 from lossatlas.jobs.inputs.api_arguments import OPTIONS_OF, check_words
 from lossatlas.jobs.trajectory.api_trajectory_job import FEWEST
-from lossatlas.option_fields import definitions, resolved
 from lossatlas.programs import COMMANDS
 
 EVERY = sorted({command.module for command in COMMANDS.values()})
@@ -106,7 +107,7 @@ def test_what_print_config_prints_gives_the_same_run(tmp_path, capsys, module, l
         assert set(left) == ONE_OF.get(module, set())
     file.write_text(printed(capsys, module, line))
     assert parser_of(module).parse_args(["--config", str(file)]) == expected
-    file.write_text(json.dumps(resolved(expected)))  # as files keep it
+    file.write_text(json.dumps(resolved_options(expected)))  # as files keep it
     assert parser_of(module).parse_args(["--config", str(file)]) == expected
 
 
@@ -305,7 +306,7 @@ def test_files_keep_the_options_and_are_continued_with_them(tmp_path, monkeypatc
     assert plot_surface.main(first.split()) == 0
     there = read_surface("s.h5")
     kept = there.about["config"]
-    assert kept == resolved(plot_surface.parser().parse_args(first.split()))
+    assert kept == resolved_options(plot_surface.parser().parse_args(first.split()))
     assert read_directions("d.h5").about["config"] == kept
     (tmp_path / "c.json").write_text(json.dumps(kept))
     assert plot_surface.main(["--config", "c.json"]) == 0
@@ -315,5 +316,7 @@ def test_files_keep_the_options_and_are_continued_with_them(tmp_path, monkeypatc
     assert "error" not in capsys.readouterr().err
     second = f"{line} --top 2 --max_trace_products 5 --spectrum_file h.h5"
     assert hessian_spectrum.main(second.split()) == 0
-    assert read_findings("h.h5").about["config"] == resolved(hessian_spectrum.parser().parse_args(second.split()))
+    assert read_findings("h.h5").about["config"] == resolved_options(
+        hessian_spectrum.parser().parse_args(second.split())
+    )
     assert str(tmp_path) not in json.dumps(kept)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lossatlas.data import LOSSES, Dataset, FixedBatches, Losses, as_dataset, as_loss
-from lossatlas.data.structures import equal, joined, leaves, mapped, part
+from lossatlas.data.structures import equal_structures, joined_batches, leaves, mapped, selected_samples
 from lossatlas.errors import BadInput, BadUsage
 
 X, Y = torch.randn(10, 4, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 3
@@ -20,12 +20,12 @@ Pair = namedtuple("Pair", ["x", "y"])
 
 def test_structures_are_cut_and_joined():
     whole = {"a": (X, [Y, X]), "names": [f"s{k}" for k in range(10)], "kind": 3, "pair": Pair(X, Y)}
-    halves = [part(whole, slice(0, 4)), part(whole, slice(4, 10))]
-    again = joined(halves)
-    assert equal(again, whole)
+    halves = [selected_samples(whole, slice(0, 4)), selected_samples(whole, slice(4, 10))]
+    again = joined_batches(halves)
+    assert equal_structures(again, whole)
     assert again["names"] == whole["names"]
     assert isinstance(again["pair"], Pair)
-    chosen = part(whole, torch.tensor([3, 1]))
+    chosen = selected_samples(whole, torch.tensor([3, 1]))
     assert chosen["names"] == ["s3", "s1"]
     assert torch.equal(chosen["pair"].x, X[[3, 1]])
     assert [path for path, _ in leaves(whole)] == [
@@ -38,7 +38,7 @@ def test_structures_are_cut_and_joined():
     ]
     assert mapped(np.ones(3), lambda t: t + 1).tolist() == [2, 2, 2]
     with pytest.raises(ValueError, match="shapes"):
-        joined([X, X[:, :2]])
+        joined_batches([X, X[:, :2]])
 
 
 class Rows(torch.utils.data.Dataset):

@@ -5,12 +5,13 @@ import re
 import pytest
 import torch
 
+import lossatlas
 from lossatlas.commands import net_plotter, plot_surface
-from lossatlas.commands.job_choices import direction_choice
+from lossatlas.commands.job_choices import direction_choice, grid_task
 from lossatlas.errors import BadUsage, option_names
 from lossatlas.jobs.inputs import direction_rules
 from lossatlas.jobs.inputs.api_inputs import DirectionArguments
-from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
 
 Y = ("--y=-1:1:3",)
 NET, GRADIENT = torch.nn.Linear(2, 2), "gradient"
@@ -143,7 +144,7 @@ def test_each_rule_about_options_of_commands_alone(rule, options, printed):
 
 
 def test_every_rule_is_in_these_tables():
-    rules = {name for name in vars(direction_rules) if name.startswith("check_")} - {"check_directions"}
+    rules = {name for name in vars(direction_rules) if name.startswith("check_")} - {"check_direction_facts"}
     assert rules == {rule for rule, *_ in [*BOTH, *COMMANDS]}
 
 
@@ -151,9 +152,22 @@ def test_a_command_without_a_grid_names_its_own_option_of_a_second_axis():
     assert of_command(["--orthogonalize"], net_plotter).endswith("give --axes 2 too")
 
 
+def test_low_memory_is_for_lines_and_planes_in_both_front_ends():
+    reason = "is for lines and planes along directions: leave out"
+    words = ["--model", "mlp", "--model_file", "a.pt", "--memory", "low", "--repeat", "2"]
+    task = grid_task(plot_surface.parser().parse_args(words), ["plot_surface"])
+    with option_names(), pytest.raises(BadUsage, match=f"^--memory low {reason} --repeat$"):
+        task.memory  # noqa: B018  raises
+    data = torch.randn(8, 2), torch.randint(0, 2, (8,))
+    with pytest.raises(BadUsage, match=f"^memory='low' {reason} repeat$"):
+        lossatlas.surface(NET, data, x="-1:1:3", memory="low", repeat=2, progress=False)
+
+
 def test_what_fits_together_is_accepted():
-    check_directions(DirectionFacts(axes=1))
-    check_directions(DirectionFacts(axes=2, model_file2=True, ydirection=GRADIENT, orthogonalize=True, curvature=True))
-    check_directions(DirectionFacts(axes=2, xdirection="vector", ydirection="vector", dir_type="states"))
-    check_directions(DirectionFacts(axes=2, scheme=True, idx=1, dir_file=True))
-    check_directions(DirectionFacts(axes=1, repeat=2, xnorm=True))
+    check_direction_facts(DirectionFacts(axes=1))
+    check_direction_facts(
+        DirectionFacts(axes=2, model_file2=True, ydirection=GRADIENT, orthogonalize=True, curvature=True)
+    )
+    check_direction_facts(DirectionFacts(axes=2, xdirection="vector", ydirection="vector", dir_type="states"))
+    check_direction_facts(DirectionFacts(axes=2, scheme=True, idx=1, dir_file=True))
+    check_direction_facts(DirectionFacts(axes=1, repeat=2, xnorm=True))

@@ -20,7 +20,8 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lossatlas import config, option_fields
+from lossatlas import config
+from lossatlas.config import option_fields
 from lossatlas.datasets.file_formats import read_cifar10, read_cifar100, read_idx, read_npz
 from lossatlas.errors import BadInput, BadUsage, Incomplete, Stop, error_line
 from lossatlas.io import read_directions, read_findings, read_projection, read_surface

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from lossatlas.figures import choose_colour_scale
 from lossatlas.io import read_surface
-from lossatlas.programs import COMMANDS, find
+from lossatlas.programs import COMMANDS, find_command
 
 sys.path.insert(0, str(ROOT / "docs"))
 import gallery
@@ -28,7 +28,7 @@ def test_a_picture_is_there_and_its_command_can_be_given(entry, monkeypatch):
     picture = ROOT / "docs" / "pictures" / entry.picture
     assert 3000 < picture.stat().st_size < 3e6
     command, *words = shlex.split(entry.command.removeprefix("-m lossatlas "))
-    module = importlib.import_module(f"lossatlas.commands.{COMMANDS[find(command)].module}")
+    module = importlib.import_module(f"lossatlas.commands.{COMMANDS[find_command(command)].module}")
     module.parser().parse_args(words)
     for word in words:
         if word.endswith(".h5"):

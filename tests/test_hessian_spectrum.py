@@ -244,7 +244,7 @@ def operator(networks, mini) -> Hessian:
 
 @pytest.fixture(scope="module")
 def every_part(operator) -> Findings:
-    return spectrum_parts.compute(operator, EVERY_PART, FRESH)
+    return spectrum_parts.compute_parts(operator, EVERY_PART, FRESH)
 
 
 @pytest.mark.slow
@@ -264,12 +264,12 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
 
     file = tmp_path / "s.h5"
     with pytest.raises(KeyboardInterrupt):
-        spectrum_parts.compute(
+        spectrum_parts.compute_parts(
             operator, EVERY_PART, FRESH, during=killed, save=lambda found: write_findings(file, found)
         )
     there = read_findings(file)
     computed = []
-    again = spectrum_parts.compute(operator, EVERY_PART, there, during=lambda name: seen(computed, name))
+    again = spectrum_parts.compute_parts(operator, EVERY_PART, there, during=lambda name: seen(computed, name))
     assert every_part.arrays.keys() == again.arrays.keys()
     for name, array in every_part.arrays.items():
         assert np.array_equal(array, again.arrays[name], equal_nan=True), name
@@ -280,7 +280,7 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
 def test_findings_give_eigenpairs_in_the_order_of_a_whole_decomposition(operator):
     """The smallest eigenvalues are stored from the outside too; all of them together fall, as the vectors do."""
     wanted = spectrum_parts.SpectrumSettings(top=3, bottom=2, max_trace_products=3, probes=1, steps=5)
-    found = spectrum_parts.compute(operator, wanted, Findings({}, {"loss": "crossentropy"}))
+    found = spectrum_parts.compute_parts(operator, wanted, Findings({}, {"loss": "crossentropy"}))
     values, residuals, resolved = found.eigenpairs()
     assert len(values) == len(residuals) == len(resolved) == 5
     assert (np.diff(values) <= 0).all()

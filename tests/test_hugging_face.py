@@ -18,7 +18,7 @@ from lossatlas.commands import hessian_spectrum, plot_surface, train
 from lossatlas.data import as_dataset
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.io import read_directions, read_surface
-from lossatlas.models.checkpoint import digest, read_state
+from lossatlas.models.checkpoint import read_state, state_digest
 from lossatlas.models.hugging_face import load_model
 from lossatlas.parameter_space import as_point
 
@@ -163,13 +163,13 @@ def test_a_command_computes_what_python_does(home):
     torch.manual_seed(5)
     other = GPT2LMHeadModel(GPT2Config.from_pretrained("gpt2", local_files_only=True))
     saved(home / "other", other)
-    assert found.request["checkpoint"] != digest(read_state("other"))
+    assert found.request["checkpoint"] != state_digest(read_state("other"))
     line = [*words, "--x=0:1:2", "--batch_size", "2", "--surf_file"]
     assert plot_surface.main([*line, "to.h5", "--model_file", "gpt2", "--model_file2", "other"]) == 0
     assert plot_surface.main([*line, "at.h5", "--model_file", "other", "--dir_file", "e.h5"]) == 0
     ends, there = read_surface("to.h5"), read_surface("at.h5")
-    assert ends.request["checkpoint"] == digest(read_state("gpt2"))
-    assert there.request["checkpoint"] == digest(read_state("other"))
+    assert ends.request["checkpoint"] == state_digest(read_state("gpt2"))
+    assert there.request["checkpoint"] == state_digest(read_state("other"))
     assert ends.fields["train_loss"][0] == pytest.approx(found.fields["train_loss"][1], rel=1e-6)
     assert ends.fields["train_loss"][1] == pytest.approx(there.fields["train_loss"][0], rel=1e-6)
 

@@ -22,7 +22,6 @@ LAYERS: list[set[str]] = [
     {"user_code"},
     {"mpi"},
     {"parameter_space"},
-    {"option_fields"},
     {"config"},
     {"data"},
     {"datasets"},
@@ -34,9 +33,7 @@ LAYERS: list[set[str]] = [
     {"jobs"},
     {"figures"},
     {"viewer"},
-    {"exports", "summaries"},
     {"results"},
-    {"comparison"},
     {"api", "commands"},
     {"trajectories"},
     {"run_recorder"},
@@ -73,7 +70,6 @@ WITHOUT_TORCH = {
             "programs",
             "landscape",
             "io",
-            "option_fields",
             "config",
             "cli",
         ),
@@ -90,6 +86,9 @@ WITHOUT_TORCH = {
         ),
     )
 }
+SAME_EVERYWHERE = {"main", "parser", "run", "draw"}  # names of functions that commands and figures share
+SAME_IN_COMMANDS = {"check_options", "hessian_settings", "report"}  # the same step of several commands
+SAME_FOR_USERS = {"spectrum": ["lossatlas.api", "lossatlas.figures.plot_functions"]}  # documented: computes, and draws
 DRAWS = "lossatlas.io.seeded_directions"  # with torch's generator, when vectors are asked for and not before
 FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "lossatlas").rglob("*.py")]
 
@@ -253,6 +252,40 @@ def test_the_core_of_the_jobs_knows_no_front_end():
         f"{grid} imports {named} from its own layer of jobs or above",
     ]
     assert len(upward_in_jobs(named, {"lossatlas.jobs.sweep.api_grid_job"})) == 1
+
+
+def public_functions(files: list[Path]) -> dict[str, list[str]]:
+    """The modules that define each public function at their top level."""
+    result: dict[str, list[str]] = {}
+    for file in files:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                result.setdefault(node.name, []).append(name_of(file))
+    return result
+
+
+def ambiguous(functions: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The functions of one name that do different things."""
+    return {
+        name: modules
+        for name, modules in functions.items()
+        if len(modules) > 1
+        and name not in SAME_EVERYWHERE
+        and modules != SAME_FOR_USERS.get(name)
+        and not (name in SAME_IN_COMMANDS and all(module.startswith("lossatlas.commands.") for module in modules))
+    }
+
+
+def test_one_name_means_one_thing():
+    """A function is named with its object, and no two modules have the same name."""
+    files = list(package_files().values())
+    functions = public_functions(files)
+    assert ambiguous(functions) == {}
+    assert len(functions) > 1000
+    stems = [file.stem for file in files if file.stem != "__init__"]
+    assert {stem for stem in stems if stems.count(stem) > 1} == set()
+    assert ambiguous({"read": ["lossatlas.io", "lossatlas.data"], "report": ["lossatlas.commands.a", "lossatlas.io"]})
+    assert not ambiguous({"main": ["a", "b"], "report": ["lossatlas.commands.a", "lossatlas.commands.b"]})
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -124,14 +124,14 @@ def test_a_lock_that_somebody_has_tidied_up_is_made_again(tmp_path):
 
 def test_a_lock_that_disappears_while_it_is_examined_is_taken(tmp_path, monkeypatch):
     left_by(tmp_path / "s.h5", monkeypatch, started="1")
-    read = module.read
+    read = module.read_lock
 
     def read_and_remove(file):
         found = read(file)
         file.unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(module, "read", read_and_remove)
+    monkeypatch.setattr(module, "read_lock", read_and_remove)
     with Lock(tmp_path / "s.h5") as lock:
         assert lock.acquired
 

@@ -11,7 +11,7 @@ import torch
 
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.models import MODELS, build, load_into, load_network, read_state, save_state
-from lossatlas.models.checkpoint import digest
+from lossatlas.models.checkpoint import state_digest
 
 # For 3x32x32 inputs and 10 classes: the number of parameters and of states, and the SHA-256 of the lines "name shape".
 PUBLISHED = json.loads((Path(__file__).parent / "published_models.json").read_text())
@@ -72,13 +72,13 @@ def test_every_published_kind_of_checkpoint_is_read(tmp_path, kind):
     again = load_network("resnet20", tmp_path / "net.t7", (1, 28, 28))
     x = torch.randn(2, 1, 28, 28)
     assert torch.equal(net(x), again(x))
-    assert digest(net.state_dict()) == digest(read_state(tmp_path / "net.t7"))
+    assert state_digest(net.state_dict()) == state_digest(read_state(tmp_path / "net.t7"))
 
 
 def test_safetensors_round_trip(tmp_path):
     net = build("resnet20")
     save_state(tmp_path / "net.safetensors", net)
-    assert digest(read_state(tmp_path / "net.safetensors")) == digest(net.state_dict())
+    assert state_digest(read_state(tmp_path / "net.safetensors")) == state_digest(net.state_dict())
     assert list(tmp_path.iterdir()) == [tmp_path / "net.safetensors"]
 
 
@@ -89,7 +89,7 @@ def test_digests_see_values_names_and_shapes():
         {"a": torch.zeros(2, 2), "b": torch.tensor(1.0)},
         {"c": torch.zeros(4), "b": torch.tensor(1.0)},
     ]
-    assert len({digest(state) for state in [base, *changed]}) == 4
+    assert len({state_digest(state) for state in [base, *changed]}) == 4
 
 
 def change(state, kind):
@@ -189,7 +189,7 @@ def test_views_and_attributes_of_tensors_do_not_matter(tmp_path):
     torch.save({**state, name: torch._neg_view(-weight)}, tmp_path / "b.pt")
     for file in ("a.pt", "b.pt"):
         assert torch.equal(read_state(tmp_path / file)[name], weight)
-        digest(read_state(tmp_path / file))
+        state_digest(read_state(tmp_path / file))
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):

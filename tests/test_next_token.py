@@ -11,7 +11,7 @@ from torch import nn
 import lossatlas
 from lossatlas.data import LOSSES, as_dataset, losses
 from lossatlas.errors import BadInput
-from lossatlas.landscape.derived_fields import resolved
+from lossatlas.landscape.derived_fields import resolved_field
 from lossatlas.parameter_space import as_point
 
 WORDS, LENGTH = 11, 7
@@ -108,7 +108,7 @@ def test_a_surface_is_per_token_and_its_perplexity_is_an_expression(net, name):
         total, count, right = naive(twin, data)
         assert line.loss[k] == pytest.approx(total.sum() / count.sum(), rel=1e-5)
         assert line.fields["train_acc"][k] == pytest.approx(100 * right.sum() / count.sum(), rel=1e-6)
-    surface, field = resolved(line, "exp(train_loss)")
+    surface, field = resolved_field(line, "exp(train_loss)")
     np.testing.assert_allclose(surface.fields[field], np.exp(line.loss))
 
 

@@ -15,7 +15,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.figures.plot_options import KEYWORDS, PlotKeywords, types_of
 from lossatlas.io import write_surface
 from lossatlas.landscape import Grid, Surface
-from lossatlas.landscape.derived_fields import resolved
+from lossatlas.landscape.derived_fields import resolved_field
 
 PLANES = ("contour", "filled", "heat", "solid")
 
@@ -230,7 +230,7 @@ def test_the_labels_of_flat_figures_are_inside_the_figure(kind, style):
 
 
 def values_of(expression, shown=None):
-    found, name = resolved(shown or surface(), expression)
+    found, name = resolved_field(shown or surface(), expression)
     return found.fields[name]
 
 
@@ -281,7 +281,7 @@ def test_expressions_are_what_numpy_computes():
 )
 def test_everything_else_is_refused_in_a_line(text, message):
     with pytest.raises(BadUsage, match=message) as told:
-        resolved(surface(), text)
+        resolved_field(surface(), text)
     assert "\n" not in str(told.value).replace(text, "")
 
 
@@ -325,12 +325,12 @@ def test_a_derived_field_is_known_where_the_surface_is():
     predicted = np.where(done, np.nan, 7.0)
     predicted[0, 0] = np.nan
     part = replace(whole, done=done, predicted={"train_loss": predicted})
-    found, name = resolved(part, "train_loss * 2")
+    found, name = resolved_field(part, "train_loss * 2")
     assert np.array_equal(found.known, part.known)
     assert np.array_equal(found.interpolated, part.interpolated)
     assert found.fields[name][2, 3] == 14
     assert np.isnan(found.fields[name][0, 0])
-    assert np.isnan(resolved(part, "3")[0].fields["3"][0, 0])
+    assert np.isnan(resolved_field(part, "3")[0].fields["3"][0, 0])
 
 
 def test_rows_of_layers_are_curves():

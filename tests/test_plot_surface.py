@@ -508,9 +508,9 @@ def check_name(tmp_path, name, drawn):
 
 
 def test_long_names_do_not_collide():
-    from lossatlas.jobs.inputs.file_names import shortened
+    from lossatlas.jobs.inputs.file_names import shortened_name
 
-    names = {shortened(Path("x" * 250 + end)).name for end in ("a.h5", "b.h5")}
+    names = {shortened_name(Path("x" * 250 + end)).name for end in ("a.h5", "b.h5")}
     assert len(names) == 2
     assert all(len(name.encode()) <= 200 for name in names)
 

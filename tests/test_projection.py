@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lossatlas.parameter_space import principal_components, project, projection
-from lossatlas.parameter_space.projection import inner
+from lossatlas.parameter_space.projection import product_matrix
 
 
 @pytest.mark.parametrize("columns", [50, 1001])
@@ -19,9 +19,9 @@ def test_components_against_a_singular_value_decomposition(monkeypatch, columns)
 
 def test_inner_products_do_not_depend_on_the_chunk(monkeypatch):
     a = np.random.default_rng(1).normal(size=(3, 77)).astype(np.float32)
-    whole = inner(a, a)
+    whole = product_matrix(a, a)
     monkeypatch.setattr(projection, "COLUMNS", 10)
-    np.testing.assert_allclose(inner(a, a), whole, rtol=1e-12)
+    np.testing.assert_allclose(product_matrix(a, a), whole, rtol=1e-12)
 
 
 def test_a_trajectory_on_a_line_spans_no_plane():
@@ -78,7 +78,7 @@ def test_a_component_within_the_rounding_of_the_points_is_none(second, spans):
 def test_complex_tensors_have_two_coordinates_for_each_number():
     """Their imaginary parts were left out of trajectories."""
     torch = pytest.importorskip("torch")
-    from lossatlas.jobs.trajectory.checkpoint_projection import coordinates, differences, principal_plane
+    from lossatlas.jobs.trajectory.checkpoint_projection import differences, plane_coordinates, principal_plane
 
     class Spectral(torch.nn.Module):
         def __init__(self):
@@ -93,7 +93,7 @@ def test_complex_tensors_have_two_coordinates_for_each_number():
     ]
     rows = differences(lambda k: points[k], 5, points[-1], Spectral())
     found, plane = principal_plane(rows, points[-1])
-    where, distance = coordinates(rows, plane, "the trajectory")
+    where, distance = plane_coordinates(rows, plane, "the trajectory")
     flat = np.stack([np.concatenate([torch.view_as_real(p["w"]).numpy().ravel(), p["v"].numpy()]) for p in points])
     singular = np.linalg.svd(flat - flat.mean(0), compute_uv=False)
     np.testing.assert_allclose(found.explained_variance_ratio, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-5)

@@ -108,7 +108,7 @@ def program_of(words: list[str]) -> tuple[str, list[str]] | None:
     for k, word in enumerate(words):
         script = re.fullmatch(r"\w+\.py", word) and words[k - 1] in ("python", "examples/mpirun.sh")
         if script or words[:k][-1:] == ["lossatlas"]:
-            command = programs.COMMANDS[programs.find(word)]
+            command = programs.COMMANDS[programs.find_command(word)]
             return command.module, [*words[k + 1 :], *command.options]
     return None
 
@@ -181,7 +181,7 @@ def test_make_has_every_target_that_is_shown():
 
 def short_name(command: str) -> str:
     """The name of a command after `lossatlas`."""
-    return programs.find(command.removeprefix("-m lossatlas "))
+    return programs.find_command(command.removeprefix("-m lossatlas "))
 
 
 def smaller(block: str) -> str:

@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.reference import check_modes, check_movable, digest, evaluated_in_place, restoring, untouched
+from lossatlas.evaluation.reference import (
+    check_modes,
+    check_movable,
+    evaluated_in_place,
+    network_digest,
+    restoring,
+    untouched,
+)
 
 
 class Holder(nn.Module):
@@ -56,7 +63,7 @@ class Adapter(nn.Linear):
 
 def state_of(net):
     return (
-        digest(net),
+        network_digest(net),
         [p.requires_grad for p in net.parameters()],
         [module.training for module in net.modules()],
         [sorted(vars(module)) for module in net.modules()],
@@ -101,9 +108,9 @@ def test_a_network_that_is_changed_is_an_error():
 
 def test_a_digest_sees_tensors_wherever_a_module_holds_them():
     net = Holder()
-    before = digest(net)
+    before = network_digest(net)
     net.held[1][0] = torch.nextafter(net.held[1][0], torch.tensor(9.0))
-    assert digest(net) != before
+    assert network_digest(net) != before
 
 
 def test_networks_without_anything_to_move_are_refused_in_a_line():

@@ -17,14 +17,13 @@ from conftest import ROOT, statistics_row
 from PIL import Image
 
 import lossatlas
-from lossatlas import exports
 from lossatlas.errors import BadUsage, CannotWrite
 from lossatlas.io import Findings
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.flatness_measures import flatness
 from lossatlas.landscape.repeats import flatness_of_repeats
 from lossatlas.landscape.topology import minima
-from lossatlas.results import Curvature, Landscape, Trajectory
+from lossatlas.results import Curvature, Landscape, Trajectory, exports
 from lossatlas.viewer import Page
 
 

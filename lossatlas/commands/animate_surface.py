@@ -16,13 +16,14 @@ import numpy as np
 from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
-    check_labels,
+    check_label_count,
     check_layout,
     check_plane,
     choose_common_field,
     figure_labels,
     read_plane,
 )
+from lossatlas.config.option_fields import above_zero, changed, finite, option, positive
 from lossatlas.errors import BadInput, BadUsage, counted, exit_code, named, say
 from lossatlas.figures import animations, film_files, rendered_plots, surface_renderer, turning_films
 from lossatlas.figures.animations import FASTEST, SLOWEST
@@ -33,7 +34,6 @@ from lossatlas.figures.panels import panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
 from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import above_zero, changed, finite, option, positive
 
 
 def rate_of_frames(text: str) -> float:
@@ -156,7 +156,7 @@ def animate(
         CannotWrite: The file cannot be written.
     """
     paths = [Path(file) for file in files]
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     _check_kind(kind, len(paths), proj_file, render=render)
     if swing is not None and kind is not Film.TURN:
         raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind.word}")

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from lossatlas import programs
 from lossatlas.commands import options
+from lossatlas.config.option_fields import definitions, option
 from lossatlas.errors import BadUsage, exit_code
-from lossatlas.option_fields import definitions, option
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -51,7 +51,7 @@ def whole_parser() -> argparse.ArgumentParser:
     return whole
 
 
-def script(shell: str) -> str:
+def completion_script(shell: str) -> str:
     """Return the script. Raises BadUsage without shtab."""
     try:
         import shtab
@@ -68,4 +68,4 @@ def script(shell: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    return exit_code(lambda: print(script(args.shell)))
+    return exit_code(lambda: print(completion_script(args.shell)))

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from lossatlas.config.option_fields import Option, definitions, resolved_options
 from lossatlas.errors import BadUsage, did_you_mean
 from lossatlas.landscape.grid import shown
-from lossatlas.option_fields import Option, definitions, resolved
 
 YAML_BOOL, YAML_NULL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), re.compile(r"^(?:~|null|Null|NULL|)$")
 
@@ -31,7 +31,7 @@ def read_config(file: str, known: Sequence[Option]) -> dict[str, Any]:
     """
     by_name = {name: each for each in known for name in (each.name, *each.old)}
     found: dict[str, Any] = {}
-    for name, given, heading in entries(file, load(file), {each.heading for each in known}):
+    for name, given, heading in config_entries(file, load_yaml(file), {each.heading for each in known}):
         option = by_name.get(name)
         if option is None or heading not in (None, option.heading):
             raise BadUsage(f"{file}: {name}: {as_text(given)}: {unknown(name, option, by_name)}")
@@ -44,7 +44,7 @@ def read_config(file: str, known: Sequence[Option]) -> dict[str, Any]:
     return found
 
 
-def entries(file: str, content: Any, headings: set[str]) -> Iterator[tuple[str, Any, str | None]]:
+def config_entries(file: str, content: Any, headings: set[str]) -> Iterator[tuple[str, Any, str | None]]:
     """Name and value of each entry, and the heading that it stands below, None without one."""
     if not isinstance(content, Mapping):
         raise BadUsage(f"{file}: give options as 'name: value', one per line")
@@ -75,7 +75,7 @@ def as_text(given: Any) -> str:
     return shown(words[given] if given is None or isinstance(given, bool) else str(given))
 
 
-def load(file: str) -> Any:
+def load_yaml(file: str) -> Any:
     """Read the content of a YAML file, in which all scalars but true, false and null are text.
 
     So -1:1:51 is not read as a sexagesimal number, and options read their values as they do on the command line.
@@ -109,7 +109,7 @@ def written_config(options: Any) -> str:
     """Write all options as YAML, the options of a group below a comment with its heading."""
     import yaml
 
-    values, lines, heading = resolved(options), list[str](), ""
+    values, lines, heading = resolved_options(options), list[str](), ""
     for each in sorted(definitions(type(options)), key=lambda each: heading_order(type(options)).index(each.heading)):
         if each.heading != heading:
             heading = each.heading

@@ -5,9 +5,9 @@ from typing import Any
 
 from lossatlas import programs
 from lossatlas.commands import job_choices
+from lossatlas.config.option_fields import resolved_options
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.named_curvature_job import NamedInputs
-from lossatlas.option_fields import resolved
 
 
 def named_inputs(args: Any, command: Sequence[str], hessian: HessianSettings) -> NamedInputs:
@@ -29,5 +29,5 @@ def named_inputs(args: Any, command: Sequence[str], hessian: HessianSettings) ->
         hessian=hessian,
         run=job_choices.run_choice(args),
         command=programs.command_line(command[0], command[1:]),
-        resolved=resolved(args),
+        resolved=resolved_options(args),
     )

@@ -19,12 +19,12 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.config.option_fields import changed
 from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
 from lossatlas.errors import BadInput, BadUsage, exit_code
-from lossatlas.option_fields import changed
 
 
-def describe(name: str, datapath: str | None) -> str:
+def describe_dataset(name: str, datapath: str | None) -> str:
     """Describe a data set.
 
     Args:
@@ -80,7 +80,7 @@ def run(args: DatasetFileOptions) -> None:
         raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
     if args.download:
         get(args.dataset, args.datapath)
-    print(describe(args.dataset, args.datapath))
+    print(describe_dataset(args.dataset, args.datapath))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

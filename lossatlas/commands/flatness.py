@@ -18,13 +18,14 @@ from typing import ClassVar
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import (
-    check_labels,
+    check_label_count,
     check_out,
     note_interpolated,
     note_not_finite,
     note_unfinished,
     read_started,
 )
+from lossatlas.config.option_fields import above_zero, option
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures import choose_field
 from lossatlas.figures.text_tables import align_columns
@@ -32,7 +33,6 @@ from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
 from lossatlas.landscape.repeats import flatness_of_repeats
-from lossatlas.option_fields import above_zero, option
 
 ENDS = "", " is a bound", " error", " confidence"  # of the names of the columns for each surface
 
@@ -90,7 +90,7 @@ def _measure_names(measures: Sequence[Mapping[str, Measure]]) -> list[str]:
 def run(args: FlatnessOptions) -> None:
     """Print the table that the command line asks for."""
     paths = [Path(file) for file in args.surf_file]
-    check_labels(args.labels, paths)
+    check_label_count(args.labels, paths)
     check_out("csv", args.csv, paths)
     names = args.labels or [path.name.removesuffix(".h5") for path in paths]
     measures: list[dict[str, Measure]] = []

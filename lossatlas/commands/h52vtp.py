@@ -14,12 +14,12 @@ import numpy as np
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_out
+from lossatlas.config.option_fields import finite, option, whole
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import choose_field, vtk_meshes
 from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import finite, option, whole
 
 LARGEST = 3e38  # the format's numbers are float32
 

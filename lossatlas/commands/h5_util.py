@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossatlas.commands import options
+from lossatlas.config.option_fields import option
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, printable, say
 from lossatlas.io.contents import check, convert, describe, export, slim
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.surface_files import embed_directions
-from lossatlas.option_fields import option
 
 
 @dataclass(frozen=True)

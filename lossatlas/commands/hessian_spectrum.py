@@ -22,6 +22,7 @@ from lossatlas import config, programs
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.curvature_inputs import named_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.config.option_fields import option, part
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
@@ -29,7 +30,6 @@ from lossatlas.io.progress import Log
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.mpi import launch
-from lossatlas.option_fields import option, part
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def report(path: Path, findings: Findings, npz: str | None) -> None:
         say(line)
     say(f"complete: {path}")
     if npz:
-        write_npz(npz, findings)
+        write_eigenvalues(npz, findings)
     say(
         f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection "
         f"{path}:2"
@@ -112,7 +112,7 @@ def draw(path: Path, args: SpectrumOptions) -> None:
     plot_spectrum.draw(path, **figure_keywords.look_keywords(args))
 
 
-def write_npz(name: str, findings: Findings) -> None:
+def write_eigenvalues(name: str, findings: Findings) -> None:
     """Write the eigenvalues as pos_evals and neg_evals. Raises CannotWrite."""
     values, _, resolved = findings.eigenpairs()
     if loose := int((~resolved).sum()):

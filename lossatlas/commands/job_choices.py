@@ -18,10 +18,10 @@ from lossatlas.config import (
     PlotConfig,
     RunConfig,
 )
+from lossatlas.config.option_fields import part, resolved_options
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import read_projection
-from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
-from lossatlas.option_fields import part, resolved
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
 from lossatlas.user_code import UserFunction, is_user_function, short_form
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
         figures=part(PlotConfig, args),
         command=programs.command_line(command[0], command[1:]),
         recalibrated=recalibrated_on(args),
-        resolved=resolved(args),
+        resolved=resolved_options(args),
     )
 
 
@@ -59,10 +59,10 @@ def recalibrated_on(args: config.GridCommandOptions) -> int:
 def run_choice(args: config.BatchOptions) -> RunConfig:
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
-    return part_of(RunConfig, args, memory=args.memory if isinstance(args, config.EvaluationOptions) else "fast")
+    return config_of(RunConfig, args, memory=args.memory if isinstance(args, config.EvaluationOptions) else "fast")
 
 
-def part_of(target: type[T], args: Any, **more: Any) -> T:
+def config_of(target: type[T], args: Any, **more: Any) -> T:
     """Return a configuration whose fields have the names of options."""
     names: Any = target.__dict__["__dataclass_fields__"]
     return target(**{name: getattr(args, name) for name in names if name not in more}, **more)
@@ -70,7 +70,7 @@ def part_of(target: type[T], args: Any, **more: Any) -> T:
 
 def hessian_choice(args: Any) -> HessianConfig:
     """Return the parameters of the Hessian and the accuracy of its eigenvalues that the options choose."""
-    return part_of(HessianConfig, args, parameters=args.parameters or args.only, compiled=args.compile)
+    return config_of(HessianConfig, args, parameters=args.parameters or args.only, compiled=args.compile)
 
 
 def model_choice(args: config.ModelOptions) -> ModelChoice:
@@ -144,7 +144,7 @@ def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 def data_choice(args: config.DataOptions) -> DataConfig:
     """Return the data set and the samples of it that the options choose. Raises BadUsage."""
-    return part_of(
+    return config_of(
         DataConfig,
         args,
         dataset=dataset_choice(args),
@@ -195,7 +195,7 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
     schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
     x = AxisConfig.parse(named("xdirection"), args.xdirection, args.xnorm, args.xignore)
     second = AxisConfig.parse(named("ydirection"), args.ydirection, args.ynorm, args.yignore)
-    check_directions(direction_facts(args, schemes, second_axis=second_axis, kinds=(x.kind, second.kind)))
+    check_direction_facts(direction_facts(args, schemes, second_axis=second_axis, kinds=(x.kind, second.kind)))
     if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
         say(
             "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
@@ -203,7 +203,7 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
         )
     y = second if second_axis else None
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
-    return part_of(
+    return config_of(
         DirectionConfig,
         args,
         dir_type=args.dir_type or "weights",

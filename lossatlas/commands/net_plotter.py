@@ -16,6 +16,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import job_choices, options
+from lossatlas.config.option_fields import changed, natural, option, resolved_options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs.inputs import file_names
@@ -24,10 +25,9 @@ from lossatlas.jobs.inputs.named_inputs import check_user_functions, load_inputs
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import check_folder, output_path
 from lossatlas.mpi.rank_resources import device_of
-from lossatlas.option_fields import changed, natural, option, resolved
 
 
-def describe(path: Path) -> list[str]:
+def describe_direction_file(path: Path) -> list[str]:
     """Describe a direction file in lines of text: lengths, angle, record, moves of each tensor. Raises BadInput."""
     saved = read_directions(path)
     axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
@@ -74,7 +74,7 @@ def parser() -> options.Parser[DirectionFileOptions]:
 def run(args: DirectionFileOptions) -> None:
     """Describe the file that is named, or make directions."""
     if args.file:
-        for line in describe(Path(args.file)):
+        for line in describe_direction_file(Path(args.file)):
             print(printable(line))
     else:
         make(args)
@@ -98,10 +98,10 @@ def make(args: DirectionFileOptions) -> None:
     assert found is not None
     directions, new = found
     if new:
-        write_directions(dir_file, replace(directions, about={**directions.about, "config": resolved(args)}))
+        write_directions(dir_file, replace(directions, about={**directions.about, "config": resolved_options(args)}))
     if choice.curvature:
         curvature.along(directions)
-    for line in describe(dir_file):
+    for line in describe_direction_file(dir_file):
         say(line)
     say(f"wrote {dir_file}" if new else f"{dir_file} holds them already")
 

@@ -16,7 +16,7 @@ DRAWN_BY = {"repeats": "plot_1D", "layers": "plot_layers"}  # commands for surfa
 COMPUTED_WITH = {"repeats": "repeat N", "layers": "per_layer"}  # options of plot_surface.py that make such rows
 
 
-def check_labels(
+def check_label_count(
     labels: Sequence[str] | None, files: Sequence[str | Path], option: str = "labels", one: str = "file"
 ) -> None:
     """Check that there is one label for each file.
@@ -39,7 +39,7 @@ def figure_labels(labels: Sequence[str] | None, files: Sequence[Path], *, ending
     """Choose the name of each file in a figure: its label, or the name of the file.
 
     Args:
-        labels: Labels that the user gives, see `check_labels`.
+        labels: Labels that the user gives, see `check_label_count`.
         files: The files.
         ending: Keep ".h5" in the names of files.
 

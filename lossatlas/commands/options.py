@@ -13,9 +13,9 @@ from typing import Any, Generic, NoReturn, TypeVar
 from lossatlas import process, programs
 from lossatlas.commands.config_files import read_config, written_config
 from lossatlas.commands.figure_keywords import check_figures
+from lossatlas.config.option_fields import Option, definitions
 from lossatlas.errors import BadUsage, did_you_mean, option_names, printable
 from lossatlas.mpi.launch import once
-from lossatlas.option_fields import Option, definitions
 
 T = TypeVar("T")
 ABOUT_CONFIG = (

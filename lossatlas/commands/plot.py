@@ -15,10 +15,10 @@ from typing import ClassVar, NamedTuple
 
 from lossatlas import programs
 from lossatlas.commands import options
+from lossatlas.config.option_fields import option
 from lossatlas.errors import BadUsage, exit_code
 from lossatlas.io import read_surface
 from lossatlas.io.contents import kind_of
-from lossatlas.option_fields import option
 
 
 class Drawing(NamedTuple):

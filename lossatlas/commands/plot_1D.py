@@ -15,7 +15,8 @@ import numpy as np
 from lossatlas import config
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
-from lossatlas.commands.open_results import check_labels, figure_labels, read_curve, read_started
+from lossatlas.commands.open_results import check_label_count, figure_labels, read_curve, read_started
+from lossatlas.config.option_fields import changed, finite, option, whole
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import has_eigenvalues
 from lossatlas.figures.kinds import Kind
@@ -33,7 +34,6 @@ from lossatlas.figures.plotted_fields import loss_names
 from lossatlas.figures.repeats_plots import repeats_figure
 from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import changed, finite, option, whole
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure
@@ -94,7 +94,7 @@ def draw(
         CannotWrite: A figure cannot be written.
     """
     paths, axes, output = [Path(file) for file in files], axes or AxisLimits(), FigureOutput(**keywords)
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     repeated = [read_surface(path).rows_of == "repeats" for path in paths]
     if any(repeated):
         if not all(repeated):
@@ -165,7 +165,7 @@ def draw_repeats(
     """
     prefixes = [prefixes] if isinstance(prefixes, str) else list(prefixes)
     paths = [Path(prefix) for prefix in prefixes]
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     if idx_max <= idx_min:
         raise BadUsage(
             f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a "

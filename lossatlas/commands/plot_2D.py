@@ -14,13 +14,14 @@ from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import (
-    check_labels,
+    check_label_count,
     check_layout,
     check_plane,
     choose_common_field,
     figure_labels,
     read_plane,
 )
+from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadUsage, exit_code, named
 from lossatlas.figures import rendered_plots, surface_renderer
 from lossatlas.figures.contour_plots import DRAW_FLAT, draw_heat_map, flat_figure
@@ -33,7 +34,6 @@ from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.trajectory_plots import path_figure, path_losses_figure, surface_under_path
 from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import finite, option
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure
@@ -138,7 +138,7 @@ def draw(
         CannotWrite: A figure cannot be written.
     """
     paths, output = [Path(file) for file in files], ScaledFigureOutput(**keywords)
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     surfaces = [read_plane(path) for path in paths]
     names = [choose_common_field(surfaces, paths, surf_name)]
     with_eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)

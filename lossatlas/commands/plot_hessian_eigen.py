@@ -18,12 +18,12 @@ from pathlib import Path
 from lossatlas import config
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.config.option_fields import changed
 from lossatlas.io.progress import Log
 from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
-from lossatlas.option_fields import changed
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianCon
     own = chosen.parameters if chosen.parameters != task.directions.only else ()
     suffix = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
     base = file_names.surface_name(dir_file, task)
-    return file_names.shortened(base.with_name(f"{base.stem}{suffix.replace('/', '_')}.h5"))
+    return file_names.shortened_name(base.with_name(f"{base.stem}{suffix.replace('/', '_')}.h5"))
 
 
 def draw(surf_file: Path, surface: Surface, figures: config.PlotConfig) -> None:

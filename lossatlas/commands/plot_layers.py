@@ -14,13 +14,13 @@ from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import read_started
+from lossatlas.config.option_fields import option
 from lossatlas.errors import BadInput, exit_code, say
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.layer_plots import layer_map_figure
 from lossatlas.figures.plotted_fields import is_accuracy
 from lossatlas.io import Findings, read_findings
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import option
 
 
 @dataclass(frozen=True)

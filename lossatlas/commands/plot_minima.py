@@ -15,12 +15,12 @@ from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
+from lossatlas.config.option_fields import above_zero, option
 from lossatlas.errors import counted, exit_code, say
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.minima_plots import minima_figure
 from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.landscape.topology import Minimum, minima
-from lossatlas.option_fields import above_zero, option
 
 LISTED = 10  # minima that are printed
 

@@ -11,12 +11,12 @@ from typing import ClassVar, Unpack
 from lossatlas import config
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
-from lossatlas.commands.open_results import check_labels, figure_labels
+from lossatlas.commands.open_results import check_label_count, figure_labels
+from lossatlas.config.option_fields import option
 from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.sharpness_plots import rises_figure, table
 from lossatlas.io import read_findings
-from lossatlas.option_fields import option
 from lossatlas.programs import program
 
 
@@ -61,7 +61,7 @@ def draw(
         CannotWrite: The figure cannot be written.
     """
     paths, output = [Path(file) for file in files], FigureOutput(**keywords)
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     found = [read_findings(path, "sharpness") for path in paths]
     for path, findings in zip(paths, found, strict=True):
         if not any(name.endswith("/rises") for name in findings.arrays):

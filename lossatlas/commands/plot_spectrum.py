@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 from lossatlas import config
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
+from lossatlas.config.option_fields import option
 from lossatlas.errors import BadInput, exit_code
 from lossatlas.figures.spectrum_plots import DRAW_SPECTRUM, held_kinds
 from lossatlas.io import read_findings
-from lossatlas.option_fields import option
 
 if TYPE_CHECKING:
     pass

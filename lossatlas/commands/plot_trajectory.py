@@ -41,7 +41,7 @@ def parser() -> options.Parser[TrajectoryOptions]:
     return options.Parser(__doc__, TrajectoryOptions)
 
 
-def project_runs(args: TrajectoryOptions, command: str) -> "tuple[TrajectoryConfig, StoredRuns]":
+def project_and_print(args: TrajectoryOptions, command: str) -> "tuple[TrajectoryConfig, StoredRuns]":
     """Find the plane of the runs, project them onto it, write both, and print how much of them the plane shows.
 
     Args:
@@ -102,7 +102,7 @@ def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "Sto
     """
     from lossatlas.commands import plot_2D
     from lossatlas.figures.plotted_fields import loss_names
-    from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, with_losses, write_paths
+    from lossatlas.jobs.trajectory.run_files import checkpoints_file, with_losses, write_paths
 
     surf_file, projected = stored.surf_file(task), stored.projected
     surface = read_surface(surf_file)
@@ -159,7 +159,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
         CannotWrite: A file cannot be written.
     """
     line = programs.command_line("plot_trajectory", command)
-    prepared = run_in_compute_thread(world, lambda: project_runs(args, line)) if world.root else None
+    prepared = run_in_compute_thread(world, lambda: project_and_print(args, line)) if world.root else None
     if not args.surface:
         if prepared is not None:
             from lossatlas.commands import plot_2D

@@ -14,10 +14,10 @@ from typing import ClassVar
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.config.option_fields import changed
 from lossatlas.errors import exit_code, say
 from lossatlas.mpi.communicator import World, connect, mpi_library
 from lossatlas.mpi.rank_resources import cores, device_of
-from lossatlas.option_fields import changed
 
 
 def describe_rank(world: World, *, cuda: bool) -> str:

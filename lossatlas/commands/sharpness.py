@@ -25,13 +25,13 @@ from lossatlas import config, programs
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.curvature_inputs import named_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.config.option_fields import above_zero, natural, option, positive
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.io.progress import Log
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.jobs.curvature.sharpness_job import SharpnessQuantity, SharpnessResult, SharpnessSettings, write_worst
 from lossatlas.mpi import launch
-from lossatlas.option_fields import above_zero, natural, option, positive
 
 PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

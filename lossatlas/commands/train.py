@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.commands import job_choices, options
+from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options, share
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io import atomic_write
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.rank_resources import use_threads
-from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
 from lossatlas.training.outputs import check_output_folder
 from lossatlas.user_code import UserFunction
 
@@ -169,7 +169,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
     from lossatlas.training.trained_network import write_trained_network
     from lossatlas.training.training_run import none_for_nan
 
-    check(args, cuda_available=torch.cuda.is_available())
+    check_options(args, cuda_available=torch.cuda.is_available())
     if args.out:
         locks.enter_context(Lock(args.out))
     use_threads(args.threads)
@@ -185,7 +185,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
             training,
             command=programs.command_line(command[0], command[1:]),
             model=str(model),
-            config=resolved(args),
+            config=resolved_options(args),
             train_loss=loss,
             train_accuracy=accuracy,
         )
@@ -262,7 +262,7 @@ def _note_long_warmup(recipe: "TrainingRecipe", data: "AnyData") -> None:
         )
 
 
-def check(args: TrainOptions, *, cuda_available: bool) -> None:
+def check_options(args: TrainOptions, *, cuda_available: bool) -> None:
     """Check the options before data are loaded.
 
     Raises:

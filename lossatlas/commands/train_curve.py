@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lossatlas import config, programs
 from lossatlas.choices import CURVES
 from lossatlas.commands import job_choices, options
+from lossatlas.config.option_fields import above_zero, natural, not_negative, option, positive, resolved_options
 from lossatlas.errors import BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.lock import Lock
-from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
 from lossatlas.training.outputs import check_output_folder, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -70,7 +70,7 @@ def parser() -> options.Parser[CurveOptions]:
     return options.Parser(__doc__, CurveOptions)
 
 
-def check(args: CurveOptions) -> None:
+def check_options(args: CurveOptions) -> None:
     """Check the options before networks are loaded.
 
     Raises:
@@ -115,7 +115,7 @@ def run(args: CurveOptions, command: Sequence[str]) -> None:
 
 def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) -> None:
     """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
-    check(args)
+    check_options(args)
     from lossatlas.jobs.curves.curve_job import control_point_files, losses_along, train_curve, write_control_points
     from lossatlas.jobs.curves.named_ends import load_ends
     from lossatlas.mpi.rank_resources import device_of, use_threads
@@ -140,7 +140,7 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
         _say_largest(f"the {args.kind} curve{number} (seed {curve.recipe.seed})", curve.losses)
         results.append(curve.losses)
         write_control_points(ends.net, curve.control_points, each)
-        record = {"ends": ends.names, "config": resolved(args), **_record(curve), "straight": straight}
+        record = {"ends": ends.names, "config": resolved_options(args), **_record(curve), "straight": straight}
         line = programs.command_line(command[0], command[1:])
         names = [file.name for file in each]
         write_json(each[0].with_suffix(".json"), {"command": line, "kind": args.kind, "bends": names, **record})

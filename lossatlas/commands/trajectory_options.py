@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lossatlas import config
 from lossatlas.commands import figure_keywords, job_choices
 from lossatlas.commands.plot_surface import tolerances
+from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options
 from lossatlas.errors import BadUsage, named
 from lossatlas.jobs.inputs.output_files import check_folder
 from lossatlas.jobs.trajectory.checkpoint_series import (
@@ -19,7 +20,6 @@ from lossatlas.jobs.trajectory.checkpoint_series import (
     series_of_folders,
 )
 from lossatlas.landscape import Grid
-from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
     from lossatlas.jobs.trajectory.named_trajectory import TrajectoryConfig
@@ -111,7 +111,7 @@ class TrajectoryOptions(
     """Checkpoints, their plane, the surface under the path, and the files of both."""
 
 
-def check(args: TrajectoryOptions) -> None:
+def check_options(args: TrajectoryOptions) -> None:
     """Check the options before hours are spent.
 
     Raises:
@@ -180,11 +180,11 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
         BadInput: A checkpoint is missing.
     """
     from lossatlas.jobs.trajectory.named_trajectory import TrajectoryConfig
+    from lossatlas.jobs.trajectory.run_files import plane_file
     from lossatlas.jobs.trajectory.run_projection import PlaneChoice
-    from lossatlas.jobs.trajectory.trajectory_files import plane_file
     from lossatlas.parameter_space import Selection
 
-    check(args)
+    check_options(args)
     run, data = job_choices.run_choice(args), job_choices.data_choice(args)
     runs = read_series(args)
     plane = PlaneChoice(
@@ -204,5 +204,5 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
         margin=args.margin,
         figures=config.PlotConfig(**figure_keywords.look_keywords(args)),
         command=command,
-        resolved=resolved(args),
+        resolved=resolved_options(args),
     )

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels
+from lossatlas.commands.open_results import check_label_count
 from lossatlas.commands.view_surface import read_shown
+from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadUsage, counted, exit_code, named, say
 from lossatlas.io.contents import kind_of
-from lossatlas.option_fields import finite, option
 from lossatlas.viewer import GalleryPage, write_gallery
 
 JOINT = "+"  # between the files of a page
@@ -86,7 +86,7 @@ def gallery(
         raise BadUsage("name the surface files to show")
     if not out:
         raise BadUsage(f"name the folder to write: {named('out')}")
-    check_labels(titles, files, "titles", "page")
+    check_label_count(titles, files, "titles", "page")
     tops = tops_of(vmax, len(files))
     pages = [page_of_files(text, titles[k] if titles else "", tops[k]) for k, text in enumerate(files)]
     written = write_gallery(out, pages, title)

@@ -14,11 +14,11 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, check_out, check_plane, read_started
+from lossatlas.commands.open_results import check_label_count, check_out, check_plane, read_started
+from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import finite, option
 from lossatlas.viewer import Shown, write_page
 from lossatlas.viewer.notebook import flatness_in_words
 
@@ -112,7 +112,7 @@ def read_shown(
     """
     if not paths:
         raise BadUsage("name a surface file to show")
-    check_labels(labels, paths)
+    check_label_count(labels, paths)
     surfaces = [_read_showable(path) for path in paths]
     if len({surface.grid.y is None for surface in surfaces}) > 1:
         raise BadUsage("a curve and a plane cannot be shown on one page: make a page of each")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossatlas.choices import COLOURS, LOOKS
-from lossatlas.option_fields import finite, natural, option, positive
+from lossatlas.config.option_fields import finite, natural, option, positive
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lossatlas.config.option_fields import above_zero, changed, natural, option, pattern, positive
 from lossatlas.errors import BadUsage, named
-from lossatlas.option_fields import above_zero, changed, natural, option, pattern, positive
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.option_fields import changed, loss_name, natural, option, positive
+from lossatlas.config.option_fields import changed, loss_name, natural, option, positive
 
 
 @dataclass(frozen=True)

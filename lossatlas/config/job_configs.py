@@ -1,14 +1,14 @@
 """Configurations of jobs: what `commands` and the Python functions make of options, with files found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.config.figure_options import PlotConfig
+from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
-from lossatlas.option_fields import is_whole
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:
@@ -232,14 +232,27 @@ class GridConfig:
             "curve": choice.curve,
         }
         others["bn"] = bool(self.recalibrated)
-        found = [name for name, chosen in others.items() if chosen]
-        if not found and not self.path:
-            return self.run.memory
-        if self.run.memory == "low" and found:
-            raise BadUsage(
-                f"{named('memory', 'low')} is for lines and planes along directions: leave out {named(found[0])}"
-            )
-        return "fast"
+        asked = memory_of(self.run.memory, [name for name, chosen in others.items() if chosen])
+        return "fast" if self.path else asked
+
+
+def memory_of(asked: str | None, others: Sequence[str]) -> str | None:
+    """Return how much memory an evaluation may take, which only lines and planes along directions can choose.
+
+    Args:
+        asked: 'low', 'fast', or None to choose by the size of the network.
+        others: The fields that ask for other points or other networks.
+
+    Raises:
+        BadUsage: 'low' is asked for something else.
+    """
+    if not others:
+        return asked
+    if asked == "low":
+        raise BadUsage(
+            f"{named('memory', 'low')} is for lines and planes along directions: leave out {named(others[0])}"
+        )
+    return "fast"
 
 
 @dataclass(frozen=True)

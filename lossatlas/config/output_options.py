@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.option_fields import option
+from lossatlas.config.option_fields import option
 
 
 @dataclass(frozen=True)

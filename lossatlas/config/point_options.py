@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossatlas.choices import CURVES, NORMS, SCHEMES
-from lossatlas.option_fields import natural, option, pattern, positive
+from lossatlas.config.option_fields import natural, option, pattern, positive
 
 SEED = 123  # of the random directions, as in the original release
 BN_SAMPLES = 1000  # training samples for the statistics of BatchNorm at every point

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossatlas.choices import MEMORIES, PRECISIONS
-from lossatlas.option_fields import changed, natural, number_of_ranks, option, positive, threads
+from lossatlas.config.option_fields import changed, natural, number_of_ranks, option, positive, threads
 
 
 @dataclass(frozen=True)

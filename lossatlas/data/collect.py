@@ -24,7 +24,7 @@ from torch.utils.data import Dataset as TorchDataset
 from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, check_lengths, spread_numbers
 from lossatlas.data.memory import budget, in_words
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
+from lossatlas.data.structures import Structure, axis_lengths, equal_structures, is_column, joined_batches, mapped
 from lossatlas.errors import BadInput, note
 
 # What `as_dataset` takes: (inputs, targets) or another structure of tensors, a torch data set, or batches.
@@ -166,7 +166,7 @@ def from_torch_dataset(dataset: "TorchDataset[Any]", reading: Reading) -> AnyDat
     """Return the samples of a torch data set. Raises BadInput."""
     if isinstance(dataset, IterableDataset):
         return from_batches(DataLoader(dataset, batch_size=READ_BATCH), reading)
-    check_samples(dataset, reading.name)
+    check_repeatable(dataset, reading.name)
     if has_length(dataset):
         streamed = Streamed(reading.name, reading.split, dataset, reading.classes)
         if is_better_streamed(streamed, reading.stream):
@@ -190,12 +190,12 @@ def is_better_streamed(data: Streamed, asked: bool | None) -> bool:
 def is_structure(data: Any) -> bool:
     """Return whether an object is one structure with all samples, rather than a list of batches."""
     if isinstance(data, Mapping):
-        return bool(lengths(data))
+        return bool(axis_lengths(data))
     if not isinstance(data, list | tuple) or not data or is_column(data):
         return False
     if isinstance(data, tuple) and all(isinstance(item, Tensor) for item in data):
         return True  # different lengths are an error, not a tuple of batches
-    found = lengths(data)
+    found = axis_lengths(data)
     return all(not isinstance(item, list | tuple | Mapping) for item in data) and len(set(found.values())) == 1
 
 
@@ -207,7 +207,7 @@ def without_shuffling(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]"
     """
     if isinstance(loader.dataset, IterableDataset):
         return loader
-    check_samples(loader.dataset, name)
+    check_repeatable(loader.dataset, name)
     if isinstance(loader.sampler, SequentialSampler) and not loader.drop_last:
         return loader
     if isinstance(loader.sampler, RandomSampler | SequentialSampler) and loader.batch_size is not None:
@@ -219,7 +219,7 @@ def without_shuffling(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]"
     return loader
 
 
-def check_samples(dataset: Any, name: str) -> None:
+def check_repeatable(dataset: Any, name: str) -> None:
     """Check that samples are the same each time they are read.
 
     Raises:
@@ -230,7 +230,7 @@ def check_samples(dataset: Any, name: str) -> None:
     except TypeError:
         return
     for k in spread_numbers(count, CHECKED_SAMPLES) if count else ():
-        if not equal(as_structure(dataset[k]), as_structure(dataset[k])):
+        if not equal_structures(as_structure(dataset[k]), as_structure(dataset[k])):
             raise BadInput(
                 f"sample {k} of the {name} differs each time it is read: it is drawn or augmented at random, and "
                 "its loss is not one number; give the data set without augmentation"
@@ -253,15 +253,15 @@ def from_batches(batches: Iterable[Any], reading: Reading) -> AnyData:
     if reading.stream:
         raise BadInput(f"the {reading.name} has no samples by number, so it cannot be read in parts: {CURE}")
     with torch.random.fork_rng(devices=[]):
-        kept = read_all(batches, reading.name, reading.limit)
+        kept = read_batches(batches, reading.name, reading.limit)
         check_first(batches, kept[0], reading.name)
     try:
-        return Dataset(reading.name, reading.split, joined(kept), reading.classes)
+        return Dataset(reading.name, reading.split, joined_batches(kept), reading.classes)
     except (ValueError, TypeError):
         return FixedBatches(reading.name, reading.split, kept, reading.classes)
 
 
-def read_all(batches: Iterable[Any], name: str, limit: int | None = None) -> list[Structure]:
+def read_batches(batches: Iterable[Any], name: str, limit: int | None = None) -> list[Structure]:
     """Read all batches into memory, or those that hold the first `limit` samples.
 
     Raises:
@@ -279,7 +279,7 @@ def read_all(batches: Iterable[Any], name: str, limit: int | None = None) -> lis
         kept.append(mapped(batch, lambda tensor: tensor.detach().cpu()))
         check_lengths(kept[-1], f"batch {len(kept) - 1} of the data ({name})")
         size += bytes_of(kept[-1])
-        count += next(iter(lengths(kept[-1]).values()))
+        count += next(iter(axis_lengths(kept[-1]).values()))
         if size > most:
             raise BadInput(f"the {name} takes more than the {in_words(most)} of memory that data may take here: {CURE}")
         if limit is not None and count >= limit:
@@ -298,7 +298,7 @@ def check_first(batches: Iterable[Any], first: Structure, name: str) -> None:
     if isinstance(batches, Iterator):
         return
     again = next(iter(batches), None)
-    if again is None or not equal(as_structure(mapped(again, Tensor.detach)), as_structure(first)):
+    if again is None or not equal_structures(as_structure(mapped(again, Tensor.detach)), as_structure(first)):
         raise BadInput(
             f"two passes over the {name} begin with different samples: it shuffles or draws at random; give it "
             "without shuffling"

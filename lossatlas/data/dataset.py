@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.data.structures import Structure, leaves, lengths, part
+from lossatlas.data.structures import Structure, axis_lengths, leaves, selected_samples
 from lossatlas.errors import BadInput
 
 Index = slice | Sequence[int] | Tensor | np.ndarray  # which samples, by number
@@ -48,7 +48,7 @@ class ByNumber:
     @cached_property
     def sketch(self) -> str:
         """SHA-256 of some samples, spread evenly, and of the number of samples."""
-        return sketch_of(self.read(spread_numbers(len(self))), len(self), self.classes)
+        return samples_sketch(self.read(spread_numbers(len(self))), len(self), self.classes)
 
     def first(self, count: int) -> Self:
         """Return the first `count` samples."""
@@ -106,7 +106,7 @@ class Dataset(ByNumber):
         check_lengths(self.samples, f"the data ({self.name})")
 
     def __len__(self) -> int:
-        return next(iter(lengths(self.samples).values()))
+        return next(iter(axis_lengths(self.samples).values()))
 
     @property
     def inputs(self) -> Tensor:
@@ -125,11 +125,11 @@ class Dataset(ByNumber):
 
     def read(self, index: Index) -> Structure:
         """Return the samples at `index` (a slice, or integers) as one batch."""
-        return part(self.samples, index if isinstance(index, slice) else torch.as_tensor(index))
+        return selected_samples(self.samples, index if isinstance(index, slice) else torch.as_tensor(index))
 
     def take(self, index: Index) -> "Dataset":
         """Return the data set of the samples at `index` (a slice or an integer tensor), in that order."""
-        return replace(self, samples=part(self.samples, index))
+        return replace(self, samples=selected_samples(self.samples, index))
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class FixedBatches:
     @cached_property
     def edges(self) -> list[int]:
         """The number of the first sample of each batch, then the number of all samples."""
-        sizes = [next(iter(lengths(batch).values())) for batch in self.contents]
+        sizes = [next(iter(axis_lengths(batch).values())) for batch in self.contents]
         return [0, *np.cumsum(sizes).tolist()]
 
     def __len__(self) -> int:
@@ -211,7 +211,7 @@ def check_lengths(samples: Structure, what: str) -> None:
     Raises:
         BadInput: They differ, or there are none.
     """
-    found = lengths(samples)
+    found = axis_lengths(samples)
     rule = f"every tensor has to have the samples along its first axis; {BATCH_AS_SAMPLE}"
     if not found:
         raise BadInput(f"{what} have no tensor with an axis: {rule}")
@@ -220,7 +220,7 @@ def check_lengths(samples: Structure, what: str) -> None:
         raise BadInput(f"{what} have {there}: {rule}")
 
 
-def sketch_of(samples: Structure, count: int, classes: int) -> str:
+def samples_sketch(samples: Structure, count: int, classes: int) -> str:
     """Return a SHA-256 of some samples and of the number of all."""
     return hashlib.sha256(f"{count} {digest_of(samples, classes)}".encode()).hexdigest()
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.losses import Batch, Loss, Losses, Model
-from lossatlas.data.structures import leaves, part
+from lossatlas.data.structures import leaves, selected_samples
 from lossatlas.errors import BadInput
 from lossatlas.landscape.statistics import STATISTICS
 
@@ -46,7 +46,7 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
         )
     if count > 1:
         cuts = slice(count // 2), slice(count // 2, count)
-        check_independence(found, [loss(model, copied(part(batch, cut))) for cut in cuts])
+        check_independence(found, [loss(model, copied(selected_samples(batch, cut))) for cut in cuts])
     return found
 
 

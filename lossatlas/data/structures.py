@@ -63,14 +63,14 @@ def is_column(value: Any) -> bool:
     )
 
 
-def lengths(structure: Structure) -> dict[str, int]:
+def axis_lengths(structure: Structure) -> dict[str, int]:
     """Return the lengths of the first axes by path; tensors without axes are left out."""
     return {
         path: len(leaf) for path, leaf in leaves(structure) if not isinstance(leaf, Tensor | np.ndarray) or leaf.ndim
     }
 
 
-def part(structure: Structure, index: slice | Sequence[int] | Tensor | np.ndarray) -> Structure:
+def selected_samples(structure: Structure, index: slice | Sequence[int] | Tensor | np.ndarray) -> Structure:
     """Select samples of a structure.
 
     Args:
@@ -85,13 +85,13 @@ def part(structure: Structure, index: slice | Sequence[int] | Tensor | np.ndarra
     if isinstance(structure, Tensor):
         return indexed(structure, index) if structure.dim() else structure
     if isinstance(structure, Mapping):
-        return {name: part(value, index) for name, value in structure.items()}
+        return {name: selected_samples(value, index) for name, value in structure.items()}
     if is_column(structure):
         return structure[index] if isinstance(index, slice) else [structure[k] for k in torch.as_tensor(index).tolist()]
     if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*(part(value, index) for value in structure))
+        return type(structure)(*(selected_samples(value, index) for value in structure))
     if isinstance(structure, list | tuple):
-        return type(structure)(part(value, index) for value in structure)
+        return type(structure)(selected_samples(value, index) for value in structure)
     return structure
 
 
@@ -102,7 +102,7 @@ def indexed(tensor: Tensor, index: slice | Sequence[int] | Tensor | np.ndarray) 
     return tensor.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
 
 
-def joined(structures: Sequence[Structure]) -> Structure:
+def joined_batches(structures: Sequence[Structure]) -> Structure:
     """Concatenate batches along the first axis.
 
     Args:
@@ -122,20 +122,20 @@ def joined(structures: Sequence[Structure]) -> Structure:
     if isinstance(first, Mapping):
         if any(set(value) != set(first) for value in structures):
             raise ValueError("batches with different names")
-        return {name: joined([value[name] for value in structures]) for name in first}
+        return {name: joined_batches([value[name] for value in structures]) for name in first}
     if all(is_column(value) for value in structures):
         return [item for value in structures for item in value]
     if isinstance(first, list | tuple):
         if any(len(value) != len(first) for value in structures):
             raise ValueError("batches of different lengths")
-        items = [joined([value[k] for value in structures]) for k in range(len(first))]
+        items = [joined_batches([value[k] for value in structures]) for k in range(len(first))]
         return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
     if any(value != first for value in structures):
         raise ValueError(f"batches with different constants, such as {first!r}")
     return first
 
 
-def equal(a: Structure, b: Structure) -> bool:
+def equal_structures(a: Structure, b: Structure) -> bool:
     """Return whether all tensors and columns of two structures are equal, where NaN equals NaN."""
     ours, theirs = list(leaves(a)), list(leaves(b))
     if [path for path, _ in ours] != [path for path, _ in theirs]:

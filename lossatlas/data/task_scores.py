@@ -55,7 +55,7 @@ class ScoredLoss(UserLoss):
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(SEED)
                 values = score(model, tokenizer, batch)
-            by_name = values if isinstance(values, Mapping) else {name_of(score): values}
+            by_name = values if isinstance(values, Mapping) else {score_name(score): values}
             scores = {name: as_values(value, found.per_sample) for name, value in by_name.items()}
             return replace(found, weights=None, metrics={**found.metrics, **scores})
 
@@ -63,7 +63,7 @@ class ScoredLoss(UserLoss):
         self.single_threaded = True
 
 
-def name_of(score: Score) -> str:
+def score_name(score: Score) -> str:
     """Return the name of a score that returns no names."""
     return str(getattr(score, "__name__", "score")).strip("<>")
 

@@ -114,12 +114,12 @@ def load(
         images, labels = read_npz(own_place(name, datapath), split)
         _check_labels(name, split, images, labels, None)
         part = _chosen_index(len(labels), data_split, limit)
-        return normalized(name, split, (images[part], labels[part]), int(labels.max()) + 1, None)
+        return normalized_dataset(name, split, (images[part], labels[part]), int(labels.max()) + 1, None)
     source = SOURCES[name]
     images, labels = source.read(find(name, source, datapath), split)
     _check_labels(name, split, images, labels, source.classes)
     part = _chosen_index(len(labels), data_split, limit)
-    return normalized(
+    return normalized_dataset(
         name, split, (images[part], labels[part]), source.classes, None if raw else (source.mean, source.std)
     )
 
@@ -147,7 +147,7 @@ class ImageFolder:
         """Read one image (3, size, size) and its label."""
         one = slice(number, number + 1)
         arrays = read_images(self.files[one], self.size), self.labels[one]
-        inputs, targets = normalized("", "", arrays, 0, self.statistics).samples
+        inputs, targets = normalized_dataset("", "", arrays, 0, self.statistics).samples
         return inputs[0], targets[0]
 
     def data(self, name: str, split: str, classes: int, *, stream: bool | None) -> "Dataset | Streamed":
@@ -168,7 +168,9 @@ class ImageFolder:
         streamed = Streamed(name, split, self, classes, collate=_stack_pairs)
         if is_better_streamed(streamed, stream):
             return streamed
-        return normalized(name, split, (read_images(self.files, self.size), self.labels), classes, self.statistics)
+        return normalized_dataset(
+            name, split, (read_images(self.files, self.size), self.labels), classes, self.statistics
+        )
 
 
 def _stack_pairs(items: "list[tuple[Tensor, Tensor]]") -> "tuple[Tensor, Tensor]":
@@ -201,7 +203,7 @@ def _check_labels(name: str, split: str, images: np.ndarray, labels: np.ndarray,
         )
 
 
-def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: Statistics | None) -> "Dataset":
+def normalized_dataset(name: str, split: str, arrays: Arrays, classes: int, statistics: Statistics | None) -> "Dataset":
     """Make a data set from bytes: scaled to [0, 1], then (x - mean) / std of each channel.
 
     Args:

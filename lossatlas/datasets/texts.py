@@ -90,7 +90,7 @@ def read_texts(file: Path, field: str = "text", by: str = "paragraph") -> list[A
     elif file.suffix != ".txt":
         raise BadUsage(f"{file}: texts are read from .jsonl and .txt files")
     else:
-        content = read_content(file)
+        content = read_text_file(file)
         parts = content.splitlines() if by == "line" else paragraphs(content)
         texts = [part for part in parts if part.strip()]
     if not texts:
@@ -109,7 +109,7 @@ def paragraphs(content: str) -> list[str]:
     return ["\n".join(lines) for lines in groups]
 
 
-def read_content(file: Path) -> str:
+def read_text_file(file: Path) -> str:
     """Return the content of a file in UTF-8. Raises BadInput."""
     try:
         return file.read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def read_objects(file: Path, keys: Sequence[str], hint: str = "") -> list[dict[s
     """
     if file.suffix != ".jsonl":
         raise BadUsage(f"{file}: this is read from a .jsonl file, one object on each line")
-    lines, result = read_content(file).split("\n"), []  # not `splitlines`: texts may hold other line ends
+    lines, result = read_text_file(file).split("\n"), []  # not `splitlines`: texts may hold other line ends
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -266,7 +266,7 @@ def padded_samples(
     padded = int((sizes < longest).sum())
     lost = [len(tokens) - length for tokens in encoded if len(tokens) > length]
     parts = [
-        counted(len(kept), int(sizes.sum()), longest),
+        sample_counts(len(kept), int(sizes.sum()), longest),
         f"cut at {length:,}: {len(lost):,}, which loses {sum(lost):,} tokens" if lost else "",
         f"padded: {padded:,}" if padded else "",
         f"left out with fewer than 2 tokens: {len(encoded) - len(kept):,}" if len(kept) < len(encoded) else "",
@@ -304,13 +304,13 @@ def packed_samples(
     ids = torch.tensor(stream[: count * length]).view(count, length)
     rest = len(stream) - ids.numel()
     parts = [
-        counted(count, ids.numel(), length),
+        sample_counts(count, ids.numel(), length),
         f"packed texts: {len(encoded):,}, with the token {end} behind each",
         f"left out at the end: {rest:,} tokens" if rest else "",
     ]
     return {"input_ids": ids}, "; ".join(filter(None, parts))
 
 
-def counted(samples: int, tokens: int, longest: int) -> str:
+def sample_counts(samples: int, tokens: int, longest: int) -> str:
     """Describe samples in numbers."""
     return f"samples: {samples:,} of up to {longest:,} tokens, {tokens:,} tokens in all"

@@ -106,15 +106,15 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
         BadInput: The network has no parameters to move, or was changed. A network up to SNAPSHOT_BYTES is restored.
     """
     check_movable(net)
-    before = digest(net)
+    before = network_digest(net)
     snapshot = Snapshot(net) if sum(map(byte_count, tensors_of(net))) <= SNAPSHOT_BYTES else None
     try:
         yield net
     finally:
-        if digest(net) != before:
+        if network_digest(net) != before:
             if snapshot is not None:
                 snapshot.restore()
-            restored = snapshot is not None and digest(net) == before
+            restored = snapshot is not None and network_digest(net) == before
             raise BadInput(CHANGED.format("is restored" if restored else "could not be restored"))
 
 
@@ -333,7 +333,7 @@ def tensors_of(net: nn.Module) -> list[Tensor]:
     return [t for t in found.values() if not nn.parameter.is_lazy(t) and t.layout == torch.strided]
 
 
-def digest(net: nn.Module) -> str:
+def network_digest(net: nn.Module) -> str:
     """Return a SHA-256 of every tensor of a network and of the mode of its modules."""
     result = hashlib.sha256()
     for tensor in tensors_of(net):

@@ -19,7 +19,7 @@ from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of
 from lossatlas.data.losses import TARGETS
 from lossatlas.data.memory import budget
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.data.structures import Structure, leaves, mapped, part
+from lossatlas.data.structures import Structure, leaves, mapped, selected_samples
 from lossatlas.parameter_space.points import movable, real_dtype
 
 SHUFFLE_SEED = 0  # of the one order in which samples are drawn when not all of them are used
@@ -83,7 +83,7 @@ class StoredSamples:
 
     def batch(self, start: int, stop: int, *, shuffled: bool = False) -> Structure:
         """Return the samples from start to stop as one batch, in their own order or in the shuffled one."""
-        return mapped(self.load(start, stop, shuffled=shuffled), cloned if self.overwritten else unchanged)
+        return mapped(self.load(start, stop, shuffled=shuffled), cloned if self.overwritten else same_tensor)
 
     def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, in this order."""
@@ -117,7 +117,7 @@ class InMemorySamples(StoredSamples):
 
     def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
         """Return the samples from start to stop."""
-        return part(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
+        return selected_samples(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
 
 
 class FixedBatchSamples(StoredSamples):
@@ -165,7 +165,7 @@ class StreamingSamples(StoredSamples):
         """Yield the batches of some spans, reading ahead in a thread."""
         keys = [(start, stop, shuffled) for start, stop in spans]
         for batch in prefetched(self.batches(keys)):
-            yield mapped(batch, cloned if self.overwritten else unchanged)
+            yield mapped(batch, cloned if self.overwritten else same_tensor)
 
     def batches(self, keys: list[BatchKey]) -> Iterator[Structure]:
         """Yield batches from the cache or from the source; runs in the thread that reads."""
@@ -328,7 +328,7 @@ def cloned(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.dim() else tensor
 
 
-def unchanged(tensor: Tensor) -> Tensor:
+def same_tensor(tensor: Tensor) -> Tensor:
     """Return the tensor itself."""
     return tensor
 
@@ -358,5 +358,5 @@ def copy_samples(samples: Structure, count: int | None = None) -> Structure:
     Returns:
         Contiguous copies without autograd history.
     """
-    few = samples if count is None else part(samples, slice(count))
+    few = samples if count is None else selected_samples(samples, slice(count))
     return mapped(few, lambda t: t.detach().clone(memory_format=torch.contiguous_format))

@@ -17,7 +17,7 @@ from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.solid_layout import WHOLE_BOX, keep_labels_inside
 from lossatlas.figures.surface_plots import draw_solid
-from lossatlas.figures.trajectory_plots import axis_names, draw_star, halo
+from lossatlas.figures.trajectory_plots import draw_star, halo, path_axis_names
 from lossatlas.figures.turning_films import turning_cameras, turntable_frames
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
@@ -98,7 +98,7 @@ def path_frames(
     )
     draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_panel=draw_contours)
     fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
-    left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
+    left.set(**dict(zip(("xlabel", "ylabel"), path_axis_names(path), strict=True)))
     ink, ground = current_look().ink, current_look().ground
     left.plot(path.x, path.y, ".", color=current_look().muted, markersize=4, zorder=4.6, path_effects=halo(0))
     draw_star(left, path, ink, zorder=4.5)

@@ -93,7 +93,7 @@ def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -
         options: Options of the figure.
     """
     if surface.rows_of == "repeats" and surface.done.all():
-        draw_repeats(axis, surface, name, options)
+        draw_repeated_lines(axis, surface, name, options)
         return
     rows = [mathtext(each) for each in row_labels(surface)]
     few = len(rows) <= MOST_NAMED
@@ -108,7 +108,7 @@ def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -
         legend.remove()
 
 
-def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
+def draw_repeated_lines(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
     """Draw lines along random directions, their mean, and its confidence interval.
 
     Args:

@@ -32,7 +32,7 @@ from lossatlas.figures.plot_options import (
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import LABEL_MARGIN, keep_labels_inside
 from lossatlas.figures.surface_plots import draw_solid
-from lossatlas.figures.trajectory_plots import axis_names, draw_trajectory
+from lossatlas.figures.trajectory_plots import draw_trajectory, path_axis_names
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
@@ -175,7 +175,7 @@ def _draw_plane(
             own=ax is None,
         )
         if trajectories:
-            axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(trajectories[0]), strict=True)))
+            axis.set(**dict(zip(("xlabel", "ylabel"), path_axis_names(trajectories[0]), strict=True)))
     return fig
 
 

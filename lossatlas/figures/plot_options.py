@@ -18,7 +18,7 @@ from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
 from lossatlas.figures.palette import check_colour_map, checked_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import default_field, is_accuracy
-from lossatlas.landscape.derived_fields import Field, resolved
+from lossatlas.landscape.derived_fields import Field, resolved_field
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class PlotOptions:
     """Checked keywords of one figure; None is the usual choice.
 
     Attributes:
-        field: Field to draw, see `lossatlas.landscape.derived_fields.resolved`.
+        field: Field to draw, see `lossatlas.landscape.derived_fields.resolved_field`.
         title: Title of the figure; "" for none.
         vmin: Lowest value of the colours, or of the vertical axis of a curve.
         vmax: Highest value of them.
@@ -168,7 +168,7 @@ class PlotOptions:
         Raises:
             BadUsage: A keyword is unknown, does not apply to this kind, or has a value that cannot be used.
         """
-        check_names(kind, keywords)
+        check_keyword_names(kind, keywords)
         given = {name: value for name, value in keywords.items() if value is not None}
         _check_values(given)
         _check_look(given)
@@ -202,7 +202,7 @@ class PlotOptions:
 
     def find(self, surface: Surface) -> tuple[Surface, str]:
         """Return a surface that holds the field to draw, and the name of the field. Raises BadUsage."""
-        return resolved(surface, default_field(surface) if self.field is None else self.field)
+        return resolved_field(surface, default_field(surface) if self.field is None else self.field)
 
     def scale(self, panels: Sequence[Panel], name: str) -> ColourScale:
         """Choose the colour scale of panels.
@@ -231,7 +231,7 @@ class PlotOptions:
         return replace(chosen, levels=levels, colour_map=self.cmap or own or chosen.colour_map)
 
 
-def check_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
+def check_keyword_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
     """Check that keywords apply to a kind of figure. Raises BadUsage with the names that do."""
     valid = list(types_of(KEYWORDS[kind]))
     everything = list(types_of(PlotKeywords))

@@ -15,7 +15,7 @@ from lossatlas.figures.palette import (
 from lossatlas.figures.panels import legend_name
 from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.figures.surface_sheets import colours_of_heights, lifted
-from lossatlas.figures.trajectory_plots import axis_names, halo
+from lossatlas.figures.trajectory_plots import halo, path_axis_names
 from lossatlas.io.trajectory_files import Projection
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def dense_path(path: Projection) -> np.ndarray:
     return np.column_stack([np.interp(between, knots, path.x), np.interp(between, knots, path.y)])
 
 
-def draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour: str) -> None:
+def draw_surface_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour: str) -> None:
     """Draw a trajectory on the first surface, faint where a surface hides it.
 
     Points off the surface, or where it is cut off, are not drawn.
@@ -123,6 +123,6 @@ def path_handles(paths: Sequence[Projection], scale: ColourScale) -> "list[Artis
 
 def set_path_labels(axis: "Axes3D", path: Projection) -> None:
     """Name the axes of a path's plane, without the shares of variance, which the figures from above give."""
-    for letter, name in zip("xy", axis_names(path), strict=True):
+    for letter, name in zip("xy", path_axis_names(path), strict=True):
         shown = re.sub(r" \(.*", "", name)
         axis.set(**{f"{letter}label": f"{shown} principal component" if shown == "2nd" else shown})

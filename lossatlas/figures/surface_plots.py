@@ -21,7 +21,7 @@ from lossatlas.figures.palette import (
 )
 from lossatlas.figures.panels import Panel, same_extent
 from lossatlas.figures.solid_layout import NOTES, SolidLayout
-from lossatlas.figures.surface_paths import draw_path, path_handles, set_path_labels
+from lossatlas.figures.surface_paths import draw_surface_path, path_handles, set_path_labels
 from lossatlas.figures.surface_scene import Sheet, SurfaceScene
 from lossatlas.figures.surface_sheets import BOX_HEIGHT, colours_of_heights, contour_lines, overlaid_sheets, sheet_of
 from lossatlas.io.trajectory_files import Projection
@@ -155,7 +155,7 @@ def draw_solid(
     if paths:
         set_path_labels(axis, paths[0])
     for k, path in enumerate(paths):
-        draw_path(scene, heights, path, run_colour(k, len(paths)))
+        draw_surface_path(scene, heights, path, run_colour(k, len(paths)))
     if paths:
         handles += path_handles(paths, heights)
     if handles:

@@ -66,7 +66,7 @@ def draw_trajectory(
         note = InnerName(axis, text, (x[end], y[end]), tuple(shift), turns=True, **looks)
         note.set_path_effects(halo(2 - 2 * HALO))
     draw_star(axis, path, colour, zorder=4.5)  # under the path, whose last checkpoints may lie close together
-    for letter, name in zip("xy", axis_names(path), strict=True):
+    for letter, name in zip("xy", path_axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
 
 
@@ -95,7 +95,7 @@ def _lr_drop_label(axis: "Axes") -> str | None:
     return None if LR_DROP_LABEL in [line.get_label() for line in axis.get_lines()] else LR_DROP_LABEL
 
 
-def axis_names(path: Projection) -> tuple[str, str]:
+def path_axis_names(path: Projection) -> tuple[str, str]:
     """Return the names of the axes of a path's plane, with the shares of the variance where they are recorded."""
     if len(path.explained) >= 2:
         first, second = (f"{100 * share:.1f} %" for share in path.explained[:2])

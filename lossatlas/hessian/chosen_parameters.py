@@ -47,7 +47,7 @@ class ChosenParameters:
             for name, value in tensors.items()
             if name in selection and movable(value) and (value.dim() > 1 or not matrices_only)
         ]
-        check_names(names, tensors, selection)
+        check_chosen_parameters(names, tensors, selection)
         rows = {name: row for name, row in padding_rows(net).items() if name in names}
         return cls(names, [tensors[name] for name in names], rows)
 
@@ -106,7 +106,7 @@ class ChosenParameters:
         return flatten(tensors, self.tensors)
 
 
-def check_names(names: Sequence[str], tensors: Mapping[str, Tensor], selection: Selection) -> None:
+def check_chosen_parameters(names: Sequence[str], tensors: Mapping[str, Tensor], selection: Selection) -> None:
     """Raise BadUsage where no parameter is chosen, BadInput where one is complex."""
     if not names:
         reason = (

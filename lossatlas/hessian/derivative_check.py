@@ -172,7 +172,7 @@ class Probe:
         usual = math.sqrt(
             sum(float((g * v).double().square().sum()) for g, v in zip(slope, self.direction, strict=True))
         )
-        return max(0.0, abs(rise - dot(slope, self.direction)) - noise) / max(usual, 1e-300)
+        return max(0.0, abs(rise - dot_product(slope, self.direction)) - noise) / max(usual, 1e-300)
 
     def steps_for_product(self, slope: Sequence[Tensor], product: Sequence[Tensor]) -> list[float]:
         """Return the steps at which a difference is larger than the gradient's rounding; the longest ones always."""
@@ -209,9 +209,9 @@ class Probe:
             return unflatten(flat, [p.shape for p in self.parameters])
 
 
-def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+def dot_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return sum(float((x.double() * y.double()).sum()) for x, y in zip(a, b, strict=True))
 
 
 def norm(a: Sequence[Tensor]) -> float:
-    return math.sqrt(dot(a, a))
+    return math.sqrt(dot_product(a, a))

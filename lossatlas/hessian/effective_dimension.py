@@ -31,7 +31,7 @@ RISK = 1e-3  # of each bound
 NEGLIGIBLE = 1e-25  # a weight: the node belongs to another invariant subspace than the probe
 
 
-def share(values: np.ndarray | float, z: float) -> np.ndarray:
+def eigenvalue_share(values: np.ndarray | float, z: float) -> np.ndarray:
     """Compute max(v, 0) / (max(v, 0) + z) of each value v."""
     largest = np.finfo(np.float64).max / 2  # an infinite value counts 1
     positive = np.clip(np.asarray(values, dtype=np.float64), 0, largest)
@@ -68,10 +68,10 @@ def effective_dimension(
     """
     if not z > 0:
         raise ValueError(f"z = {z}: the regularization must be positive")
-    known = float(share(np.asarray(values), z).sum())
+    known = float(eigenvalue_share(np.asarray(values), z).sum())
     if len(values) >= size:
         return Dimension(known, known, known, known, 0.0)
-    low, high = known, size * float(share(highest, z))
+    low, high = known, size * float(eigenvalue_share(highest, z))
     if spectrum is None:
         return Dimension(known, low, max(high, low))
     below, above = by_quadrature(spectrum, z, size)
@@ -85,8 +85,8 @@ def estimate(spectrum: Spectrum, z: float, size: int) -> tuple[float, float]:
     for nodes, weights in map(trimmed, spectrum.nodes, spectrum.weights):
         ended = bool((weights < NEGLIGIBLE).any()) or len(nodes) >= size  # in an invariant subspace: the rule is exact
         nodes, weights = nodes[weights >= NEGLIGIBLE], weights[weights >= NEGLIGIBLE]
-        sums.append(size * float(weights @ share(nodes, z)))
-        squares.append(size * float(weights @ share(nodes, z) ** 2))
+        sums.append(size * float(weights @ eigenvalue_share(nodes, z)))
+        squares.append(size * float(weights @ eigenvalue_share(nodes, z) ** 2))
         fewer = [sums[-1] - size * by_fewer_steps(nodes, weights, z, part) for part in (2, 4)]
         unresolved.append([0.0] * 3 if ended else [*fewer, size * chord_deviation(nodes, weights, z)])
     value, a = float(np.mean(sums)), math.sqrt(0.5 / len(sums))
@@ -112,8 +112,8 @@ def chord_deviation(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
     around = np.concatenate([[min(0.0, 2 * nodes[0])], nodes, [nodes[-1]]])
     left, right, at = around[:-2], around[2:], nodes
     part = np.where(right > left, (at - left) / np.where(right > left, right - left, 1), 0.5)
-    chord = (1 - part) * share(left, z) + part * share(right, z)
-    return float(weights @ np.abs(share(at, z) - chord))
+    chord = (1 - part) * eigenvalue_share(left, z) + part * eigenvalue_share(right, z)
+    return float(weights @ np.abs(eigenvalue_share(at, z) - chord))
 
 
 def by_fewer_steps(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) -> float:
@@ -140,14 +140,14 @@ def by_fewer_steps(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) 
         vectors.append(fresh / max(float(np.linalg.norm(fresh)), 1e-300))
     basis = np.stack(vectors)
     values, rotation = np.linalg.eigh((basis * nodes) @ basis.T)
-    return float(rotation[0] ** 2 @ share(values, z))
+    return float(rotation[0] ** 2 @ eigenvalue_share(values, z))
 
 
 def by_quadrature(spectrum: Spectrum, z: float, size: int) -> tuple[float, float]:
     """Bound the dimension from the probes' rules."""
     lows, highs = [], []
     for nodes, weights in zip(spectrum.nodes, spectrum.weights, strict=True):
-        at, weights = share(nodes[weights > 0], z), weights[weights > 0]
+        at, weights = eigenvalue_share(nodes[weights > 0], z), weights[weights > 0]
         exact = len(at) >= size
         lows.append(size * (weights @ (at if exact else np.array([0.0, *at[:-1]]))))
         highs.append(size * (weights @ (at if exact else np.array([*at[1:], 1.0]))))

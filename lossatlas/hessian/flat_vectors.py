@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def size_of(names: Sequence[str], shapes: Sequence[torch.Size], chosen: Sequence[str] | None) -> int:
+def entry_count(names: Sequence[str], shapes: Sequence[torch.Size], chosen: Sequence[str] | None) -> int:
     """Count the entries of the chosen parameters; `chosen` is None for all."""
     return sum(shape.numel() for name, shape in zip(names, shapes, strict=True) if chosen is None or name in chosen)
 

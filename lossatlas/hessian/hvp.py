@@ -40,7 +40,7 @@ from lossatlas.hessian.batch_derivatives import (
 from lossatlas.hessian.batching import parallel_batch_count, usual_batch_size
 from lossatlas.hessian.curvature_copy import float64_copy, to_float64
 from lossatlas.hessian.derivative_check import check_derivatives
-from lossatlas.hessian.flat_vectors import flatten, size_of, unflatten
+from lossatlas.hessian.flat_vectors import entry_count, flatten, unflatten
 from lossatlas.hessian.loss_samples import Reduce
 from lossatlas.hessian.mean_loss import MeanLoss
 from lossatlas.parameter_space.points import named_tensors
@@ -287,7 +287,7 @@ class HessianBlock:
 
     @property
     def size(self) -> int:
-        return size_of(self.hessian.names, self.hessian.shapes, self.names)
+        return entry_count(self.hessian.names, self.hessian.shapes, self.names)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -72,7 +72,7 @@ def scaled(vector: Tensor, scale: Tensor | None) -> Tensor:
     return vector if scale is None else vector * scale
 
 
-def length(vector: Tensor) -> float:
+def vector_length(vector: Tensor) -> float:
     return float(vector.double().norm())
 
 
@@ -132,7 +132,7 @@ def sharpness(
     if not math.isfinite(bottom):
         raise BadInput(f"the loss of this network is {bottom}: there is no rise above it")
     uphill = scaled(gradient, scale)
-    if not length(uphill) > 0:
+    if not vector_length(uphill) > 0:
         uphill = random_unit(loss.size, seed_of(seed, 0, 1), uphill)
     for radius in radii[len(found) :]:
         search = AscentSearch(loss, bottom, scale, radius, weights * 0)
@@ -175,9 +175,9 @@ class AscentSearch:
             best = unit if rises[-1] >= max(rises) else best
         ridge = self.ridge([uphill, best])
         reserve = steps // 3 if ridge is not None else 0
-        if length(self.at) > 0:
+        if vector_length(self.at) > 0:
             self.rise_at(self.edge(self.at))
-        best_so_far = self.at if length(self.at) > 0 else self.edge(uphill)
+        best_so_far = self.at if vector_length(self.at) > 0 else self.edge(uphill)
         self.climb(best_so_far, steps - reserve)
         if self.taken < steps - reserve:
             self.climb(self.edge(uphill), steps - reserve)
@@ -211,7 +211,7 @@ class AscentSearch:
 
     def edge(self, direction: Tensor) -> Tensor:
         """Scale a direction to the radius."""
-        return direction * (self.radius / max(length(direction), 1e-300))
+        return direction * (self.radius / max(vector_length(direction), 1e-300))
 
     def climb(self, at: Tensor, steps: int, turn: float = 1.0) -> None:
         """Ascend from a change by projected gradient steps.
@@ -222,10 +222,10 @@ class AscentSearch:
             turn: Fraction of the way towards the gradient; 1 makes power iterations where the loss is quadratic.
         """
         rise, slope = self.slope_at(at)
-        while self.taken < steps and turn >= SHORTEST and 0 < length(slope) < math.inf and rise < math.inf:
-            there = (1 - turn) * at + slope * (turn * self.radius / length(slope))
+        while self.taken < steps and turn >= SHORTEST and 0 < vector_length(slope) < math.inf and rise < math.inf:
+            there = (1 - turn) * at + slope * (turn * self.radius / vector_length(slope))
             outwards = float(at.double() @ slope.double()) > 0
-            if outwards and length(at) > (1 - 1e-6) * self.radius:  # along the edge; otherwise straight inside
+            if outwards and vector_length(at) > (1 - 1e-6) * self.radius:  # along the edge; otherwise straight inside
                 there = self.edge(there)
             higher, new = self.slope_at(there)
             if higher > rise:
@@ -264,7 +264,7 @@ def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
         True
     """
     bottom, gradient = loss.gradient_at(None)
-    square = length(gradient) ** 2
+    square = vector_length(gradient) ** 2
     if not square:
         return math.nan, 0
     count = 0
@@ -297,9 +297,9 @@ def natural_rate(loss: LocalLoss, bottom: float, gradient: Tensor) -> float:
     It is the smaller one of two rates: where a straight line along the gradient reaches zero, and where a parabola
     reaches its first value again.
     """
-    square = length(gradient) ** 2
+    square = vector_length(gradient) ** 2
     straight = max(abs(bottom), 1e-12) / square
-    step = DIFFERENCE * max(length(loss.weights()), DIFFERENCE) / math.sqrt(square)
+    step = DIFFERENCE * max(vector_length(loss.weights()), DIFFERENCE) / math.sqrt(square)
     slope = float(gradient.double() @ loss.gradient_at(gradient * -step)[1].double())
     curvature = abs(square - slope) / (step * square)
     return min(straight, 2 / curvature) if 0 < curvature < math.inf else straight

@@ -208,15 +208,15 @@ def check(path: str | Path) -> list[str]:
         return [f"the directions have the checksum that the file records: {read_directions(path).sha256}"]
     surface = read_surface(path)
     lines = ["the checksum holds" if sealed else "no checksum: the file is of another program, and read as it is"]
-    lines += check_samples(path, surface)
-    lines.append(check_directions(path, surface))
+    lines += check_sample_counts(path, surface)
+    lines.append(check_stored_directions(path, surface))
     if not surface.known.all():
         raise Incomplete(f"{path}: {int(surface.known.sum())} of {surface.grid.size} cells are done")
     left_out = f", {surface.interpolated.sum()} of them by interpolation" if surface.interpolated.any() else ""
     return [*lines, f"all {surface.grid.size} cells are done{left_out}"]
 
 
-def check_samples(path: str | Path, surface: Surface) -> list[str]:
+def check_sample_counts(path: str | Path, surface: Surface) -> list[str]:
     """Check the numbers of samples at the cells. Raises BadInput where there are more than the data hold."""
     lines = []
     for split, statistics in surface.statistics.items():
@@ -230,7 +230,7 @@ def check_samples(path: str | Path, surface: Surface) -> list[str]:
     return lines
 
 
-def check_directions(path: str | Path, surface: Surface) -> str:
+def check_stored_directions(path: str | Path, surface: Surface) -> str:
     """Check that the directions are those that the surface was computed along. Raises BadInput."""
     recorded = surface.request.get("directions")
     if " " in str(recorded):  # a description, not a checksum: the surface has no direction file

@@ -89,7 +89,7 @@ def image_of(fill: Callable[[h5py.File], object], size: int = 0) -> BytesIO | Ma
     return image
 
 
-def size_of(fill: Callable[[h5py.File], object]) -> int:
+def file_size(fill: Callable[[h5py.File], object]) -> int:
     """Compute the size of a file in bytes, with its checksum."""
     return image_of(fill).tell() + len(MARK) + 65
 
@@ -146,11 +146,11 @@ def check_readable(path: Path) -> None:
     process of its own with limited time and memory.
     """
     found = path.stat()
-    check_version(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+    check_file_version(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
 
 @lru_cache(maxsize=4096)
-def check_version(path: Path, version: tuple[int, ...]) -> None:
+def check_file_version(path: Path, version: tuple[int, ...]) -> None:
     """Check a file once for each version of it."""
     if not checksum_holds(path):
         probe(path)

@@ -89,7 +89,7 @@ class Lock:
         """
         observed = Observation()
         while not self.created():
-            record, touched = read(self.file)
+            record, touched = read_lock(self.file)
             if touched is None:  # removed at this moment
                 time.sleep(0.02)
                 continue
@@ -172,7 +172,7 @@ class Lock:
             os.rename(self.file, aside)
         except OSError:
             return False
-        record, _ = read(aside)
+        record, _ = read_lock(aside)
         right = record.get("token") == stale.get("token")
         with contextlib.suppress(OSError):
             if not right:  # another process was faster, and this is its new lock
@@ -194,7 +194,7 @@ class Lock:
         """
         if not self.acquired:
             return
-        record, touched = read(self.file)
+        record, touched = read_lock(self.file)
         if touched is None and self.created():  # the file was deleted by hand
             return
         if record.get("token") != self.token:
@@ -208,7 +208,7 @@ class Lock:
     def release(self) -> None:
         """Remove the lock file if it is this process's."""
         self.over.set()
-        if self.acquired and read(self.file)[0].get("token") == self.token:
+        if self.acquired and read_lock(self.file)[0].get("token") == self.token:
             with contextlib.suppress(OSError):
                 self.file.unlink()
         self.acquired = False
@@ -245,11 +245,11 @@ def release_all() -> None:
 
 def holder(path: str | Path) -> str:
     """Name the process that writes an output now, as far as that can be told without waiting; '' for none."""
-    record, touched = read(Lock(path).file)
+    record, touched = read_lock(Lock(path).file)
     return "" if touched is None or runs_here(record) is False else who(record)
 
 
-def read(file: Path) -> tuple[dict[str, Any], float | None]:
+def read_lock(file: Path) -> tuple[dict[str, Any], float | None]:
     """Read a lock: its entries, and the time of its last touch; None where it is gone."""
     try:
         touched = os.lstat(file).st_mtime
@@ -313,10 +313,10 @@ def who(record: dict[str, Any]) -> str:
     """Describe the holder of a lock."""
     if "pid" not in record:
         return "another process whose lock cannot be read"
-    command = shortened(str(record.get("command")))
+    command = shortened_text(str(record.get("command")))
     return f"process {record['pid']} on {record.get('host')} since {record.get('since')} ({command})"
 
 
-def shortened(text: str, width: int = 100) -> str:
+def shortened_text(text: str, width: int = 100) -> str:
     """Cut a text after a word."""
     return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."

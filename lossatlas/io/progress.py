@@ -22,7 +22,7 @@ SLOW_SECONDS = 10.0
 LOGGER = logging.getLogger("lossatlas")
 
 
-def report(line: str) -> None:
+def report_progress(line: str) -> None:
     """Report progress: a command prints a line, a Python function logs it, on stderr where no logging is set up."""
     if FrontEnd.command:
         say(line)
@@ -80,14 +80,14 @@ class Progress:
             width = 24 * done // self.total
             print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", file=stream_of_front_end(), flush=True)
         else:
-            report(line)
+            report_progress(line)
         if spent > SLOW_SECONDS:
             self.note_slow(spent / (done - self.before))
 
     def note_slow(self, seconds: float) -> None:
         """Give a note, once, where a cell takes much longer than measured before the run."""
         if seconds > SLOW * self.expected:
-            report(
+            report_progress(
                 f"note: a cell takes {seconds / self.expected:.1f} times as long as measured at the start: other "
                 "processes use these cores, or the measurement was too optimistic; fewer ranks or "
                 f"{named('threads', 1)} may be faster, and {named('force')} measures again"
@@ -162,7 +162,7 @@ class StatusLine:
             print(f"\r{text:<79}", end="", file=stream_of_front_end(), flush=True)
         elif now - self.last >= PROGRESS_SECONDS:
             self.last = now
-            report(text)
+            report_progress(text)
 
     def close(self) -> None:
         """Erase the line in a terminal."""
@@ -172,7 +172,7 @@ class StatusLine:
     def end(self, text: str) -> None:
         """Replace the line by a last text with the time spent."""
         self.close()
-        report(f"{text}, {format_duration(time.monotonic() - self.started)}")
+        report_progress(f"{text}, {format_duration(time.monotonic() - self.started)}")
 
 
 def format_duration(seconds: float) -> str:

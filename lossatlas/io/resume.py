@@ -16,7 +16,7 @@ import numpy as np
 from lossatlas.errors import BadInput, FrontEnd, named, note
 from lossatlas.io.spectrum_files import Findings, read_findings
 from lossatlas.io.surface_files import added_by_others, read_surface
-from lossatlas.landscape.plan import equal
+from lossatlas.landscape.plan import nearly_equal
 from lossatlas.landscape.surface import Surface
 
 DESCRIPTIONS = {
@@ -74,8 +74,8 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     if others := added_by_others(path):
         raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {advice}")
     fixed = {name: value for name, value in fresh.plan.items() if name in FIXED_IN_PLAN}
-    compare(path, {name: value for name, value in found.plan.items() if name in fixed}, fixed, advice)
-    check_version(path, found, fresh, advice)
+    compare_request(path, {name: value for name, value in found.plan.items() if name in fixed}, fixed, advice)
+    check_earlier_version(path, found, fresh, advice)
     if fresh.samples and not found.samples and not uses_all_samples(found):
         note(
             f"{path} was started without {named('tolerance')}, or by a version in which cells were no control variates "
@@ -85,7 +85,7 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     return found
 
 
-def check_version(path: Path, found: Surface, fresh: Surface, advice: str) -> None:
+def check_earlier_version(path: Path, found: Surface, fresh: Surface, advice: str) -> None:
     """Refuse a file of an earlier version that lacks values which this version needs.
 
     Args:
@@ -141,7 +141,7 @@ def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> 
     return asked
 
 
-def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], advice: str) -> None:
+def compare_request(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], advice: str) -> None:
     """Compare the fields of a file with the fields of this run; DESCRIPTIONS only where both have them.
 
     Args:
@@ -159,14 +159,14 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], advi
             continue
         if name.endswith("data") and f"{name.removesuffix('data')}samples" in both:  # without declared classes
             continue
-        if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
+        if asked.get(name) != NOT_COMPUTED and not nearly_equal(found.get(name), asked.get(name)):
             raise BadInput(
                 f"{path} was made with {describe_difference(name, found.get(name), asked.get(name))}: {advice}"
             )
 
 
 def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Findings, advice: str) -> None:
-    """Compare the requests of a file and of this run, see `compare`.
+    """Compare the requests of a file and of this run, see `compare_request`.
 
     Args:
         path: The file, for messages.
@@ -181,7 +181,7 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
     both = set(recorded) & set(asked)
     if "model" in both:  # two commands, which compare names and code
         recorded, asked = ({n: v for n, v in request.items() if n not in SETTINGS} for request in (recorded, asked))
-    compare(path, recorded, asked, advice)
+    compare_request(path, recorded, asked, advice)
     if "checkpoint" in both and "model" not in both and not both >= SETTINGS:
         raise BadInput(
             f"{path} does not record the settings of its network and its loss, as an earlier version did not, so it "
@@ -264,7 +264,7 @@ def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
         raise BadInput(f"{path} is a slim file, which cannot be continued: {advice}")
     compare_requests(path, found, fresh, advice)
     for settings in found.about.get("parts", {}).values():
-        compare(path, {"seed": settings["seed"]}, {"seed": seed}, advice)
+        compare_request(path, {"seed": settings["seed"]}, {"seed": seed}, advice)
     return replace(found, plan=fresh.plan)
 
 

@@ -128,7 +128,7 @@ def new_file(size: int, folder: Path) -> MappedFile:
             f"{folder} has no space for {size / 1e9:.3g} GB of the network's tensors ({error.strerror}): set TMPDIR to "
             "a folder on another disk"
         ) from error
-    return mapped(handle, size)
+    return mapped_file(handle, size)
 
 
 def open_file(place: str, size: int) -> MappedFile:
@@ -137,9 +137,9 @@ def open_file(place: str, size: int) -> MappedFile:
     if os.fstat(handle).st_size != max(size, 1):
         os.close(handle)
         raise OSError(f"{place} has another size")
-    return mapped(handle, size)
+    return mapped_file(handle, size)
 
 
-def mapped(handle: int, size: int) -> MappedFile:
+def mapped_file(handle: int, size: int) -> MappedFile:
     """Map an open file."""
     return MappedFile(np.frombuffer(mmap.mmap(handle, max(size, 1)), np.uint8)[:size], handle)

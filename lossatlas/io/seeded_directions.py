@@ -78,7 +78,7 @@ class SeededDirection(Sequence[np.ndarray]):
             order: Indices into `tensors` in the order of the network, see `SeededDirection`.
             values: Numbers of each tensor, in the order of `tensors`.
         """
-        result = cls(seed, tensors, order, sketch_of(values))
+        result = cls(seed, tensors, order, tensor_sketch(values))
         result.__dict__["arrays"] = result.in_order(values)
         return result
 
@@ -126,14 +126,14 @@ class SeededDirection(Sequence[np.ndarray]):
 
     def check(self, drawn: Sequence[np.ndarray]) -> None:
         """Raise BadInput where the numbers disagree with `sketch`."""
-        if len(self.sketch) and not np.array_equal(sketch_of(drawn), self.sketch):
+        if len(self.sketch) and not np.array_equal(tensor_sketch(drawn), self.sketch):
             raise BadInput(
                 "the directions of this file were drawn by another version of torch or on another processor, and come "
                 "out different here: compute on the first machine again, or with vectors in the file (store_directions)"
             )
 
 
-def sketch_of(tensors: Sequence[np.ndarray]) -> np.ndarray:
+def tensor_sketch(tensors: Sequence[np.ndarray]) -> np.ndarray:
     """Return some numbers of the largest tensor, spread over it."""
     flat = max(tensors, key=lambda array: array.size).reshape(-1)
     return np.array(flat[np.linspace(0, max(flat.size - 1, 0), min(SKETCH, flat.size)).astype(np.int64)])

@@ -4,7 +4,7 @@ A cell is predicted from the coarser cells around it, by interpolation of third 
 predictions is known at the cells of the level before, for which the same could have been done, and at one in
 CHECK_EVERY of the cells that could be predicted, which is computed as a check. If more than MAX_MISS_SHARE of the
 checks are off by more than the tolerance, the level is computed in full. A cell whose predicted loss lies outside the
-`limits` of the computed ones, such as below zero where these are positive, is computed too.
+`plausible_range` of the computed ones, such as below zero where these are positive, is computed too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from lossatlas.landscape.derived_fields import is_expression
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.hierarchy import Hierarchy
-from lossatlas.landscape.interpolant import limits
+from lossatlas.landscape.interpolant import plausible_range
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
@@ -167,7 +167,7 @@ class AdaptiveChoice:
             done: Which cells (cells,) were computed by an earlier run; they are not predicted.
         """
         cells = np.flatnonzero(self.hierarchy.level == level)
-        allowed = {name: limits(own[np.isfinite(own) & ~self.predicted]) for name, own in self.values.items()}
+        allowed = {name: plausible_range(own[np.isfinite(own) & ~self.predicted]) for name, own in self.values.items()}
         predictable = np.array(
             [
                 level > 1 and self.predicts_well(int(cell)) and self.is_within_limits(int(cell), allowed)

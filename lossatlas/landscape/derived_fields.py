@@ -38,11 +38,11 @@ ALLOWED = f"names of fields, numbers, + - * / **, parentheses, {', '.join(FUNCTI
 
 
 def is_expression(name: str) -> bool:
-    """Tell whether the name of a field is an expression of others, as `resolved` writes it."""
+    """Tell whether the name of a field is an expression of others, as `resolved_field` writes it."""
     return any(sign in name for sign in ("(", "*", "/", " + ", " - ")) or name.startswith(("-", "+"))
 
 
-def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
+def resolved_field(surface: Surface, field: Field) -> tuple[Surface, str]:
     """Find or compute a field.
 
     Args:
@@ -60,7 +60,7 @@ def resolved(surface: Surface, field: Field) -> tuple[Surface, str]:
         >>> from lossatlas.landscape import Grid
         >>> line = Surface.of_values(Grid(np.array([0.0, 1.0])), ["max_eig"])
         >>> line = line.with_cells([0, 1], np.array([[4.0], [9.0]]))
-        >>> found, name = resolved(line, "sqrt(max_eig)+1")
+        >>> found, name = resolved_field(line, "sqrt(max_eig)+1")
         >>> name, found.fields[name]
         ('sqrt(max_eig) + 1', array([3., 4.]))
     """

@@ -13,7 +13,7 @@ import numpy as np
 
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.cell_prediction import prediction_errors
-from lossatlas.landscape.interpolant import Interpolant, cross_validate, limits
+from lossatlas.landscape.interpolant import Interpolant, cross_validate, plausible_range
 from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 
@@ -160,7 +160,7 @@ def shifted_fields(surface: Surface, name: str, field: "InterpolatedField") -> l
     errors = np.atleast_2d(prediction_errors(surface, name))
     if not errors.any():
         return []
-    lowest, highest = limits(field.measured[np.isfinite(field.measured)])
+    lowest, highest = plausible_range(field.measured[np.isfinite(field.measured)])
     values = (field.values - errors, field.values + errors)
     return [replace(field, values=np.where(errors == 0, field.values, np.clip(v, lowest, highest))) for v in values]
 
@@ -261,7 +261,7 @@ class InterpolatedField:
         """Return a field of a surface; interpolated values are clipped to the limits of the computed ones."""
         values, done = np.atleast_2d(surface.fields[name]), np.atleast_2d(surface.done)
         measured = values[done & np.isfinite(values)]
-        values = np.where(done, values, np.clip(values, *limits(measured)))
+        values = np.where(done, values, np.clip(values, *plausible_range(measured)))
         return cls(surface.grid.x, np.zeros(1) if surface.grid.y is None else surface.grid.y, values, done)
 
     @cached_property

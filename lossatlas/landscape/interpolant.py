@@ -105,10 +105,10 @@ def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = 10.0 ** np.floor(np.log10(np.maximum(np.abs(found), 1e-290)))
         found = np.round(found / unit, 11) * unit
-    return np.clip(found, *limits(finite))
+    return np.clip(found, *plausible_range(finite))
 
 
-def limits(finite: np.ndarray) -> tuple[float, float]:
+def plausible_range(finite: np.ndarray) -> tuple[float, float]:
     """Return the range in which an interpolant is plausible.
 
     It does not pass a plateau, and is not negative if no value is. A minimum between the cells may be lower than all of

@@ -58,7 +58,7 @@ class ExecutionPlan(TypedDict, total=False):
     memory: str
 
 
-def equal(a: Any, b: Any) -> bool:
+def nearly_equal(a: Any, b: Any) -> bool:
     """Return whether two values are equal, floats within a relative 1e-5, the difference between machines."""
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lossatlas.landscape.cell_prediction import prediction_errors
-from lossatlas.landscape.interpolant import limits
+from lossatlas.landscape.interpolant import plausible_range
 from lossatlas.landscape.surface import Surface
 
 
@@ -71,7 +71,7 @@ def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
     """
     values, errors = (np.atleast_2d(array) for array in (surface.fields[name], prediction_errors(surface, name)))
     done, known = np.atleast_2d(surface.done), np.atleast_2d(surface.known)
-    allowed = limits(values[done & np.isfinite(values)])
+    allowed = plausible_range(values[done & np.isfinite(values)])
     values = np.where(done, values, np.where(known, np.clip(values, *allowed), np.nan))
     found = array_minima(values, done)
     if done.all() or not (known & ~done).any():

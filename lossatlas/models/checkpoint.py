@@ -415,7 +415,7 @@ def put_torch(path: str | Path, content: object) -> None:
     write_file(path, image.getvalue())
 
 
-def digest(state: Mapping[str, Tensor]) -> str:
+def state_digest(state: Mapping[str, Tensor]) -> str:
     """Compute the SHA-256 hash of a state dict, which is the same in every file format.
 
     Args:

@@ -27,7 +27,7 @@ def convolutions(channels_in: int, blocks: Sequence[Sequence[int]]) -> nn.Sequen
     return layers
 
 
-def flat_size(shape: Sequence[int], blocks: Sequence[Sequence[int]]) -> int:
+def flattened_size(shape: Sequence[int], blocks: Sequence[Sequence[int]]) -> int:
     """Count the numbers of a sample of `shape` behind the blocks, each of which halves the image."""
     halvings = len(blocks)
     return blocks[-1][-1] * (shape[1] >> halvings) * (shape[2] >> halvings)
@@ -45,7 +45,7 @@ class Vgg9(nn.Module):
         super().__init__()
         width = VGG9[-1][-1]
         self.features = convolutions(shape[0], VGG9)
-        self.fc = nn.Sequential(nn.Linear(flat_size(shape, VGG9), width), nn.BatchNorm1d(width), nn.ReLU())
+        self.fc = nn.Sequential(nn.Linear(flattened_size(shape, VGG9), width), nn.BatchNorm1d(width), nn.ReLU())
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Vgg13(nn.Module):
         super().__init__()
         self.features = convolutions(shape[0], VGG13)
         self.classifier = nn.Sequential(
-            nn.Linear(flat_size(shape, VGG13), 4096),
+            nn.Linear(flattened_size(shape, VGG13), 4096),
             nn.ReLU(),
             nn.Linear(4096, 4096),
             nn.ReLU(),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.errors import BadInput, named, note
-from lossatlas.landscape.plan import equal
+from lossatlas.landscape.plan import nearly_equal
 from lossatlas.launchers import launched
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ T = TypeVar("T")
 
 class FailedRank(RuntimeError):
     """Failure of another rank; the message names the rank and gives its error."""
-
-
-def size_of(ranks: "Ranks") -> int:
-    """Return the number of ranks; 1 without a communicator."""
-    return 1 if ranks is None else int(ranks.size)
 
 
 def rank_of(ranks: "Ranks") -> int:
@@ -88,7 +83,7 @@ def check_same_request(ranks: "Ranks", request: Mapping[str, Any]) -> None:
     for rank, other in enumerate(requests):
         for name in dict.fromkeys((*requests[0], *other)):  # some names are there on one of the ranks alone
             mine, theirs = requests[0].get(name), other.get(name)
-            if not equal(theirs, mine):
+            if not nearly_equal(theirs, mine):
                 raise BadInput(
                     f"rank {rank} has {name} = {theirs}, rank 0 {mine}: give every rank the same network, data (seed "
                     "them) and arguments"

@@ -9,7 +9,7 @@ from lossatlas.errors import Incomplete, code_of, error_line, exit_code, underly
 from lossatlas.io.lock import release_all
 from lossatlas.launchers import first_launched, rank_launched
 from lossatlas.mpi.communicator import World, connect
-from lossatlas.mpi.scheduler import report_error
+from lossatlas.mpi.scheduler import send_error
 
 
 def once(code: int) -> None:
@@ -49,7 +49,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
             process.ignore_signals()
             error = underlying_signal(raised)
             if not world.root:
-                report_error(world, error)
+                send_error(world, error)
             if isinstance(error, KeyboardInterrupt):
                 raise Incomplete(f"{str(error) or 'interrupted'}: {process.how_to_continue()}") from None
             raise

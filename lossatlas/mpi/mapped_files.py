@@ -33,7 +33,7 @@ def shared_files(world: World, files: Sequence[MappedFile], sizes: Sequence[int]
     held = copied(world, leaders, held, sizes) if leader else held
     places = node.bcast([file.place for file in held] if leader else None, root=0)
     if not leader:
-        held = opened(places, sizes)
+        held = opened_files(places, sizes)
     node.Barrier()  # so that the first rank of this host keeps its files open until the others have opened them
     alone = not held and bool(sizes)  # a rank that cannot reach them, as in a container of its own
     if any(world.comm.allgather(alone)):
@@ -42,7 +42,7 @@ def shared_files(world: World, files: Sequence[MappedFile], sizes: Sequence[int]
     return held
 
 
-def opened(places: Sequence[str], sizes: Sequence[int]) -> list[MappedFile]:
+def opened_files(places: Sequence[str], sizes: Sequence[int]) -> list[MappedFile]:
     """Map files of another process of this host; none of them where one cannot be reached."""
     try:
         return [open_file(place, size) for place, size in zip(places, sizes, strict=True)]

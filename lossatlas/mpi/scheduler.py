@@ -171,7 +171,7 @@ def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[
     """Exchange blocks for results, see `serve`, until every block that was handed out is back."""
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    thread = world.computing.submit(compute, outbox, inbox, make_work)
+    thread = world.computing.submit(compute_blocks, outbox, inbox, make_work)
     outstanding, in_transit = [0] * world.size, list[Any]()
 
     def post(item: Any, rank: int) -> Any:
@@ -313,7 +313,7 @@ def unpack(rank: int, message: Any) -> tuple[int, int, Any]:
     return rank, *message
 
 
-def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]", make_work: MakeWork) -> None:
+def compute_blocks(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]", make_work: MakeWork) -> None:
     """Compute blocks until None arrives: the body of rank 0's computing thread."""
     try:
         work = make_work()
@@ -332,7 +332,7 @@ def follow(world: World, make_work: MakeWork) -> None:
         make_work: Gives the function from a block to its result.
 
     Raises:
-        BaseException: The error of the work. In a script rank 0 has received it; in a command `report_error` sends it.
+        BaseException: The error of the work. In a script rank 0 has received it; in a command `send_error` sends it.
     """
     try:
         work = make_work()
@@ -348,7 +348,7 @@ def follow(world: World, make_work: MakeWork) -> None:
     world.comm.send(None, dest=0, tag=GONE)
 
 
-def report_error(world: World, error: BaseException) -> None:
+def send_error(world: World, error: BaseException) -> None:
     """Send an error to rank 0, which saves its results, prints the error and ends all ranks; called on the others.
 
     If rank 0 does not within PATIENCE seconds, this rank does.

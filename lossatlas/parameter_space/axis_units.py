@@ -56,28 +56,28 @@ def fixed_axis(size: int, why: str = "", *, outside: bool = False) -> Axis:
 
 def fixed_axis_like(size: int, axis: Axis) -> Axis:
     """Make an axis of fixed units for a part of a fixed axis, with its cause."""
-    units = [block.units for block in resolved(axis)]
+    units = [block.units for block in resolved_axis(axis)]
     return fixed_axis(
         size, next((each.why for each in units if each.why), ""), outside=any(each.outside for each in units)
     )
 
 
 def is_fixed(axis: Axis) -> bool:
-    return all(block.units.fixed for block in resolved(axis))
+    return all(block.units.fixed for block in resolved_axis(axis))
 
 
-def size_of(axis: Axis) -> int:
+def axis_size(axis: Axis) -> int:
     return sum(block.size for block in axis)
 
 
-def resolved(axis: Axis) -> Axis:
+def resolved_axis(axis: Axis) -> Axis:
     """Replace units that were unified with an axis by that axis."""
     found: list[UnitBlock] = []
     for block in axis:
         if block.units.same is None:
             found.append(block)
         else:
-            found += [UnitBlock(b.units, b.inner * block.inner) for b in resolved(block.units.same)]
+            found += [UnitBlock(b.units, b.inner * block.inner) for b in resolved_axis(block.units.same)]
     return tuple(found)
 
 
@@ -90,7 +90,7 @@ def pin(*axes: Axis, why: str = "", outside: bool = False) -> None:
         outside: They are inputs or outputs.
     """
     for axis in axes:
-        for block in resolved(axis):
+        for block in resolved_axis(axis):
             block.units.fixed = True
             block.units.why = block.units.why or why
             block.units.outside |= outside
@@ -98,7 +98,7 @@ def pin(*axes: Axis, why: str = "", outside: bool = False) -> None:
 
 def agree(a: Axis, b: Axis) -> None:
     """Unify two axes, so that they are permuted together; where their parts do not match, fix both."""
-    a, b = resolved(a), resolved(b)
+    a, b = resolved_axis(a), resolved_axis(b)
     for one, other in ((a, b), (b, a)):
         if len(one) == 1 and one[0].inner == 1 and one[0].units.count == sum(block.size for block in other):
             units = one[0].units
@@ -122,4 +122,4 @@ def agree(a: Axis, b: Axis) -> None:
 
 def spread(axis: Axis, times: int) -> Axis:
     """Repeat each number of an axis `times` times in place."""
-    return tuple(UnitBlock(block.units, block.inner * times) for block in resolved(axis))
+    return tuple(UnitBlock(block.units, block.inner * times) for block in resolved_axis(axis))

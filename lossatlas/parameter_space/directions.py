@@ -16,11 +16,11 @@ from lossatlas.parameter_space.layout import PLAIN, Layout
 from lossatlas.parameter_space.normalization import (
     LARGE,
     TINY,
-    coordinates,
     dot,
     inner,
     is_bias,
     normalize,
+    real_coordinates,
     unit_length,
 )
 from lossatlas.parameter_space.points import Point, widened
@@ -277,4 +277,4 @@ def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tens
 
 def length(value: Tensor) -> float:
     """Compute the norm of a tensor in float64."""
-    return float(coordinates(value).norm()) if value.numel() <= LARGE else dot(value, value) ** 0.5
+    return float(real_coordinates(value).norm()) if value.numel() <= LARGE else dot(value, value) ** 0.5

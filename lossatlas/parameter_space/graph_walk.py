@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from lossatlas.parameter_space.axis_units import Axes, Axis, UnitBlock, Units, fixed_axis, pin, resolved, size_of
+from lossatlas.parameter_space.axis_units import Axes, Axis, UnitBlock, Units, axis_size, fixed_axis, pin, resolved_axis
 
 aten = torch.ops.aten
 
@@ -58,19 +58,19 @@ class GraphWalk:
 
     def input_axes(self, node: fx.Node) -> Axes:
         self.computed.add(node)
-        return tuple(fixed_axis(size, outside=True) for size in shape_of(node))
+        return tuple(fixed_axis(size, outside=True) for size in result_shape(node))
 
     def result_axes(self, node: fx.Node) -> Axes:
         """Return the axes of an operation's result."""
         rule = self.rule_for(node)
         found = rule(self, node, node.args) if rule is not None else None
-        if found is not None and [size_of(axis) for axis in found] == list(shape_of(node)):
+        if found is not None and [axis_size(axis) for axis in found] == list(result_shape(node)):
             return found
         return self.unknown(node)
 
     def fixed_axes(self, node: fx.Node, why: str = "") -> Axes:
         """Return fixed axes for an operation's result."""
-        return tuple(fixed_axis(size, why) for size in shape_of(node))
+        return tuple(fixed_axis(size, why) for size in result_shape(node))
 
     def unknown(self, node: fx.Node) -> Axes:
         """Fix the axes of everything that an operation without a rule takes."""
@@ -82,9 +82,9 @@ class GraphWalk:
                 node in self.computed
                 and source.op == "placeholder"
                 and len(axes) > 1
-                and size_of(axes[0]) not in counts
+                and axis_size(axes[0]) not in counts
             ):
-                counts.add(size_of(axes[0]))  # a recurrent layer has two weights for the same gates
+                counts.add(axis_size(axes[0]))  # a recurrent layer has two weights for the same gates
                 self.make(source, axes[0])  # most weights have what they produce along the first axis
         return self.fixed_axes(node, why)
 
@@ -94,7 +94,7 @@ class GraphWalk:
     def make(self, weight: fx.Node, axis: Axis) -> None:
         """Count an axis as units of a layer, where a weight (not a result for these inputs) produces it."""
         if weight in self.learned and weight not in self.computed:
-            for block in resolved(axis):
+            for block in resolved_axis(axis):
                 block.units.made = True
                 self.made.append(block.units)
 
@@ -102,7 +102,7 @@ class GraphWalk:
         """Count the units of layers: permutable ones, others by cause, and those that are permuted in blocks only."""
         roots: dict[int, tuple[Units, int, bool]] = {}
         for units in self.made:
-            for block in resolved((UnitBlock(units),)):
+            for block in resolved_axis((UnitBlock(units),)):
                 size = max(block.size, roots[id(block.units)][1] if id(block.units) in roots else 0)
                 roots[id(block.units)] = block.units, size, size > block.units.count and block.units.split
         moving, blocked, together = 0, Counter[str](), 0
@@ -141,7 +141,7 @@ def mutates(node: fx.Node) -> bool:
     return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
-def shape_of(node: fx.Node) -> tuple[int, ...]:
+def result_shape(node: fx.Node) -> tuple[int, ...]:
     """Return the shape of an operation's result, of the first where it has several."""
     value: Any = node.meta.get("val", node.meta.get("tensor_meta"))
     if isinstance(value, list | tuple) and not hasattr(value, "shape") and value:

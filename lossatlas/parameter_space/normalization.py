@@ -173,11 +173,11 @@ def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 def dot(a: Tensor, b: Tensor) -> float:
     """Compute the inner product of two tensors in float64; of large ones block by block."""
     if a.numel() <= LARGE or not (a.is_contiguous() and b.is_contiguous()):
-        return float(torch.dot(coordinates(a), coordinates(b)))
+        return float(torch.dot(real_coordinates(a), real_coordinates(b)))
     first, second = a.reshape(-1), b.reshape(-1)
-    return sum(float(torch.dot(coordinates(first[k]), coordinates(second[k]))) for k in blocks(len(first)))
+    return sum(float(torch.dot(real_coordinates(first[k]), real_coordinates(second[k]))) for k in blocks(len(first)))
 
 
-def coordinates(value: Tensor) -> Tensor:
+def real_coordinates(value: Tensor) -> Tensor:
     """Flatten a tensor to real coordinates in float64; a complex number has two."""
     return real_view(value).double().flatten()

@@ -17,16 +17,16 @@ from lossatlas.parameter_space.axis_units import (
     UnitBlock,
     Units,
     agree,
+    axis_size,
     fixed_axis,
     fixed_axis_like,
     fresh,
     is_fixed,
     pin,
-    resolved,
-    size_of,
+    resolved_axis,
     spread,
 )
-from lossatlas.parameter_space.graph_walk import GraphWalk, Rule, cause, shape_of
+from lossatlas.parameter_space.graph_walk import GraphWalk, Rule, cause, result_shape
 
 aten = torch.ops.aten
 TILED = 4096  # largest number of copies of an axis that are followed one by one
@@ -35,7 +35,7 @@ Args = tuple[Any, ...]
 
 def pointwise(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     """Unify the axes of elementwise operations, except broadcast axes of size 1."""
-    shape = shape_of(node)
+    shape = result_shape(node)
     sources = [walk.of(source) for source in node.all_input_nodes]
     if not all(len(axes) <= len(shape) for axes in sources):
         return None
@@ -59,20 +59,20 @@ def convolution(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     if groups == 1:
         agree(w[0] if is_transposed else w[1], x[1])
         out = w[1] if is_transposed else w[0]
-    elif groups == size_of(x[1]):  # depthwise, with the same number of outputs for each channel
-        times = size_of(w[1]) if is_transposed else size_of(w[0]) // groups
+    elif groups == axis_size(x[1]):  # depthwise, with the same number of outputs for each channel
+        times = axis_size(w[1]) if is_transposed else axis_size(w[0]) // groups
         agree(w[0], x[1] if is_transposed else spread(x[1], times))
         pin(w[1])
         out = spread(x[1], times)
     else:
         pin(x[1], why=cause(node))
         pin(w[0], w[1], why=cause(node))
-        out = fixed_axis(groups * size_of(w[1]), cause(node)) if is_transposed else w[0]
+        out = fixed_axis(groups * axis_size(w[1]), cause(node)) if is_transposed else w[0]
     pin(*x[2:], *w[2:])
     if bias is not None:
         agree(walk.of(bias)[0], out)
     walk.make(weight, out)
-    return (x[0], out, *(fixed_axis(size) for size in shape_of(node)[2:]))
+    return (x[0], out, *(fixed_axis(size) for size in result_shape(node)[2:]))
 
 
 def normalization(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
@@ -166,7 +166,7 @@ def over_spatial_axes(walk: GraphWalk, node: fx.Node, args: Args, spatial: int) 
         args: Its arguments, the input first.
         spatial: Number of the spatial axes, which are the last ones and become fixed.
     """
-    x, shape = walk.of(args[0]), shape_of(node)
+    x, shape = walk.of(args[0]), result_shape(node)
     pin(*x[-spatial:], why=cause(node))
     for other in node.all_input_nodes[1:]:  # such as the coordinates at which an image is sampled
         pin(*walk.of(other), why=cause(node))
@@ -178,7 +178,7 @@ def embedding(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     table = walk.of(args[0])
     pin(table[0], outside=True)
     walk.make(args[0], table[1])
-    return (*(fixed_axis(size) for size in shape_of(node)[:-1]), table[1])
+    return (*(fixed_axis(size) for size in result_shape(node)[:-1]), table[1])
 
 
 def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Axes | None:
@@ -194,21 +194,21 @@ def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Ax
     over: Any = args[argument] if len(args) > argument else node.kwargs.get("dim")
     if isinstance(over, fx.Node):  # elementwise maximum or minimum
         return pointwise(walk, node, args)
-    if shape_of(node) == ():
+    if result_shape(node) == ():
         return ()
     if over is None or over == []:
         over = range(len(x))
     gone = {k % len(x) for k in ([over] if isinstance(over, int) else over)}
-    kept = len(shape_of(node)) == len(x)
+    kept = len(result_shape(node)) == len(x)
     return tuple(fixed_axis(1) if k in gone else axis for k, axis in enumerate(x) if kept or k not in gone)
 
 
 def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     """Reshape a tensor: join, split, add or drop axes; None where units would be split unevenly."""
-    x, old = list(walk.of(args[0])), list(shape_of(args[0]))
+    x, old = list(walk.of(args[0])), list(result_shape(args[0]))
     found: list[Axis] = []
     i = 0
-    for size in shape_of(node):
+    for size in result_shape(node):
         if i < len(old) and old[i] == size:
             found.append(x[i])
             i += 1
@@ -261,11 +261,11 @@ def flattened(outer: Axis, count: int, inner: Axis, size: int) -> Axis:
 
 def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
     """Split an axis in two, the first of this size: copies of a part, units of several numbers, or fixed units."""
-    blocks = resolved(axis)
+    blocks = resolved_axis(axis)
     part = blocks[: len(blocks) // size]
     if part and part * size == blocks:
         return fixed_axis_like(size, axis) if is_fixed(axis) else fixed_axis(size), part
-    rest = size_of(axis) // size
+    rest = axis_size(axis) // size
     if is_fixed(axis):
         return fixed_axis_like(size, axis), fixed_axis_like(rest, axis)
     units = blocks[0].units
@@ -280,7 +280,7 @@ def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
 
 def split_axis(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     """Split an axis into pieces, such as the two halves of a gated layer."""
-    x, along = list(walk.of(args[0])), (args[2] if len(args) > 2 else 0) % len(shape_of(args[0]))
+    x, along = list(walk.of(args[0])), (args[2] if len(args) > 2 else 0) % len(result_shape(args[0]))
     sizes = [int(each.shape[along]) for each in node.meta["val"]]
     pieces = [fixed_axis_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
     if not is_fixed(x[along]):
@@ -292,7 +292,7 @@ def split_axis(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
 def gated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """Apply a gated linear unit: the first half of an axis times a function of the second."""
     x, along = list(walk.of(args[0])), (args[1] if len(args) > 1 else -1)
-    half = fresh(size_of(x[along]) // 2)
+    half = fresh(axis_size(x[along]) // 2)
     agree(x[along], half + half)
     x[along] = half
     return tuple(x)
@@ -301,30 +301,30 @@ def gated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 def shuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """Shuffle pixels: r x r consecutive channels become one of r x r times the pixels."""
     x, r = list(walk.of(args[0])), args[1]
-    channels = fresh(size_of(x[-3]) // r**2)
+    channels = fresh(axis_size(x[-3]) // r**2)
     agree(x[-3], spread(channels, r**2))
     pin(*x[-2:])
-    return (*x[:-3], channels, *(fixed_axis(size) for size in shape_of(node)[-2:]))
+    return (*x[:-3], channels, *(fixed_axis(size) for size in result_shape(node)[-2:]))
 
 
 def unshuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """Invert a pixel shuffle."""
     x = list(walk.of(args[0]))
     pin(*x[-2:])
-    return (*x[:-3], spread(x[-3], args[1] ** 2), *(fixed_axis(size) for size in shape_of(node)[-2:]))
+    return (*x[:-3], spread(x[-3], args[1] ** 2), *(fixed_axis(size) for size in result_shape(node)[-2:]))
 
 
 def constant(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """Make constant or uninitialized tensors."""
-    return tuple(fresh(size) for size in shape_of(node))
+    return tuple(fresh(size) for size in result_shape(node))
 
 
 def expanded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """Broadcast axes of size 1."""
-    x, shape = walk.of(args[0]), shape_of(node)
+    x, shape = walk.of(args[0]), result_shape(node)
     own = [None] * (len(shape) - len(x)) + list(x)
     return tuple(
-        axis if axis is not None and size_of(axis) == size else fresh(size)
+        axis if axis is not None and axis_size(axis) == size else fresh(size)
         for axis, size in zip(own, shape, strict=True)
     )
 
@@ -364,13 +364,13 @@ def reordered(walk: GraphWalk, node: fx.Node, args: Args, argument: int) -> Axes
     x = list(walk.of(args[0]))
     for k in args[argument] if len(args) > argument else range(len(x)):
         pin(x[k], why=cause(node))
-        x[k] = fixed_axis_like(size_of(x[k]), x[k])
+        x[k] = fixed_axis_like(axis_size(x[k]), x[k])
     return tuple(x)
 
 
 def concatenated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     """Concatenate tensors along an axis, which keeps their blocks; their other axes agree."""
-    parts = [walk.of(each) for each in args[0] if shape_of(each) != (0,)]  # an empty piece is left out
+    parts = [walk.of(each) for each in args[0] if result_shape(each) != (0,)]  # an empty piece is left out
     along = args[1] % len(parts[0]) if len(args) > 1 else 0
     for other in parts[1:]:
         for k in range(len(other)):
@@ -388,7 +388,7 @@ def padded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
         axis = x[-1 - k]
         if before < 0 or behind < 0:
             pin(axis, why="a part that is taken of them")
-            x[-1 - k] = fixed_axis_like(size_of(axis) + before + behind, axis)
+            x[-1 - k] = fixed_axis_like(axis_size(axis) + before + behind, axis)
         else:
             ends = [fixed_axis(size, "padding beside them") if size else () for size in (before, behind)]
             x[-1 - k] = (*ends[0], *axis, *ends[1])
@@ -397,7 +397,7 @@ def padded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 def sliced(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """Slice axes; a proper part of an axis fixes it."""
-    x, before, behind = list(walk.of(args[0])), shape_of(args[0]), shape_of(node)
+    x, before, behind = list(walk.of(args[0])), result_shape(args[0]), result_shape(node)
     for k, (old, new) in enumerate(zip(before, behind, strict=True)):
         if old != new:
             pin(x[k], why="a part that is taken of them")

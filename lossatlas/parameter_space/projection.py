@@ -41,7 +41,7 @@ class Components:
     explained_variance_ratio: np.ndarray
 
 
-def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def product_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Compute a @ b.T of (n, columns) and (m, columns), accumulated in float64."""
     result = np.zeros((len(a), len(b)))
     for start in range(0, a.shape[1], COLUMNS):
@@ -61,7 +61,9 @@ def inner_products(rows: RowMatrix) -> np.ndarray:
             row[:] = rows[k]
         result[first : numbers.stop, first : numbers.stop] = block @ block.T
         for k in range(numbers.stop, n):
-            result[first : numbers.stop, k] = result[k, first : numbers.stop] = inner(block, rows[k][None])[:, 0]
+            result[first : numbers.stop, k] = result[k, first : numbers.stop] = product_matrix(block, rows[k][None])[
+                :, 0
+            ]
     return result
 
 
@@ -113,7 +115,7 @@ def principal_components(rows: RowMatrix, count: int = 2, rounding: float = 0.0)
         for component, weight in zip(components, weights[k], strict=True):
             for start in range(0, len(row), COLUMNS):
                 component[start : start + COLUMNS] += weight * row[start : start + COLUMNS].astype(np.float64)
-    components = components / np.sqrt(np.diag(inner(components, components)))[:, None]
+    components = components / np.sqrt(np.diag(product_matrix(components, components)))[:, None]
     largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
     return Components(components * np.sign(largest), singular, values[:count] / (n - 1), values[:count] / values.sum())
 
@@ -135,7 +137,7 @@ def project(rows: RowMatrix, directions: np.ndarray) -> tuple[np.ndarray, np.nda
         >>> project(np.array([[3.0, 4.0]]), np.array([[2.0, 0.0]]))
         (array([[1.5]]), array([4.]))
     """
-    gram = inner(directions, directions)
+    gram = product_matrix(directions, directions)
     if not np.isfinite(gram).all():
         raise ValueError("a direction is not finite")
     lengths = np.sqrt(np.diag(gram))
@@ -144,6 +146,6 @@ def project(rows: RowMatrix, directions: np.ndarray) -> tuple[np.ndarray, np.nda
     right, norms = np.zeros((len(rows), len(directions))), np.zeros(len(rows))
     for k in range(len(rows)):
         row = rows[k][None]
-        right[k], norms[k] = inner(row, directions)[0], inner(row, row)[0, 0]
+        right[k], norms[k] = product_matrix(row, directions)[0], product_matrix(row, row)[0, 0]
     coordinates = np.linalg.solve(gram, right.T).T
     return coordinates, np.sqrt(np.maximum(norms - (coordinates * right).sum(1), 0))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lossatlas.errors import BadInput, first_line
-from lossatlas.parameter_space.axis_units import Axes, Units, fresh, pin, resolved
+from lossatlas.parameter_space.axis_units import Axes, Units, fresh, pin, resolved_axis
 from lossatlas.parameter_space.graph_walk import GraphWalk
 from lossatlas.parameter_space.operation_rules import rule_for
 from lossatlas.parameter_space.points import named_tensors
@@ -135,7 +135,7 @@ def groups_in(own: Mapping[str, Axes]) -> list[UnitGroup]:
     for name, axes in own.items():
         for k, axis in enumerate(axes):
             start = 0
-            for block in resolved(axis):
+            for block in resolved_axis(axis):
                 if not block.units.fixed and block.units.count > 1:
                     found.setdefault(id(block.units), (block.units, []))[1].append(
                         Location(name, k, start, block.inner)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas import exports, summaries
 from lossatlas.choices import LookName, SpectrumPart
 from lossatlas.io import Findings
 from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
+from lossatlas.results import exports, summaries
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Unpack
 
 import numpy as np
 
-from lossatlas import exports, summaries
 from lossatlas.choices import FilmKind, PlotKind
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.figures.film import FilmKeywords
 from lossatlas.figures.plot_options import PlotKeywords, with_keywords
 from lossatlas.io import Directions, Projection, read_directions, read_surface
 from lossatlas.landscape import Surface
-from lossatlas.landscape.derived_fields import Field, resolved
+from lossatlas.landscape.derived_fields import Field, resolved_field
 from lossatlas.landscape.flatness_measures import Measure, flatness
 from lossatlas.landscape.repeats import flatness_of_repeats
 from lossatlas.landscape.topology import PlacedMinimum, minima
+from lossatlas.results import exports, summaries
 
 if TYPE_CHECKING:
     import pandas
@@ -296,7 +296,7 @@ class Landscape(Surface):
         """Return a surface that holds a field, and the name of the field."""
         from lossatlas.figures.plotted_fields import default_field
 
-        return resolved(self, default_field(self) if field is None else field)
+        return resolved_field(self, default_field(self) if field is None else field)
 
     def _check_rows(self, function: str) -> None:
         if self.rows_of:

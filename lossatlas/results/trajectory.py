@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from lossatlas import summaries
 from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage, counted
 from lossatlas.figures.plot_options import ContourKeywords, with_keywords
 from lossatlas.io import Projection
 from lossatlas.io.trajectory_files import loss_key
+from lossatlas.results import summaries
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Axes, Figure

@@ -6,7 +6,7 @@ from lossatlas.data import AnyData, Dataset, FixedBatches, shape_of
 from lossatlas.datasets.registry import from_factory, get, load
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.models import build
-from lossatlas.models.checkpoint import digest, load_into, read_state
+from lossatlas.models.checkpoint import load_into, read_state, state_digest
 from lossatlas.training.loop import initialize
 from lossatlas.user_code import UserFunction, function_record
 
@@ -119,7 +119,7 @@ def origin_of(data: AnyData, init: str | None, model: str | UserFunction, loss: 
     Returns:
         Hashes of the data and of the initial checkpoint, and names and hashes of the user's functions.
     """
-    hashes = {"data": data.digest, **({"init": digest(read_state(init))} if init else {})}
+    hashes = {"data": data.digest, **({"init": state_digest(read_state(init))} if init else {})}
     for kind, choice in (("model", model), ("loss", loss)):
         if isinstance(choice, UserFunction):
             hashes |= function_record(kind, choice)

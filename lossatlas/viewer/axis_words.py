@@ -81,28 +81,31 @@ def from_to(surface: Surface, networks: list[NetworkMark]) -> str:
     """Name the networks at the ends of a line or a curve."""
     if len(networks) < 2:
         return "from one network (0) to another one (1)"
-    first, second = (f"{name_of(each, k)} ({at(each.x)})" for k, each in enumerate(networks[:2]))
+    first, second = (f"{network_name(each, k)} ({rounded_coordinate(each.x)})" for k, each in enumerate(networks[:2]))
     permuted = ", whose units are permuted" if recorded_option(surface.about, "align") else ""
     return f"from {first} to {second}{permuted}"
 
 
 def between(surface: Surface, networks: list[NetworkMark]) -> str:
     """Name the networks of a plane, by their coordinates."""
-    places = [f"{name_of(each, k)} at ({at(each.x)}, {at(each.y)})" for k, each in enumerate(networks)]
+    places = [
+        f"{network_name(each, k)} at ({rounded_coordinate(each.x)}, {rounded_coordinate(each.y)})"
+        for k, each in enumerate(networks)
+    ]
     if curve := curve_kind(surface):
         kind = KINDS.get(curve, curve)
         return f"x, y: distance along two directions in the plane of a {kind} curve from {places[0]} to {places[1]}."
     return f"x, y: distance along two directions between networks: {', '.join(places[:-1])} and {places[-1]}."
 
 
-def name_of(network: NetworkMark, number: int) -> str:
+def network_name(network: NetworkMark, number: int) -> str:
     """Return the name of a network, or words for one that has none."""
     if DIGEST.fullmatch(network.name):
         return NAMELESS[min(number, len(NAMELESS) - 1)]
     return network.name if len(network.name) <= LONGEST else f"{network.name[: LONGEST - 1].rstrip()}…"
 
 
-def at(value: float) -> str:
+def rounded_coordinate(value: float) -> str:
     """Write a coordinate in three digits; 0 for what rounding has left of it."""
     return f"{0.0 if abs(value) < NEAR else value:.3g}"
 
@@ -159,7 +162,7 @@ def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str
     """Return the direction of an axis as its metadata describe it, or else the options of the command."""
     if record := str(directions.get(letter, "")):
         found = re.search(r"norm=(\w+)", record)
-        return Axis(words_of(record), "" if found is None or found[1] == "none" else found[1])
+        return Axis(direction_words(record), "" if found is None or found[1] == "none" else found[1])
     norm = recorded_option(about, f"{letter}norm")
     if letter == "y" and recorded_option(about, "same_dir"):
         return Axis("the direction of x")
@@ -167,10 +170,10 @@ def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str
         return Axis("the direction to another network")
     if not about.get("command") or (recorded_option(about, "dir_file") and not norm):
         return Axis(norm=norm)  # a file that is named may hold directions of any kind
-    return Axis(words_of(recorded_option(about, f"{letter}direction") or "random"), norm)
+    return Axis(direction_words(recorded_option(about, f"{letter}direction") or "random"), norm)
 
 
-def words_of(record: str) -> str:
+def direction_words(record: str) -> str:
     """Name a direction by the text of its record or of an option, see `AxisRequest.describe` and `AxisConfig.parse`."""
     if found := re.match(r"eigenvector[: ]?(\d*)", record):
         return f"eigenvector {found[1] or 1} of the Hessian"

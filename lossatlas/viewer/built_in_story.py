@@ -81,7 +81,7 @@ def name_of(field: str) -> str:
     return "ratio of the extreme eigenvalues" if field == "eigen_ratio" else field_title(field)
 
 
-def finite(surface: Surface, field: str) -> np.ndarray:
+def finite_values(surface: Surface, field: str) -> np.ndarray:
     """Return the finite values of the computed cells."""
     values = surface.fields[field][surface.known] if field in surface.fields else np.empty(0)
     return values[np.isfinite(values)]
@@ -106,7 +106,7 @@ def many(surface: Surface) -> str:
 def what_it_is(shown: Shown, field: str, scale: str) -> Step:
     """Explain points, height and values of the first surface. scale: name of its first scale."""
     surface, flat = shown.surface, shown.surface.grid.y is None
-    values = finite(surface, field)
+    values = finite_values(surface, field)
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
         scale, " The scale is nearly logarithmic, so that deep basins and high walls both can be seen."
     )
@@ -234,7 +234,7 @@ def comparison(shown: Sequence[Shown], field: str) -> Step:
 
 def contrast(shown: Sequence[Shown], field: str) -> str:
     """Compare numbers of two surfaces; '' for a field that one of them lacks."""
-    found = [finite(each.surface, field) for each in shown]
+    found = [finite_values(each.surface, field) for each in shown]
     if any(values.size == 0 for values in found):
         return ""
     low, high = ([format_value(end(values)) for values in found] for end in (np.min, np.max))

@@ -27,7 +27,7 @@ def static(name: str) -> str:
 
 
 @cache
-def script() -> str:
+def page_script() -> str:
     """Return the modules in static/ as one script."""
     return link(ENTRY, static)
 
@@ -70,12 +70,12 @@ def page_of(shown: Sequence[Shown], title: str = "", story: str | Path | None = 
         "TITLE": html.escape(title or " and ".join(each.label for each in shown)),
         "STYLE": "".join(static(name) for name in STYLES),
         "DATA": data,
-        "SCRIPT": script(),
+        "SCRIPT": page_script(),
     }
-    return filled(static("page.html"), parts)
+    return filled_template(static("page.html"), parts)
 
 
-def filled(text: str, parts: Mapping[str, str]) -> str:
+def filled_template(text: str, parts: Mapping[str, str]) -> str:
     """Replace `{{NAME}}` in a text by its parts, which are not looked at again."""
     pieces = []
     for part in text.split("{{"):

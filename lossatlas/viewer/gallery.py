@@ -15,7 +15,7 @@ from lossatlas.errors import BadUsage, CannotWrite
 from lossatlas.figures.thumbnails import card_picture
 from lossatlas.io.atomic_write import write_file
 from lossatlas.viewer.content import Shown
-from lossatlas.viewer.document import filled, page_of, static
+from lossatlas.viewer.document import filled_template, page_of, static
 
 NAME = re.compile(r"[\w][\w.+-]*")
 INDEX = "index"
@@ -78,7 +78,7 @@ def write_gallery(
         >>> [file.name for file in write_gallery(tempfile.mkdtemp(), [page])]
         ['index.html', 'resnet.html', 'resnet.png']
     """
-    check_names([page.name for page in pages])
+    check_gallery_names([page.name for page in pages])
     made = {}  # all of it is made before anything is written
     cards = []
     for page in pages:
@@ -86,7 +86,7 @@ def write_gallery(
         made[f"{page.name}.png"] = picture
         cards.append(card_of(page, picture))
     parts = {"TITLE": html.escape(title), "TEXT": f"<p>{html.escape(text)}</p>", "CARDS": "\n".join(cards)}
-    index = filled(static("gallery.html"), {**parts, "STYLE": static("gallery.css")})
+    index = filled_template(static("gallery.html"), {**parts, "STYLE": static("gallery.css")})
     made = {f"{INDEX}.html": index.encode(errors="replace"), **made}
     target = Path(folder)
     try:
@@ -107,7 +107,7 @@ def parts_of(page: GalleryPage) -> tuple[bytes, bytes]:
         raise BadUsage(f"page '{page.name}': {error}") from error
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_gallery_names(names: Sequence[str]) -> None:
     """Check the names of a gallery's files. Raises BadUsage."""
     if not names:
         raise BadUsage("a gallery needs at least one page")

@@ -30,7 +30,7 @@ def test_a_rank_that_cannot_reach_the_files_gets_its_own(world, monkeypatch):
     """As in a container of its own; the messages are shorter than a file."""
     monkeypatch.setattr(mapped_files, "CHUNK", 999)
     if world.rank == world.size - 1:
-        monkeypatch.setattr(mapped_files, "opened", lambda places, sizes: [])
+        monkeypatch.setattr(mapped_files, "opened_files", lambda places, sizes: [])
     check(shared_files(world, made(world), SIZES))
 
 

@@ -18,7 +18,7 @@ from lossatlas.jobs.curvature.distributed_hessian import (
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput, check_enough_samples, new_findings, with_batch_size
 from lossatlas.jobs.inputs.records import provenance
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.scheduler import report_error
+from lossatlas.mpi.scheduler import send_error
 from lossatlas.process import signals
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -89,7 +89,7 @@ def of_objects(
     return ObjectsJob(inputs, settings, device, fresh)
 
 
-def run_from_python(
+def run_objects_job(
     world: World,
     job: ObjectsJob,
     compute: Callable[[DistributedHessian], Any],
@@ -126,7 +126,7 @@ def end_ranks(world: World, error: BaseException) -> None:
     if world.size == 1:
         return
     if not world.root:
-        report_error(world, error)
+        send_error(world, error)
     traceback.print_exception(Incomplete("interrupted") if isinstance(error, KeyboardInterrupt) else error)
     sys.stderr.flush()
     world.abort(BUG)

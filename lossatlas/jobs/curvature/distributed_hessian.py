@@ -221,9 +221,9 @@ class DistributedHessian:
     @property
     def size(self) -> int:
         """The length of the vectors of this operator."""
-        from lossatlas.hessian.flat_vectors import size_of
+        from lossatlas.hessian.flat_vectors import entry_count
 
-        return size_of(self.names, self.shapes, self.chosen)
+        return entry_count(self.names, self.shapes, self.chosen)
 
     @property
     def dtype(self) -> "torch.dtype":

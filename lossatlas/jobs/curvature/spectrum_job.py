@@ -16,7 +16,7 @@ from lossatlas.io.progress import StatusLine, format_duration
 from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
-from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings, compute
+from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings, compute_parts
 from lossatlas.jobs.inputs.output_files import check_space
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import has_cuda
@@ -105,7 +105,7 @@ def compute_spectrum(
     findings = output.findings
     path, compiled = "folded" if operator.folded else "not folded", operator.share.settings.compiled
     output.save(replace(findings, plan={**findings.plan, "path": path, "compiled": compiled}))
-    return compute(
+    return compute_parts(
         operator,
         settings,
         output.findings,

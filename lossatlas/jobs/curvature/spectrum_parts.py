@@ -1,6 +1,6 @@
 """The parts of a Hessian's spectrum: eigenvalues, trace, density, blocks of layers, activations, effective dimension.
 
-    findings = compute(operator, SpectrumSettings(top=5), findings)
+    findings = compute_parts(operator, SpectrumSettings(top=5), findings)
 
 Parts that the findings lack, or that are less exact than asked for, are computed; the others are kept.
 """
@@ -56,7 +56,7 @@ BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, as long as
 SMALL_BASIS = 256_000_000  # bytes of it that a file may hold
 
 
-def compute(
+def compute_parts(
     operator: Products,
     wanted: SpectrumSettings,
     findings: Findings,

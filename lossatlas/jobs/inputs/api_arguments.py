@@ -7,9 +7,9 @@ from dataclasses import fields
 import numpy as np
 
 from lossatlas import config
+from lossatlas.config.option_fields import definitions
 from lossatlas.errors import BadUsage, did_you_mean, named, note
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.option_fields import definitions
 
 OPTIONS_OF = {  # the group of options, and the name in it, that defines the words of an argument
     "norm": (config.DirectionOptions, "xnorm"),

@@ -15,15 +15,15 @@ from lossatlas import config
 from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_directions
-from lossatlas.jobs.inputs.fingerprint import name_of
+from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
+from lossatlas.jobs.inputs.fingerprint import user_loss_name
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.stored_vectors import from_file
 from lossatlas.models.adapters import is_adapter
 from lossatlas.models.checkpoint import (
-    digest,
+    state_digest,
 )
 from lossatlas.parameter_space import (
     Point,
@@ -72,11 +72,11 @@ class DirectionArguments:
             axes: The number of axes of the grid.
             dir_type: 'weights', 'states', or None where that is not known yet.
         """
-        check_directions(self.facts(axes, dir_type))
+        check_direction_facts(self.facts(axes, dir_type))
 
     def facts(self, axes: int, dir_type: str | None) -> DirectionFacts:
-        """Return the facts that `direction_rules.check_directions` checks."""
-        kinds = [kind_of(direction) for direction in self.wanted(axes)[:axes]]
+        """Return the facts that `direction_rules.check_direction_facts` checks."""
+        kinds = [direction_kind(direction) for direction in self.wanted(axes)[:axes]]
         there = len(self.given_networks)
         return DirectionFacts(
             axes=axes,
@@ -133,12 +133,12 @@ class DirectionArguments:
         if k < len(self.others):
             other = self.others[k]
             there = point_of(origin.net, other, origin.dir_type, as_stored=origin.scratch is not None)
-            return AxisRequest("network", vector=there, digest=digest(state_of(other, base=origin.net)))
+            return AxisRequest("network", vector=there, digest=state_digest(state_of(other, base=origin.net)))
         direction = self.wanted(axes)[k]
         if isinstance(direction, Mapping):
             vector = given_direction(direction, origin.point)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
-        asked = described(direction)
+        asked = parsed_direction(direction)
         if asked.kind == "random":
             return AxisRequest("random", self.random_norm, self.ignore)
         if asked.kind == "file":
@@ -168,21 +168,21 @@ class DirectionArguments:
         )
 
 
-def described(direction: str) -> config.AxisConfig:
+def parsed_direction(direction: str) -> config.AxisConfig:
     """Return the direction that a text describes, see `config.AxisConfig.parse`. Raises BadUsage."""
     if not isinstance(direction, str):
         raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
     return config.AxisConfig.parse(named("directions"), direction, "", "")
 
 
-def kind_of(direction: Direction) -> str:
+def direction_kind(direction: Direction) -> str:
     """Return the kind of a direction, see `DirectionFacts`. Raises BadUsage."""
-    return "vector" if isinstance(direction, Mapping) else described(direction).kind
+    return "vector" if isinstance(direction, Mapping) else parsed_direction(direction).kind
 
 
-def loss_name(loss: LossLike) -> str:
+def recorded_loss_name(loss: LossLike) -> str:
     """Return the name of a loss as the user gave it, for the record."""
-    return loss if isinstance(loss, str) else name_of(loss)
+    return loss if isinstance(loss, str) else user_loss_name(loss)
 
 
 def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:

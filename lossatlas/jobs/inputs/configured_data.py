@@ -62,7 +62,7 @@ def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: conf
         return data
     check_pairs(data, model)
     data = with_classes(data, chosen, state, model)
-    check_labels(data)
+    check_class_labels(data)
     return data
 
 
@@ -106,7 +106,7 @@ def with_classes(
     return {split: replace(samples, classes=classes) for split, samples in data.items()}
 
 
-def check_labels(data: "Mapping[str, AnyData]") -> None:
+def check_class_labels(data: "Mapping[str, AnyData]") -> None:
     """Raise BadInput where a label is no class."""
     from lossatlas.data import Dataset
 

@@ -72,7 +72,7 @@ class DirectionFacts:
         return [field for field in fields if getattr(self, field) not in (None, False, 0, "random")]
 
 
-def check_directions(facts: DirectionFacts) -> None:
+def check_direction_facts(facts: DirectionFacts) -> None:
     """Raise BadUsage where what the user asks for contradicts itself."""
     for rule in (
         check_forms,
@@ -87,7 +87,7 @@ def check_directions(facts: DirectionFacts) -> None:
         rule(facts)
 
 
-def listed(fields: list[str]) -> str:
+def named_list(fields: list[str]) -> str:
     """Name fields in the words of the front end, each once."""
     return ", ".join(dict.fromkeys(named(field) for field in fields))
 
@@ -95,7 +95,7 @@ def listed(fields: list[str]) -> str:
 def refuse(field: str, reason: str, others: list[str]) -> None:
     """Raise BadUsage where fields are given that do not fit another one, with the reason."""
     if others:
-        raise BadUsage(f"{named(field)} {reason}: leave out {listed(others)}")
+        raise BadUsage(f"{named(field)} {reason}: leave out {named_list(others)}")
 
 
 def check_forms(facts: DirectionFacts) -> None:
@@ -176,6 +176,6 @@ def check_parameters_alone(facts: DirectionFacts) -> None:
     fields += facts.given("curvature")
     if facts.dir_type == "states" and fields:
         raise BadUsage(
-            f"{listed(fields)}: gradients, eigenvectors and second derivatives belong to the parameters alone: use "
+            f"{named_list(fields)}: gradients, eigenvectors and second derivatives belong to the parameters alone: use "
             f"{named('dir_type', 'weights')}"
         )

@@ -20,12 +20,12 @@ def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
     """Name the direction file when no name is given, as the original release does."""
     name = base_name(nets.model, nets.file)
     if nets.file2:
-        name = joined(name, nets.file2)
+        name = joined_names(name, nets.file2)
     name += f"_{choice.dir_type}"
     name += named_axis("x", choice.x)
     if choice.y is not None:
         if nets.file3:
-            name = joined(name, nets.file3)
+            name = joined_names(name, nets.file3)
         else:
             name += named_axis("y", choice.y)
             name += "_same_dir" if choice.same_dir else ""
@@ -39,7 +39,7 @@ def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
         name += f"_idx={choice.idx}"
     if choice.seed != SEED:
         name += f"_seed={choice.seed}"
-    return shortened(Path(name + ".h5"))
+    return shortened_name(Path(name + ".h5"))
 
 
 def plain(pattern: str) -> str:
@@ -58,7 +58,7 @@ def named_axis(letter: str, axis: AxisConfig) -> str:
     return what + ignore + (f"_{letter}norm={axis.norm}" if axis.norm else "")
 
 
-def joined(first: str, second: str) -> str:
+def joined_names(first: str, second: str) -> str:
     """Return `first` and the difference of `second` from it: its name, with its folder when that is another one.
 
     For files in folders side by side this is the original's name, which lies beside the folders.
@@ -83,14 +83,14 @@ def surface_name(dir_file: Path, task: GridConfig) -> Path:
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
     name += "" if task.run.precision in (None, "float32") else f"_precision={task.run.precision}"
     name += f"_bn={task.recalibrated}" if task.recalibrated else ""
-    return shortened(dir_file.with_name(name + ".h5"))
+    return shortened_name(dir_file.with_name(name + ".h5"))
 
 
 def loss_word(loss: str | UserFunction) -> str:
     return loss.name if isinstance(loss, UserFunction) else loss
 
 
-def shortened(path: Path) -> Path:
+def shortened_name(path: Path) -> Path:
     """Replace the end of a name by a hash where it is so long that names of figures beside it would not be valid."""
     name = os.fsencode(path.name)
     if len(name) <= LONGEST_NAME:

@@ -70,12 +70,12 @@ def settings_digest(value: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def name_of(loss: Any) -> str:
+def user_loss_name(loss: Any) -> str:
     """Return the name of a user's loss for the record: of a function its module and name, of a module its repr."""
     if isinstance(loss, nn.Module):
         return repr(loss)
     if isinstance(loss, functools.partial):
-        return f"partial of {name_of(loss.func)}"
+        return f"partial of {user_loss_name(loss.func)}"
     return f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', type(loss).__name__)}"
 
 

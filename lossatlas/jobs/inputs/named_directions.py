@@ -10,7 +10,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, read_directions, read_findings
-from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare_request
 from lossatlas.io.spectrum_files import is_findings
 from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
@@ -43,7 +43,7 @@ def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
         )
 
 
-def axis_of(
+def axis_request(
     axis: config.AxisConfig, target: "Point | None", digest: str, choice: config.DirectionConfig, net: "nn.Module"
 ) -> AxisRequest:
     """Return the request for an axis.
@@ -79,13 +79,13 @@ def direction_request(
 
     Raises:
         BadUsage: No parameter moves.
-        BadInput: See `axis_of`.
+        BadInput: See `axis_request`.
     """
     scratch = None if loaded.kept is None else loaded.kept.scratch
     origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection, scratch)
     ends = zip((choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
     axes = [
-        axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
+        axis_request(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
         for axis, target, file in ends
         if axis is not None
     ]
@@ -128,7 +128,7 @@ def find_directions(
     saved = read_directions(dir_file) if dir_file.exists() else None
     first = None  # the x direction of the file, which gets a second one
     if saved is not None:
-        first, _ = check_directions(dir_file, saved, asked, choice, request.origin.net)
+        first, _ = checked_directions(dir_file, saved, asked, choice, request.origin.net)
         if choice.y is None or saved.y is not None:
             return saved, False
         check_second(dir_file, saved, asked, choice)
@@ -143,7 +143,7 @@ def find_directions(
     return replace(request.stored([first, *vectors[1:]], about), x=list(saved.x)), True
 
 
-def check_directions(
+def checked_directions(
     dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
 ) -> "tuple[Point, Point | None]":
     """Return the directions of a file by tensor name, compared with the network and the options.
@@ -209,12 +209,14 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
         asked |= {letter: saved.about[letter] for letter in earlier}
     recorded = {name: saved.about.get(name) for name in asked}
     if choice.dir_file is None or choice.idx or choice.seed != config.SEED:
-        compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
+        compare_request(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
     for name, value in asked.items():
         if recorded[name] in (None, value):
             continue
         if str(value).removesuffix(", aligned") == str(recorded[name]).removesuffix(", aligned"):
-            compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or the same {named('align')}")
+            compare_request(
+                dir_file, recorded, asked, f"give another {named('dir_file')}, or the same {named('align')}"
+            )
         if name in ("x", "y") and not str(recorded[name]).startswith(
             ("random", "towards")
         ):  # such as principal components

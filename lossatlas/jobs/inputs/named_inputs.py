@@ -61,7 +61,7 @@ def load_inputs(
     from lossatlas.jobs.inputs.networks import NamedState, point_of
     from lossatlas.models import read_state
     from lossatlas.models.adapters import is_adapter, with_adapter
-    from lossatlas.models.checkpoint import digest
+    from lossatlas.models.checkpoint import state_digest
     from lossatlas.parameter_space import position, tensors
 
     files = [file for file in (nets.file, nets.file2, nets.file3) if file]
@@ -88,10 +88,10 @@ def load_inputs(
         load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)
         return tensors(net, dir_type) if low else position(net, dir_type)
 
-    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    towards = {file: state_digest(states[file]) for file in (nets.file2, nets.file3) if file}
     if nets.align:
         for file in towards:
-            states[file] = align(net, states, nets.file, file, first)
+            states[file] = aligned_state(net, states, nets.file, file, first)
             towards[file] += ", aligned"
 
     targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
@@ -105,7 +105,7 @@ def load_inputs(
         "model_settings": settings_digest(net),
         "loss_settings": settings_digest(loss),
         LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first, checked),
-        "checkpoint": digest(states[nets.file]),
+        "checkpoint": state_digest(states[nets.file]),
         "dir_type": dir_type,
     }
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
@@ -171,7 +171,7 @@ def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str,
     load_into(net, state, file)
 
 
-def align(
+def aligned_state(
     net: "nn.Module", states: "Mapping[str, dict[str, Tensor]]", origin: str, file: str, data: "AnyData"
 ) -> "dict[str, Tensor]":
     """Return the state of a checkpoint with its hidden units permuted to match the network at the origin.

@@ -65,15 +65,15 @@ def request_of(net: "nn.Module", loss: "LossLike", splits: "Mapping[str, AnyData
         splits: The data by split.
         losses: The losses of some samples.
     """
-    from lossatlas.jobs.inputs.fingerprint import data_record, name_of, settings_digest
-    from lossatlas.models.checkpoint import digest
+    from lossatlas.jobs.inputs.fingerprint import data_record, settings_digest, user_loss_name
+    from lossatlas.models.checkpoint import state_digest
     from lossatlas.models.state_names import state_tensors
 
-    name = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
+    name = {"loss": loss} if isinstance(loss, str) else {"loss_function": user_loss_name(loss)}
     return {
         "model_class": type(net).__name__,
         "model_settings": settings_digest(net),
-        "checkpoint": digest(state_tensors(net)),
+        "checkpoint": state_digest(state_tensors(net)),
         **name,
         "loss_settings": settings_digest(loss),
         LOSS_OF_SOME_SAMPLES: float(losses.mean()),

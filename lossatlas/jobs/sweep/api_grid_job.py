@@ -15,7 +15,7 @@ from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
-from lossatlas.jobs.inputs.api_inputs import DirectionArguments, loss_name
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, recorded_loss_name
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import ArraysInFile, DirectionRequest, Origin, note_sheared
 from lossatlas.jobs.inputs.network_memory import memory_record, small_batch_size
@@ -27,7 +27,7 @@ from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, ru
 from lossatlas.jobs.sweep.grid_points import GridPoints, checkpoint_path, networks_on, points_along, random_lines
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape import Grid, Surface
-from lossatlas.models.checkpoint import digest
+from lossatlas.models.checkpoint import state_digest
 from lossatlas.mpi.agreement import check_same_request, on_first
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Plane, position
@@ -127,7 +127,7 @@ class SurfaceArguments:
             net,
             splits["train"],
             loss_function,
-            loss_name=loss_name(loss),
+            loss_name=recorded_loss_name(loss),
             selection=self.axes.selection,
             device=self.device,
         )
@@ -190,7 +190,7 @@ class SurfaceArguments:
 def along_new_directions(request: DirectionRequest, grid: Grid, *, per_layer: bool) -> GridPoints:
     """Make directions, and return the points along them, with the networks on their line or plane."""
     origin, vectors = request.origin, request.make()
-    about = {"checkpoint": digest(state_of(origin.net)), "dir_type": origin.dir_type}
+    about = {"checkpoint": state_digest(state_of(origin.net)), "dir_type": origin.dir_type}
     directions = request.stored(vectors, about)
     note_sheared(origin, directions)
     points = points_along(origin, directions, grid, per_layer=per_layer)

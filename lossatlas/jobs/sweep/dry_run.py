@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from lossatlas.errors import say
-from lossatlas.io.hdf5 import size_of
+from lossatlas.io.hdf5 import file_size
 from lossatlas.io.progress import format_duration
 from lossatlas.io.surface_files import surface_writer
 from lossatlas.jobs.inputs.output_files import check_space
@@ -55,7 +55,7 @@ def report_dry_run(
     from lossatlas.data.memory import in_words
 
     embedded = sum(array.nbytes for axis in (inputs.directions.x, inputs.directions.y or ()) for array in axis)
-    image = size_of(surface_writer(inputs.surf_file, surface, inputs.dir_file, None)) + embedded * inputs.embed
+    image = file_size(surface_writer(inputs.surf_file, surface, inputs.dir_file, None)) + embedded * inputs.embed
     needed = {inputs.surf_file: image}
     if inputs.dir_file is not None:
         needed[inputs.dir_file] = embedded * inputs.new_directions

@@ -145,9 +145,9 @@ def random_lines(request: DirectionRequest, grid: Grid, repeat: int) -> GridPoin
 def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: str) -> GridPoints:
     """Return the points of a path of checkpoints, the k-th at x = k; each is read again when it is evaluated."""
     from lossatlas.jobs.inputs.networks import state_of
-    from lossatlas.models.checkpoint import digest
+    from lossatlas.models.checkpoint import state_digest
 
-    digests = [digest(state_of(each)) for each in path]
+    digests = [state_digest(state_of(each)) for each in path]
     return GridPoints(
         parametrization=CheckpointPath(dir_type, tuple(zip(path, digests, strict=True))),
         grid=grid,

@@ -104,7 +104,7 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
     return net
 
 
-def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
+def fastest_path(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
     """Choose the fastest execution path, which `LossQuantity.finalize_plan` verifies.
 
     Args:

@@ -27,7 +27,7 @@ from lossatlas.jobs.sweep.loss_plan import (
     comparable_evaluator,
     complete_plan,
     evaluator_of,
-    path_of,
+    fastest_path,
     precision_lines,
     refuse_tolerance,
 )
@@ -108,7 +108,7 @@ class LossQuantity:
             found = loss(own, copy_samples(few))
             if not self.tolerance.exact:
                 refuse_tolerance(data, spread=found.spread)
-            path, why_not = (IN_PLACE, LOW_MEMORY) if low else path_of(net, loss, few, precision)
+            path, why_not = (IN_PLACE, LOW_MEMORY) if low else fastest_path(net, loss, few, precision)
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": precision,

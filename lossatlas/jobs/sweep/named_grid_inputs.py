@@ -104,7 +104,7 @@ def read_with_direction_file(
     return GridInputs(
         surf_file=surf_file,
         loaded=loaded,
-        record=record_of(task, loaded, points),
+        record=job_record(task, loaded, points),
         points=points,
         lock=lock,
         origin=request.origin,
@@ -183,7 +183,7 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
     return replace(task, directions=replace(choice, dir_type="states"))
 
 
-def record_of(task: config.GridConfig, loaded: LoadedInputs, points: GridPoints) -> dict[str, Any]:
+def job_record(task: config.GridConfig, loaded: LoadedInputs, points: GridPoints) -> dict[str, Any]:
     """Return the fields that identify the job, see `io.resume`."""
     from lossatlas.jobs.inputs.fingerprint import data_record, recalibration_record
 
@@ -241,14 +241,14 @@ def read_without_direction_file(
         request = DirectionRequest(origin=origin, axes=[axis], seed=choice.seed)
         points = random_lines(request, task.grid, choice.repeat)
     return GridInputs(
-        surf_file=surf_file, loaded=loaded, record=record_of(task, loaded, points), points=points, lock=lock
+        surf_file=surf_file, loaded=loaded, record=job_record(task, loaded, points), points=points, lock=lock
     )
 
 
 def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
     """Return the points of the curve to another network. Raises BadInput for control points of another curve."""
     from lossatlas.models import load_into, read_state
-    from lossatlas.models.checkpoint import digest
+    from lossatlas.models.checkpoint import state_digest
     from lossatlas.parameter_space import position
 
     choice, nets, end = task.directions, task.networks, loaded.targets[0]
@@ -259,7 +259,7 @@ def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
     for file in choice.control_points:
         state = read_state(file)
         load_into(loaded.net, state, file)
-        control_points.append((digest(state), position(loaded.net, choice.dir_type)))
+        control_points.append((state_digest(state), position(loaded.net, choice.dir_type)))
     loaded.net.load_state_dict(before)
     towards = loaded.towards[nets.file2]
     check_control_points(choice, [loaded.record["checkpoint"], towards])
@@ -276,7 +276,7 @@ def read_checkpoint_path(task: config.GridConfig, log: Log, releases: ExitStack)
     loaded = load_inputs(task.networks, "states", task.data, task.loss)
     points = checkpoint_path(task.path, task.grid, "states")
     return GridInputs(
-        surf_file=surf_file, loaded=loaded, record=record_of(task, loaded, points), points=points, lock=lock
+        surf_file=surf_file, loaded=loaded, record=job_record(task, loaded, points), points=points, lock=lock
     )
 
 

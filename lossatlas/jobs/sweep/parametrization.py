@@ -143,7 +143,7 @@ class CheckpointPath:
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the path. A point raises BadInput where the checkpoint differs from rank 0's."""
         from lossatlas.jobs.inputs.networks import NamedState, point_of
-        from lossatlas.models.checkpoint import digest
+        from lossatlas.models.checkpoint import state_digest
         from lossatlas.parameter_space import MappedPlane
 
         def point(a: float, _: float) -> "Point":
@@ -151,7 +151,7 @@ class CheckpointPath:
             if not isinstance(network, str | Path):
                 return point_of(net, network, self.dir_type)
             state = NamedState.of(network, announce=False)
-            if digest(state) != wanted:
+            if state_digest(state) != wanted:
                 raise BadInput(f"{network} is another one on {socket.gethostname()} than rank 0 has read")
             return point_of(net, state, self.dir_type)
 

@@ -16,7 +16,13 @@ from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
 from lossatlas.jobs.inputs.api_arguments import Axis
-from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments, given_direction, loss_name, shared_copy
+from lossatlas.jobs.inputs.api_inputs import (
+    Direction,
+    DirectionArguments,
+    given_direction,
+    recorded_loss_name,
+    shared_copy,
+)
 from lossatlas.jobs.inputs.networks import Net, state_for, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.stored_vectors import from_file
@@ -32,10 +38,10 @@ from lossatlas.jobs.trajectory.plane_directions import (
     given_plane,
     store_plane,
 )
+from lossatlas.jobs.trajectory.run_files import checkpoints_file, write_projections
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
-from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, write_projections
 from lossatlas.landscape import Surface
-from lossatlas.models.checkpoint import digest
+from lossatlas.models.checkpoint import state_digest
 from lossatlas.mpi.agreement import on_all, on_first, rank_of
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection, as_arrays
@@ -178,7 +184,7 @@ class TrajectoryJob:
                 f"{named('plane', 'river')} leads from the first checkpoint of the first run to its last one"
             )
         needs_hash = arguments.has_surface or arguments.output.dir_file or arguments.choice.kind == "river"
-        origin_hash = digest(state_of(self.end)) if needs_hash else ""
+        origin_hash = state_digest(state_of(self.end)) if needs_hash else ""
         return RunDifferences.of(self.net, self.runs, arguments.choice, origin_hash, complete=arguments.has_surface)
 
     def project(self) -> ProjectedRuns:
@@ -229,14 +235,14 @@ class TrajectoryJob:
         loss = samples.loss
         assert samples.data is not None  # see `TrajectoryArguments.check`
         train = as_dataset(samples.data, limit=arguments.limit)
-        fields = {"loss": loss} if isinstance(loss, str) else {"loss_function": loss_name(loss)}
+        fields = {"loss": loss} if isinstance(loss, str) else {"loss_function": recorded_loss_name(loss)}
 
         def make(selection: Selection) -> OriginCurvature:
             return OriginCurvature(
                 self.end,
                 train,
                 as_loss(loss),
-                loss_name=loss_name(loss),
+                loss_name=recorded_loss_name(loss),
                 selection=selection,
                 device=device_of(arguments.device, net=self.net),
             )

@@ -121,7 +121,9 @@ def flat_axes(plane: Iterable[Mapping[str, Tensor]]) -> np.ndarray:
     )
 
 
-def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def plane_coordinates(
+    rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], name: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Project rows onto a plane by least squares.
 
     Args:

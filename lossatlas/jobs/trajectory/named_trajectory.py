@@ -21,10 +21,10 @@ from lossatlas.jobs.trajectory.plane_directions import (
     given_plane,
     store_plane,
 )
+from lossatlas.jobs.trajectory.run_files import checkpoints_file, write_projections
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
-from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, write_projections
 from lossatlas.models import build, read_state
-from lossatlas.models.checkpoint import digest
+from lossatlas.models.checkpoint import state_digest
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.user_code import UserFunction, function_record
 
@@ -104,7 +104,7 @@ def project_and_store(task: TrajectoryConfig) -> StoredRuns:
         CannotWrite: A file cannot be written.
     """
     end = task.runs[0].files[-1]
-    origin_hash = digest(read_state(end))
+    origin_hash = state_digest(read_state(end))
     found = RunDifferences.of(network_of(task), task.runs, task.plane, origin_hash, complete=True)
     if task.dir_file is not None:
         dir_file, plane = task.dir_file, given_plane(task.dir_file)

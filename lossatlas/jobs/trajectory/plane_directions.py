@@ -19,7 +19,7 @@ from lossatlas.jobs.inputs.networks import state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import principal_plane, unflattened
 from lossatlas.jobs.trajectory.run_projection import RunDifferences
-from lossatlas.models.checkpoint import digest
+from lossatlas.models.checkpoint import state_digest
 from lossatlas.parameter_space import Layout, Point, Selection, as_arrays, lengths, orthogonal, scale_to
 
 # Fields by which a plane of a command and one of a Python function are compared: names of networks and files differ.
@@ -135,7 +135,7 @@ class PlaneSource:
     def river_record(self) -> dict[str, str]:
         """The fields that identify the river plane, beside the fields of every plane."""
         assert self.curvature is not None
-        drift = digest(state_of(self.found.runs[0].checkpoints[0]))
+        drift = state_digest(state_of(self.found.runs[0].checkpoints[0]))
         fields = {"drift": f"from {drift}", "selection": str(self.found.choice.selection), **self.curvature.record}
         if self.found.choice.ignore:  # earlier versions took the eigenvector of all parameters
             fields["hessian_of"] = "the parameters that move"

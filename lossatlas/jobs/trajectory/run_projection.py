@@ -12,13 +12,13 @@ from lossatlas.io.trajectory_files import EXPLAINED
 from lossatlas.jobs.inputs.networks import Net, point_of
 from lossatlas.jobs.trajectory.checkpoint_projection import (
     CheckpointDifferences,
-    coordinates,
     differences,
     flat_axes,
+    plane_coordinates,
 )
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
 from lossatlas.parameter_space import Point, Selection, as_point
-from lossatlas.parameter_space.projection import inner
+from lossatlas.parameter_space.projection import product_matrix
 from lossatlas.parameter_space.selection import EVERYTHING
 
 
@@ -140,7 +140,7 @@ class ProjectedRuns:
     def share_in_plane(self) -> float:
         """Return the share of the squared distances from the origin that lies in the plane, from 0 to 1."""
         axes, places = flat_axes(self.plane), self.coordinates
-        inside = ((places @ inner(axes, axes)) * places).sum()
+        inside = ((places @ product_matrix(axes, axes)) * places).sum()
         return float(inside / max(float(inside + (self.distances**2).sum()), 1e-300))
 
 
@@ -163,7 +163,7 @@ def project_runs(found: RunDifferences, directions: Directions, source: str, *, 
         raise BadInput(f"{source} holds one direction, a plane needs two")
     kind, name = found.choice.dir_type, f"a direction in {source}"
     plane = as_point(directions.x, found.net, kind, name), as_point(directions.y, found.net, kind, name)
-    places, distances = coordinates(found.rows, plane, source)
+    places, distances = plane_coordinates(found.rows, plane, source)
     shares = directions.extra.get(EXPLAINED, ()) if own else ()
     axes = tuple(str(directions.about.get(letter, letter)) for letter in "xy")
     paths = []

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from lossatlas import summaries
 from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, PlotOptions, with_keywords
 from lossatlas.figures.plotted_fields import field_title, is_accuracy
 from lossatlas.landscape import Grid, Surface
-from lossatlas.landscape.derived_fields import Field, resolved
+from lossatlas.landscape.derived_fields import Field, resolved_field
 from lossatlas.landscape.flatness_measures import Measure, flatness
-from lossatlas.results import Landscape, read
+from lossatlas.results import Landscape, read, summaries
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure, FigureFactory
@@ -140,7 +139,7 @@ class Comparison:
         found = []
         for label, landscape in zip(self.labels, self.landscapes, strict=True):
             try:
-                found.append(resolved(landscape, wanted))
+                found.append(resolved_field(landscape, wanted))
             except BadUsage as error:
                 raise BadUsage(f"{label}: {error}") from None
         return found
@@ -289,7 +288,7 @@ class Comparison:
             )
         with np.errstate(invalid="ignore", over="ignore"):
             values = a.fields[field] - b.fields[other]
-        of_a, of_b = (summaries.standard_errors(*each) for each in ((a, field), (b, other)))
+        of_a, of_b = (summaries.field_standard_errors(*each) for each in ((a, field), (b, other)))
         error = None if of_a is None or of_b is None else np.hypot(of_a, of_b)
         return Difference(a.grid.x, a.grid.y, values, error, field, self.labels)
 

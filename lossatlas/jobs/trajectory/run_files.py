@@ -11,7 +11,7 @@ import numpy as np
 from lossatlas.errors import BadInput
 from lossatlas.io import Projection, read_projection, write_projection
 from lossatlas.io.trajectory_files import loss_key, projection_plane
-from lossatlas.jobs.inputs.file_names import plain, shortened
+from lossatlas.jobs.inputs.file_names import plain, shortened_name
 from lossatlas.jobs.inputs.output_files import keep_aside
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
@@ -42,7 +42,7 @@ def plane_file(
     others = "".join(f"_with_{run.slug}" for run in runs[1:])
     kind = "PCA" if choice.kind == "pca" else "river"
     name = f"{kind}_{choice.dir_type}{ignore}{chosen}_{which}{others}"
-    return shortened(first.folder / f"{name}.h5").with_suffix("") / "directions.h5"
+    return shortened_name(first.folder / f"{name}.h5").with_suffix("") / "directions.h5"
 
 
 def write_projections(dir_file: Path, projected: ProjectedRuns, *, own: bool) -> list[Path]:

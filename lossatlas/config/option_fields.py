@@ -163,7 +163,7 @@ def headings(group: type) -> dict[str, str]:
     return {**found, **{name: getattr(group, "HEADING", "") for name in own if name not in found}}
 
 
-def resolved(options: Any) -> dict[str, Any]:
+def resolved_options(options: Any) -> dict[str, Any]:
     """Return all options by name, as JSON and YAML hold them."""
     values = {each.name: getattr(options, each.field) for each in definitions(type(options))}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

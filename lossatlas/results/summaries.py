@@ -23,7 +23,7 @@ def number(value: float, error: float | None = None) -> str:
     return text if not error or not np.isfinite(error) else f"{text} +- {error:.2g}"
 
 
-def standard_errors(surface: Surface, name: str) -> np.ndarray | None:
+def field_standard_errors(surface: Surface, name: str) -> np.ndarray | None:
     """Return the standard errors of a field, in the shape of the grid; None where they are not known.
 
     Args:
@@ -50,7 +50,7 @@ def centre_of(surface: Surface, name: str) -> str:
     cell = cell_at_origin(surface)
     if cell is None or not surface.known[cell]:
         return ""
-    errors = standard_errors(surface, name)
+    errors = field_standard_errors(surface, name)
     return number(float(surface.fields[name][cell]), None if errors is None else float(errors[cell]))
 
 
