@@ -1,5 +1,6 @@
 """Low-rank adapters as ends of an axis, against forward passes that apply the factors and, where it is there, peft."""
 
+import inspect
 import json
 
 import pytest
@@ -129,17 +130,9 @@ def test_the_change_is_not_rounded_to_the_type_of_the_network(tmp_path):
     torch.testing.assert_close(direction, wanted, rtol=1e-3, atol=1e-7)
 
 
-NETWORK = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_adapters import network, samples
-"""
-
-
 def command(tmp_path, *more):
-    from conftest import ROOT
-
-    (tmp_path / "own.py").write_text(NETWORK.format(tests=str(ROOT / "tests")))
+    source = "".join(inspect.getsource(each) for each in (Conv1D, network, samples))
+    (tmp_path / "own.py").write_text(f"import torch\nfrom torch import nn\n{source}")
     own = ["--model", f"{tmp_path}/own.py:network", "--dataset", f"{tmp_path}/own.py:samples"]
     return plot_surface.main([*own, "--surf_file", str(tmp_path / "s.h5"), *more])
 

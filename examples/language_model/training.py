@@ -56,7 +56,7 @@ def train(
         value.backward()
         optimizer.step()
         schedule.step()
-    return float(value)
+    return float(value.detach())
 
 
 def token_loss(net: Callable[[Tensor], Tensor], data: Pairs) -> Callable[[Tensor], Tensor]:
