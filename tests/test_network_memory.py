@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 import lossatlas
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.io import read_directions, read_surface
 from lossatlas.io.seeded_directions import SeededDirection
 from lossatlas.jobs.inputs.network_memory import LARGE_NETWORK, small_batch_size, takes_little_memory
 from lossatlas.parameter_space import Layout, position, random_direction
@@ -199,6 +201,31 @@ def test_any_number_of_ranks_gives_the_same_bits_and_small_direction_files(tmp_p
     assert isinstance(three.directions.x, SeededDirection)
     assert three.directions.sha256 == fast.directions.sha256
     assert (tmp_path / "ranks3_directions.h5").stat().st_size < (tmp_path / "fast_directions.h5").stat().st_size
+
+
+@pytest.mark.commands
+def test_stored_directions_give_the_bits_of_drawn_ones(tmp_path):
+    """Also where the surface is continued with the other kind of file, and in fast memory."""
+    drawn = command(tmp_path, "drawn", "--memory", "low")
+    stored = command(tmp_path, "stored", "--memory", "low", "--store_directions")
+    for line in (drawn, stored):
+        result = python("plot_surface.py", *line)
+        assert result.returncode == 0, result.stderr
+    files = [tmp_path / f"{name}_directions.h5" for name in ("drawn", "stored")]
+    assert files[1].stat().st_size > 5 * files[0].stat().st_size
+    with h5py.File(files[1]) as file:
+        assert "xdirection" in file
+        assert "seeded_xdirection" not in file
+    one, other = (read_directions(file) for file in files)
+    assert all(np.array_equal(a, b) for a, b in zip(one.x, other.x, strict=True))
+    assert other.y is not None
+    assert all(np.array_equal(a, b) for a, b in zip(one.y or (), other.y, strict=True))
+    losses = [read_surface(tmp_path / f"{name}.h5").fields["train_loss"] for name in ("drawn", "stored")]
+    assert np.array_equal(*losses)
+    (tmp_path / "drawn.h5").unlink()
+    files[1].replace(files[0])
+    assert python("plot_surface.py", *drawn).returncode == 0
+    assert np.array_equal(read_surface(tmp_path / "drawn.h5").fields["train_loss"], losses[0])
 
 
 @pytest.mark.commands

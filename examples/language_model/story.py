@@ -41,10 +41,10 @@ RISE = 0.5  # of the loss, up to which directions are compared
 class Size:
     """How much is computed."""
 
-    widths: tuple[int, ...] = (32, 64, 128)
-    steps: int = 1500
-    tuning: int = 300
-    windows: int = 512
+    widths: tuple[int, ...] = (24, 48, 96)
+    steps: int = 800
+    tuning: int = 200
+    windows: int = 256
     points: int = 41
     repeats: int = 8
     plane: int = 11
@@ -222,6 +222,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, default=Path("."), help="folder for the figures")
     p.add_argument("--small", action="store_true", help="smaller models, to see that all of it works")
     args = p.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     args.out.mkdir(parents=True, exist_ok=True)
     size = SMALL if args.small else Size()
     (old_train, old_test), (new_train, new_test) = prose(), code()

@@ -117,6 +117,7 @@ class DirectionConfig:
         scheme, curve, repeat, per_layer: See `SchemeOptions`.
         control_points: The control points of the curve.
         dir_type_given: The user has chosen `dir_type`.
+        store_directions: A direction file holds vectors also where their seeds would do.
     """
 
     dir_type: str
@@ -136,6 +137,7 @@ class DirectionConfig:
     repeat: int = 0
     per_layer: bool = False
     dir_type_given: bool = True
+    store_directions: bool = False
 
     @property
     def selection(self) -> "Selection":

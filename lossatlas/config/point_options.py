@@ -82,6 +82,11 @@ class DirectionOptions(SelectionOptions):
         "and directions from files)",
     )
     same_dir: bool = option(False, "use the x direction for y as well")
+    store_directions: bool = option(
+        False,
+        "write the vectors of random directions of a large network (--memory low) into the direction file, which holds "
+        "their seed and normalization otherwise",
+    )
     seed: int = option(SEED, "seed of the random directions", kind=natural)
     idx: int = option(0, "number of a repeat: other random directions, other file names", kind=natural, metavar="N")
     dir_file: str | None = option(None, "direction file to use; if it does not exist, it is written", metavar="FILE.h5")

@@ -196,6 +196,7 @@ class DirectionRequest:
         seed: The seed of random directions.
         idx: The number of a repeat, which has other random directions.
         same: The second axis takes the direction of the first.
+        store: A file holds the vectors of random directions also where their seeds would do.
         orthogonalize: Subtract from the second direction its projection onto the first.
     """
 
@@ -205,6 +206,7 @@ class DirectionRequest:
     seed: int
     idx: int = 0
     same: bool = False
+    store: bool = False
     orthogonalize: bool = False
 
     @property
@@ -252,19 +254,25 @@ class DirectionRequest:
     def stored(self, vectors: "Sequence[Point]", about: Mapping[str, Any]) -> Directions:
         """Return directions as a file stores them, with their descriptions; about: further fields of their record."""
         origin = self.origin
-        axes = [as_stored(vector, origin) for vector in vectors]
+        axes = [as_stored(vector, origin, vectors_too=self.store) for vector in vectors]
         y = axes[1] if len(axes) > 1 else None
         return Directions(axes[0], y, {**about, **self.describe()}, origin.moved_by(vectors))
 
 
-def as_stored(vector: "Point", origin: Origin) -> "Sequence[np.ndarray]":
-    """Return the arrays of a direction file; of a random direction of a large network those that can be drawn again."""
+def as_stored(vector: "Point", origin: Origin, *, vectors_too: bool = False) -> "Sequence[np.ndarray]":
+    """Return the arrays of a direction file.
+
+    Args:
+        vector: The direction by tensor name.
+        origin: The network at the origin.
+        vectors_too: Store vectors also of a random direction of a large network, which can be drawn again.
+    """
     from lossatlas.parameter_space import as_arrays
     from lossatlas.parameter_space.directions import DrawnPoint
     from lossatlas.parameter_space.points import entries
     from lossatlas.parameter_space.scratch import MappedPoint
 
-    if not isinstance(vector, DrawnPoint):
+    if vectors_too or not isinstance(vector, DrawnPoint):
         arrays = as_arrays({name: value.cpu() for name, value in vector.items()}, origin.net, origin.dir_type)
         return ArraysInFile(arrays, vector) if isinstance(vector, MappedPoint) else arrays
     names, state = list(vector), origin.net.state_dict()

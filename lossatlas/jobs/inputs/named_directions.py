@@ -96,6 +96,7 @@ def direction_request(
         seed=choice.seed,
         idx=choice.idx,
         same=choice.same_dir,
+        store=choice.store_directions,
         orthogonalize=choice.orthogonalize,
     )
 
