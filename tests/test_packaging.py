@@ -1,6 +1,6 @@
 """The files that say what to install agree: pyproject.toml, requirements.txt, and the two files of constraints.
 
-And every test runs somewhere: with the packages that it needs in a target of the Makefile, and each target in a workflow.
+And every test runs somewhere: a target of the Makefile has the packages that it needs, and each target a workflow.
 """
 
 import ast
@@ -75,6 +75,13 @@ def test_the_lowest_versions_are_the_bounds():
     assert {name: lower_bound(requirement) for name, requirement in read("tests/lowest_versions.txt").items()} == bounds
     installed = read("requirements.txt") | requirements(EXTRAS["mpi-local"]) | requirements(GROUPS["dev"])
     assert bounds.keys() <= installed.keys()
+
+
+def test_the_description_for_the_index_leads_nowhere_into_the_clone():
+    text = (ROOT / PROJECT["readme"]).read_text()
+    targets = re.findall(r'(?:src="|srcset="|\]\()([^)"]+)', text)
+    assert targets
+    assert [target for target in targets if not target.startswith("https://")] == []
 
 
 # Every test runs somewhere ----------------------------------------------------------------------------------------

@@ -7,16 +7,11 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.errors import BadUsage, CannotWrite, named
 from lossatlas.io.atomic_write import write_file
-
-if TYPE_CHECKING:
-    pass
-
 
 COLOURS, FEWER_COLOURS = 256, (256, 128, 64, 40)  # of a GIF; of one that has to be small, without dither
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lossatlas import config
 from lossatlas.errors import counted, say
@@ -39,9 +39,6 @@ from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of
 from lossatlas.process import signals
 from lossatlas.user_code import UserFunction, function_record
-
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    pass
 
 Result = TypeVar("Result")
 
