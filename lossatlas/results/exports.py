@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -172,11 +172,12 @@ def write_netcdf(file: str | Path, surface: Surface) -> None:
     found = next((name for name in NETCDF if find_spec(name) is not None), None)
     if found is None:
         raise BadUsage(f"{file} needs {' or '.join(NETCDF)}, of which none is installed: pip install {NETCDF[1]}")
+    engine: Literal["netcdf4", "h5netcdf"] = "netcdf4" if found == "netCDF4" else "h5netcdf"
     content = dataset(surface)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "surface.nc"
         try:
-            content.to_netcdf(temporary, engine=found.lower())
+            content.to_netcdf(temporary, engine=engine)
         except OSError as error:
             raise CannotWrite(f"cannot write {file}: {error_line(error)}") from error
         write_file(file, temporary.read_bytes())
