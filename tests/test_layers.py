@@ -4,6 +4,7 @@ Each edge (HDF5, MPI, matplotlib, torch) has its owners, and the package knows n
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -286,6 +287,29 @@ def test_one_name_means_one_thing():
     assert {stem for stem in stems if stems.count(stem) > 1} == set()
     assert ambiguous({"read": ["lossatlas.io", "lossatlas.data"], "report": ["lossatlas.commands.a", "lossatlas.io"]})
     assert not ambiguous({"main": ["a", "b"], "report": ["lossatlas.commands.a", "lossatlas.commands.b"]})
+
+
+def literal_options(source: str) -> list[str]:
+    """Texts of raised errors and printed lines that spell an option of a command, unless they are command lines."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        call = node.exc if isinstance(node, ast.Raise) else node
+        if not isinstance(call, ast.Call) or (call is node and ast.unparse(node.func) not in ("say", "note")):
+            continue
+        own = [each for each in ast.walk(call) if isinstance(each, ast.JoinedStr)]
+        commands = [each for each in own if "programs." in ast.unparse(each)]
+        shown = {id(part) for each in commands for part in ast.walk(each)}
+        texts = [part for part in ast.walk(call) if isinstance(part, ast.Constant) and id(part) not in shown]
+        found += [part.value for part in texts if isinstance(part.value, str)]
+    return [text for text in found if re.search(r"(^|[\s(])--[a-z]", text)]
+
+
+def test_messages_name_options_in_the_words_of_the_front_end():
+    """By `errors.named`: a command says --limit, and Python says limit."""
+    assert {name: texts for name, file in package_files().items() if (texts := literal_options(file.read_text()))} == {}
+    assert literal_options("raise BadUsage(f'--dpi {dpi}: too small')") == ["--dpi "]
+    assert literal_options("say('see --xnorm filter')") == ["see --xnorm filter"]
+    assert literal_options("say(f'again: {programs.shell(name)} --surf_file {file}')\noption('as --dpi')") == []
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -27,7 +27,7 @@ from lossatlas.datasets.file_formats import (
 )
 from lossatlas.errors import BadInput, BadUsage, Stop, error_location, named
 from lossatlas.io.archives import check_archive
-from lossatlas.user_code import UserFunction, parameter_names
+from lossatlas.user_code import CLONE, IN_CLONE, UserFunction, parameter_names
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
     from torch import Tensor
@@ -35,8 +35,6 @@ if TYPE_CHECKING:  # reading and describing files needs no torch
     from lossatlas.data import AnyData, Dataset, Streamed
 
 BUNDLED = Path(__file__).resolve().parent
-CLONE = BUNDLED.parent.parent  # folder of the release of 2018's data sets, unless the package is installed
-IN_CLONE = (CLONE / "plot_surface.py").is_file()
 SPLITS = ("train", "test")
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 
