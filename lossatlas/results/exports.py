@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import numpy as np
 
 from lossatlas.errors import BadUsage, CannotWrite, error_line
-from lossatlas.figures.plotted_fields import TITLES, is_accuracy
+from lossatlas.figures.plotted_fields import FIELD_TITLES, is_accuracy
 from lossatlas.io import Directions, Findings, write_findings, write_surface
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape import Surface
@@ -74,7 +74,7 @@ def _about_axis(which: str) -> dict[str, str]:
 
 
 def _about_field(name: str) -> dict[str, str]:
-    title = TITLES.get(name, name.replace("_", " ")).removesuffix(" (%)")
+    title = FIELD_TITLES.get(name, name.replace("_", " ")).removesuffix(" (%)")
     of_accuracy = is_accuracy(name) or is_accuracy(name.removesuffix("_se"))
     return {"long_name": title, "units": "percent" if of_accuracy else "1"}
 

@@ -55,7 +55,7 @@ class DirectionArguments:
     towards: Net | Sequence[Net] | None = None
     norm: str | None = None
     ignore: str = ""
-    seed: int = config.SEED
+    seed: int = config.DIRECTION_SEED
     selection: Selection = EVERYTHING
     orthogonalize: bool = False
     curvature: bool = False
