@@ -1,9 +1,10 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page (three minutes)
 # make test   the tests to run before every change: all markers of pyproject.toml but `full` (ten minutes)
 # make quick  those without a browser, ranks, pictures and other programs: every module, three minutes
-# make test-all  every test: also whole stories, torture, every command of the documentation, full counts
-# make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
-#              minutes to install, half a minute to run); part of make test-all
+# make test-all  every test: also whole stories, torture, every command of the documentation, full counts; axe-core looks at
+#              the pages where it lies in node_modules (npm install --no-save axe-core)
+# make test-integrations  the callbacks for Lightning and Hugging Face, language models and adapters, with these packages in
+#              .venv/integrations (1.6 GB; minutes to install and to run); part of make test-all
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md; and a folder of interactive pages
 #              for any static host: docs/_build/live
 # make docs   the pages: docs/_build/html/index.html
@@ -15,6 +16,8 @@ PYTHON ?= python3
 CELLS ?= 17
 SAMPLES ?= 500
 WORKERS ?= 2
+INTEGRATIONS = tests/test_integrations.py tests/test_hugging_face.py tests/test_transformers.py tests/test_texts.py \
+	tests/test_task_scores.py tests/test_adapters.py
 QUICK = not (browser or mpi or pictures or commands or slow or full)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -62,7 +65,7 @@ test-all: $(VENV)/dev
 	@$(MAKE) --no-print-directory test-integrations
 
 test-integrations: $(VENV)/integrations/ready
-	$(VENV)/integrations/bin/python -m pytest tests/test_integrations.py
+	$(VENV)/integrations/bin/python -m pytest $(INTEGRATIONS)
 
 mutants: $(VENV)/dev
 	$(BIN)/python tests/mutants.py

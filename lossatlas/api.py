@@ -36,7 +36,7 @@ from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
 from lossatlas.jobs.inputs.api_arguments import (
-    Axis,
+    AxisLike,
     check_settings,
     check_values,
     check_words,
@@ -71,8 +71,8 @@ def surface(
     net: nn.Module,
     data: DataLike,
     *,
-    x: Axis = "-1:1:51",
-    y: Axis | None = None,
+    x: AxisLike = "-1:1:51",
+    y: AxisLike | None = None,
     test: DataLike | None = None,
     loss: LossLike = "crossentropy",
     norm: Norm | str | None = None,
@@ -142,8 +142,8 @@ def surface(
             all samples are used.
         adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS);
             the mask `interpolated` of the result marks them. By default every point is computed.
-        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISIONS`. By default that of
-            the parameters.
+        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISION_TYPES`. By default
+            that of the parameters.
         bn: 'keep', or 'recalibrate' to estimate the BatchNorm statistics again at every point.
         bn_samples: Training samples for `bn='recalibrate'`.
         batch_size: Samples of a batch; 0 measures the fastest, or takes 2,048 tokens with memory='low'.
@@ -247,8 +247,8 @@ def eigenvalues(
     net: nn.Module,
     data: DataLike,
     *,
-    x: Axis = "-1:1:21",
-    y: Axis | None = None,
+    x: AxisLike = "-1:1:21",
+    y: AxisLike | None = None,
     loss: LossLike = "crossentropy",
     norm: Norm | str | None = None,
     ignore: Ignore | str = "biasbn",

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO
 
-HERE = str(Path(__file__).resolve().parent)  # the package
+PACKAGE_FOLDER = str(Path(__file__).resolve().parent)  # the package
 
 LONGEST = 1000  # characters of an error's line
 UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
@@ -185,7 +185,7 @@ class Note(UserWarning):
 def note(line: str) -> None:
     """Warn the user by a `Note`, attributed to the line of code that called this package."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(HERE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
         level, frame = level + 1, frame.f_back
     warnings.warn(line, Note, stacklevel=level)
 
@@ -287,7 +287,8 @@ def error_line(error: BaseException) -> str:
     elif code_of(error) == INPUT:
         text = str(error)
     elif isinstance(error, SystemExit):
-        text = f"{error_location(error, [f'{HERE}/process'])}{exit_call(error)} was called before the work was done"
+        where = error_location(error, [f"{PACKAGE_FOLDER}/process"])
+        text = f"{where}{exit_call(error)} was called before the work was done"
     else:
         text = f"{error_location(error)}{type(error).__name__}: {error}"
     line = printable(" ".join(text.split()))

@@ -17,7 +17,7 @@ from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.inputs.api_arguments import check_values, check_words, tolerance_of
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.trajectory.api_trajectory_job import (
-    FEWEST,
+    FEWEST_CHECKPOINTS,
     GivenPlane,
     PathOutput,
     PathSamples,
@@ -137,8 +137,9 @@ def trajectory(
 
     def checked() -> TrajectoryArguments:
         check_words(dir_type=dir_type, ignore=ignore, precision=precision)
-        if plane not in FEWEST:
-            raise BadUsage(f"{named('plane', plane)}{did_you_mean(plane, FEWEST)}: choose from {', '.join(FEWEST)}")
+        if plane not in FEWEST_CHECKPOINTS:
+            similar, all_planes = did_you_mean(plane, FEWEST_CHECKPOINTS), ", ".join(FEWEST_CHECKPOINTS)
+            raise BadUsage(f"{named('plane', plane)}{similar}: choose from {all_planes}")
         check_values(config.BatchOptions, batch_size=batch_size)
         own = LossQuantity(precision=precision, batch_size=batch_size)
         made = TrajectoryArguments(

@@ -29,8 +29,8 @@ from typing import Any
 from lossatlas.errors import BadInput, BadUsage, Stop, error_location, exit_call, named
 
 HERE = Path(__file__).resolve().parent
-CLONE = HERE.parent  # its scripts may have the names of a user's files
-IN_CLONE = (CLONE / "plot_surface.py").is_file()
+CLONE = HERE.parent  # its scripts may have the names of a user's files; data sets of the release of 2018 lie in it
+IN_CLONE = (CLONE / "plot_surface.py").is_file()  # otherwise the package is installed
 OWN_FILES = (str(HERE / "user_code"), str(HERE / "process"))  # skipped in the location of a user's error
 
 

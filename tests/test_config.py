@@ -35,7 +35,7 @@ from lossatlas.data import LOSSES
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
 from lossatlas.jobs.inputs.api_arguments import OPTIONS_OF, check_words
-from lossatlas.jobs.trajectory.api_trajectory_job import FEWEST
+from lossatlas.jobs.trajectory.api_trajectory_job import FEWEST_CHECKPOINTS
 from lossatlas.programs import COMMANDS
 
 EVERY = sorted({command.module for command in COMMANDS.values()})
@@ -292,7 +292,7 @@ def test_words_that_editors_offer_for_figures_and_losses_are_those_that_exist():
     with pytest.raises(BadUsage, match=f"there are {', '.join(get_args(SpectrumPart))}$"):
         spectrum.plot("nonsense")
     assert tuple(LOSSES) == get_args(LossName)
-    assert tuple(FEWEST) == get_args(PlaneKind)
+    assert tuple(FEWEST_CHECKPOINTS) == get_args(PlaneKind)
 
 
 # In files -------------------------------------------------------------------------------------------------------------

@@ -395,7 +395,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, server, monkeypatc
     assert not (tmp_path / "escaped").exists()
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", registry.DATASET_NAMES)
 def test_every_name_says_what_is_found_or_what_is_missing(name, capsys):
     code = main(["--dataset", name])
     out = capsys.readouterr()

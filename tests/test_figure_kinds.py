@@ -8,7 +8,7 @@ from lossatlas.figures.contour_plots import DRAW_FLAT
 from lossatlas.figures.figure_files import animation_name, figure_name
 from lossatlas.figures.kinds import FLAT, OF_SURFACE, Film, Kind
 from lossatlas.figures.plot_functions import FUNCTIONS
-from lossatlas.figures.plot_options import KEYWORDS
+from lossatlas.figures.plot_options import KIND_KEYWORDS
 from lossatlas.figures.spectrum_plots import DRAW_SPECTRUM
 
 NAMES = {  # of files, as users and the gallery know them
@@ -51,7 +51,7 @@ def test_names_of_files_stay():
 
 def test_a_kind_is_its_word_its_function_and_its_options():
     assert len({kind.word for kind in Kind}) == len({kind.ending for kind in Kind}) == len(Kind)
-    assert set(OF_SURFACE) == set(FUNCTIONS) == set(KEYWORDS)
+    assert set(OF_SURFACE) == set(FUNCTIONS) == set(KIND_KEYWORDS)
     assert set(FLAT) == set(DRAW_FLAT)
     for kind, function in FUNCTIONS.items():
         assert function is getattr(figures, kind.word)

@@ -369,6 +369,9 @@ def test_a_score_may_generate(home):
 
 
 def test_the_python_of_the_page_runs(home):
+    peft = pytest.importorskip("peft", reason="make test-integrations")
+    chosen = peft.LoraConfig(target_modules=["c_attn"], init_lora_weights=False, fan_in_fan_out=True)
+    peft.get_peft_model(GPT2LMHeadModel.from_pretrained(home / "gpt2"), chosen).save_pretrained(home / "my_adapter")
     (home / "path" / "to").mkdir(parents=True)
     (home / "path" / "to" / "model").symlink_to(home / "gpt2")
     text = (ROOT / "docs" / "language-models.md").read_text()

@@ -4,9 +4,10 @@ Each edge (HDF5, MPI, matplotlib, torch) has its owners, and the package knows n
 """
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -88,7 +89,10 @@ WITHOUT_TORCH = {
 }
 SAME_EVERYWHERE = {"main", "parser", "run", "draw"}  # names of functions that commands and figures share
 SAME_IN_COMMANDS = {"check_options", "hessian_settings", "report"}  # the same step of several commands
-SAME_FOR_USERS = {"spectrum": ["lossatlas.api", "lossatlas.figures.plot_functions"]}  # documented: computes, and draws
+SAME_FOR_USERS = {  # documented: computes, and draws; of two libraries
+    "spectrum": ["lossatlas.api", "lossatlas.figures.plot_functions"],
+    "RecorderCallback": ["lossatlas.integrations.lightning", "lossatlas.integrations.transformers"],
+}
 DRAWS = "lossatlas.io.seeded_directions"  # with torch's generator, when vectors are asked for and not before
 FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "lossatlas").rglob("*.py")]
 
@@ -254,38 +258,94 @@ def test_the_core_of_the_jobs_knows_no_front_end():
     assert len(upward_in_jobs(named, {"lossatlas.jobs.sweep.api_grid_job"})) == 1
 
 
-def public_functions(files: list[Path]) -> dict[str, list[str]]:
-    """The modules that define each public function at their top level."""
-    result: dict[str, list[str]] = {}
-    for file in files:
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
-                result.setdefault(node.name, []).append(name_of(file))
-    return result
+def public_names(tree: ast.Module) -> Iterator[str]:
+    """Public functions, classes and constants at the top level of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            parts = [each for target in node.targets for each in ast.walk(target)]
+            names = [each.id for each in parts if isinstance(each, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            continue
+        yield from (name for name in names if not name.startswith("_"))
 
 
-def ambiguous(functions: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The functions of one name that do different things."""
+def is_constant(name: str, tree: ast.Module) -> bool:
+    """Test whether a name at the top of a module is assigned, and not that of a function or class."""
+    defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return not any(isinstance(node, defined) and node.name == name for node in tree.body)
+
+
+def definitions_of(files: list[Path]) -> dict[str, list[str]]:
+    """The modules that define each public function and class, and each constant that another module imports."""
+    trees = {name_of(file).removesuffix(".__init__"): ast.parse(file.read_text()) for file in files}
+    imported = {
+        (node.module, alias.name)
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    own: dict[str, list[str]] = {}
+    constants: dict[str, list[str]] = {}
+    for module, tree in trees.items():
+        for name in dict.fromkeys(public_names(tree)):
+            (constants if is_constant(name, tree) else own).setdefault(name, []).append(module)
+    shared = {name for name, modules in constants.items() if any((each, name) in imported for each in modules)}
+    for name, modules in constants.items():
+        if name in shared or name in own:
+            own.setdefault(name, []).extend(modules)
+    return own
+
+
+def ambiguous(definitions: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The functions, classes and constants of one name that are different things."""
     return {
         name: modules
-        for name, modules in functions.items()
+        for name, modules in definitions.items()
         if len(modules) > 1
         and name not in SAME_EVERYWHERE
-        and modules != SAME_FOR_USERS.get(name)
+        and sorted(modules) != SAME_FOR_USERS.get(name)
         and not (name in SAME_IN_COMMANDS and all(module.startswith("lossatlas.commands.") for module in modules))
     }
 
 
 def test_one_name_means_one_thing():
-    """A function is named with its object, and no two modules have the same name."""
+    """A function is named with its object; so are classes, shared constants and modules."""
     files = list(package_files().values())
-    functions = public_functions(files)
-    assert ambiguous(functions) == {}
-    assert len(functions) > 1000
+    definitions = definitions_of(files)
+    assert ambiguous(definitions) == {}
+    assert len(definitions) > 1500
     stems = [file.stem for file in files if file.stem != "__init__"]
     assert {stem for stem in stems if stems.count(stem) > 1} == set()
     assert ambiguous({"read": ["lossatlas.io", "lossatlas.data"], "report": ["lossatlas.commands.a", "lossatlas.io"]})
     assert not ambiguous({"main": ["a", "b"], "report": ["lossatlas.commands.a", "lossatlas.commands.b"]})
+
+
+def literal_options(source: str) -> list[str]:
+    """Texts of raised errors and printed lines that spell an option of a command, unless they are command lines."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        call = node.exc if isinstance(node, ast.Raise) else node
+        if not isinstance(call, ast.Call) or (call is node and ast.unparse(node.func) not in ("say", "note")):
+            continue
+        own = [each for each in ast.walk(call) if isinstance(each, ast.JoinedStr)]
+        commands = [each for each in own if "programs." in ast.unparse(each)]
+        shown = {id(part) for each in commands for part in ast.walk(each)}
+        texts = [part for part in ast.walk(call) if isinstance(part, ast.Constant) and id(part) not in shown]
+        found += [part.value for part in texts if isinstance(part.value, str)]
+    return [text for text in found if re.search(r"(^|[\s(])--[a-z]", text)]
+
+
+def test_messages_name_options_in_the_words_of_the_front_end():
+    """By `errors.named`: a command says --limit, and Python says limit."""
+    assert {name: texts for name, file in package_files().items() if (texts := literal_options(file.read_text()))} == {}
+    assert literal_options("raise BadUsage(f'--dpi {dpi}: too small')") == ["--dpi "]
+    assert literal_options("say('see --xnorm filter')") == ["see --xnorm filter"]
+    assert literal_options("say(f'again: {programs.shell(name)} --surf_file {file}')\noption('as --dpi')") == []
 
 
 def test_no_modules_import_each_other_in_a_circle():

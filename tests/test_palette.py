@@ -14,8 +14,8 @@ from lossatlas.figures import choose_colour_scale, style
 from lossatlas.figures.colour_scale import is_crowded
 from lossatlas.figures.contour_plots import draw_filled_contours, flat_figure
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
-from lossatlas.figures.palette import LOOKS as BY_NAME
 from lossatlas.figures.palette import (
+    LOOK_OF_NAME,
     colours_from,
     contrast_of,
     current_look,
@@ -64,7 +64,7 @@ def lab(rgb):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@pytest.mark.parametrize("look", BY_NAME.values(), ids=LOOKS)
+@pytest.mark.parametrize("look", LOOK_OF_NAME.values(), ids=LOOKS)
 def test_inks_and_lines_stand_out_from_the_ground(look):
     assert contrast(look.ink, look.ground) > 12
     for colour in (look.muted, look.main, look.accent):
@@ -75,7 +75,7 @@ def test_inks_and_lines_stand_out_from_the_ground(look):
 
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
-@pytest.mark.parametrize("look", BY_NAME.values(), ids=LOOKS)
+@pytest.mark.parametrize("look", LOOK_OF_NAME.values(), ids=LOOKS)
 def test_colour_blind_readers_tell_lines_apart(look, blindness):
     seen = {colour: lab(np.asarray(BLINDNESS[blindness]) @ linear(colour)) for colour in look.lines[:4]}
     for a, b in combinations(seen, 2):
@@ -83,11 +83,11 @@ def test_colour_blind_readers_tell_lines_apart(look, blindness):
 
 
 def test_lines_for_print_differ_in_greyscale():
-    lightness = sorted(lab(linear(colour))[0] for colour in BY_NAME["print"].lines[:4])
+    lightness = sorted(lab(linear(colour))[0] for colour in LOOK_OF_NAME["print"].lines[:4])
     assert np.diff(lightness).min() > 12
 
 
-@pytest.mark.parametrize("look", BY_NAME.values(), ids=LOOKS)
+@pytest.mark.parametrize("look", LOOK_OF_NAME.values(), ids=LOOKS)
 def test_colour_maps_of_fields_are_monotone_in_greyscale(look):
     with look_set(look.name):
         name = field_colour_map()
@@ -103,10 +103,10 @@ def test_a_look_holds_within_its_context():
         assert current_look().colour_map == "cividis"
         assert choose_colour_scale([np.arange(3.0)]).colour_map == "cividis"
         with look_set("print"):
-            assert current_look().colour_map == "cividis" == BY_NAME["print"].colour_map
+            assert current_look().colour_map == "cividis" == LOOK_OF_NAME["print"].colour_map
         assert current_look().name == "dark"
-    assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(BY_NAME["dark"].ground))
-    assert axis.xaxis.label.get_color() == BY_NAME["dark"].ink
+    assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(LOOK_OF_NAME["dark"].ground))
+    assert axis.xaxis.label.get_color() == LOOK_OF_NAME["dark"].ink
     assert current_look().name == "paper"
     assert matplotlib.rcParams["text.color"] == "black"
 
@@ -116,7 +116,7 @@ def test_an_asked_look_overrides_the_user_s_colours_and_no_look_does_not():
         with users_style():
             assert matplotlib.rcParams["text.color"] == "green"
         with users_style(look="dark"):
-            assert matplotlib.rcParams["text.color"] == BY_NAME["dark"].ink
+            assert matplotlib.rcParams["text.color"] == LOOK_OF_NAME["dark"].ink
 
 
 @pytest.mark.parametrize("call", [lambda: style(look="neon"), lambda: style(cmap="virids"), lambda: look_set("neon")])
@@ -194,7 +194,7 @@ def test_every_command_draws_in_a_look(look, tmp_path):
     drawn += plot_1D.draw([f"{SURFACES}/curve.h5"], out=str(tmp_path / "curve"), look=look, files_as=png())
     drawn += plot_spectrum.draw(f"{SURFACES}/spectrum.h5", out=str(tmp_path / "s"), look=look, files_as=png())
     assert len(drawn) >= 8
-    ground = tuple(round(255 * part) for part in to_rgb(BY_NAME[look].ground))
+    ground = tuple(round(255 * part) for part in to_rgb(LOOK_OF_NAME[look].ground))
     for path in drawn:
         picture = Image.open(path).convert("RGB")
         assert picture.getpixel((0, 0)) == ground, path.name
@@ -219,7 +219,7 @@ def test_python_functions_take_a_look():
 
     surface = lossatlas.read(f"{SURFACES}/path.h5")
     fig = surface.plot(look="dark")
-    assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(BY_NAME["dark"].ground))
+    assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(LOOK_OF_NAME["dark"].ground))
     with pytest.raises(BadUsage, match="choose from paper"):
         surface.plot(look="neon")
     with pytest.raises(BadUsage, match="did you mean dark"):

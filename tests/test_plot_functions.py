@@ -12,7 +12,7 @@ from conftest import statistics_row
 from lossatlas import figures
 from lossatlas.commands import plot_2D
 from lossatlas.errors import BadUsage
-from lossatlas.figures.plot_options import KEYWORDS, PlotKeywords, types_of
+from lossatlas.figures.plot_options import KIND_KEYWORDS, PlotKeywords, types_of
 from lossatlas.io import write_surface
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.derived_fields import resolved_field
@@ -119,7 +119,7 @@ def test_a_kind_in_the_place_of_the_axes_and_a_wrong_axes():
 
 
 def test_signatures_list_the_keywords():
-    for kind, keywords in KEYWORDS.items():
+    for kind, keywords in KIND_KEYWORDS.items():
         parameters = list(inspect.signature(getattr(figures, kind.word)).parameters)
         assert parameters == ["surface", "ax", *types_of(keywords)]
     assert set(types_of(PlotKeywords)) <= set(inspect.signature(figures.plot).parameters)

@@ -16,7 +16,7 @@ from conftest import ROOT, surface_command, write_checkpoint, write_noise
 from lossatlas import choices, hessian
 from lossatlas.commands import plot_surface
 from lossatlas.errors import option_names
-from lossatlas.evaluation import PRECISIONS, autotuning, loss_sums
+from lossatlas.evaluation import PRECISION_TYPES, autotuning, loss_sums
 from lossatlas.io import Directions, read_directions, read_surface, write_directions
 from lossatlas.jobs.sweep import named_grid_inputs
 from lossatlas.models import load_network
@@ -701,7 +701,7 @@ def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, c
     assert "TF32 is a mode of CUDA devices" in capsys.readouterr().err
     assert run(net, tmp_path / "s.h5", *GRID, "--tolerance", "many") == 2
     assert "--tolerance many" in capsys.readouterr().err
-    assert set(choices.PRECISIONS) == set(PRECISIONS)
+    assert set(choices.PRECISIONS) == set(PRECISION_TYPES)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeypatch, capsys):

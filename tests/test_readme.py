@@ -28,7 +28,11 @@ SMALL = {
     "-m lossatlas train-curve": "--limit 60 --epochs 1",
 }
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "lossatlas" / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+]
 SOURCES = [page for page in PAGES if page.stem != "gallery" and page.parent.name != "stories"]  # those have own tests
 
 

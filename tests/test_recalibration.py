@@ -16,7 +16,7 @@ from lossatlas.commands import plot_surface
 from lossatlas.data.dataset import Dataset
 from lossatlas.datasets.registry import load
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.recalibration import BATCH
+from lossatlas.evaluation.recalibration import RECALIBRATION_BATCH
 from lossatlas.evaluation.sample_storage import shuffled_order
 from lossatlas.io import read_directions, read_surface
 from lossatlas.models import load_network
@@ -35,7 +35,7 @@ def run(net, file, *more, limit=300):
 
 def stream(data: Dataset, count: int) -> list[torch.Tensor]:
     order = shuffled_order(len(data))[: min(count, len(data))]
-    return [data.inputs[part].float() for part in order.split(BATCH)]
+    return [data.inputs[part].float() for part in order.split(RECALIBRATION_BATCH)]
 
 
 def expected(net: Path, directions, x, train: Dataset, shown: Dataset, count: int) -> list[float]:
@@ -100,7 +100,7 @@ def test_from_python_the_network_keeps_its_own_statistics(count):
     norm.momentum = None
     norm.train()
     with torch.no_grad():
-        for part in order.split(BATCH):
+        for part in order.split(RECALIBRATION_BATCH):
             if len(part) > 1:
                 twin(x[part].double())
         norm.eval()

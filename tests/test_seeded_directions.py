@@ -8,7 +8,7 @@ from torch import nn
 
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions, read_directions, write_directions
-from lossatlas.io.seeded_directions import BLOCK, SeededDirection, blocks, fill_normal
+from lossatlas.io.seeded_directions import DRAWN_BLOCK, SeededDirection, blocks, fill_normal
 from lossatlas.jobs.inputs.make_directions import Origin, as_stored
 from lossatlas.parameter_space import Layout, Selection, as_arrays, position, random_direction
 from lossatlas.parameter_space.scratch import Scratch
@@ -23,7 +23,9 @@ def network() -> nn.Module:
     )
 
 
-@pytest.mark.parametrize("size", [1, 15, 16, 17, 40, BLOCK - 1, BLOCK, BLOCK + 15, BLOCK + 16, 2 * BLOCK + 31])
+@pytest.mark.parametrize(
+    "size", [1, 15, 16, 17, 40, DRAWN_BLOCK - 1, DRAWN_BLOCK, DRAWN_BLOCK + 15, DRAWN_BLOCK + 16, 2 * DRAWN_BLOCK + 31]
+)
 def test_blocks_have_the_numbers_of_one_draw(size):
     together = torch.randn(size, generator=torch.Generator().manual_seed(3))
     apart, generator = torch.empty(size), torch.Generator().manual_seed(3)

@@ -305,3 +305,10 @@ def test_a_run_with_dropout_and_a_penalty_is_continued_to_the_same_weights(tmp_p
         (folder / name).unlink()
     assert train.main([*line, "--resume"]) == 0
     assert all(torch.equal(value, whole[name]) for name, value in read_state(folder / "model_4.t7").items())
+
+
+def test_a_device_that_is_not_there_is_refused_before_data_are_loaded(tmp_path, capsys, monkeypatch):
+    """In the words of all commands, which name the host."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert train.main(["--cuda", "--dataset", "nowhere.py:data", "--out", str(tmp_path / "net.safetensors")]) == 2
+    assert "--cuda: no CUDA device on " in capsys.readouterr().err

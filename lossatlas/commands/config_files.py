@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lossatlas.config.option_fields import Option, definitions, resolved_options
-from lossatlas.errors import BadUsage, did_you_mean
+from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.landscape.grid import shown
 
 YAML_BOOL, YAML_NULL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), re.compile(r"^(?:~|null|Null|NULL|)$")
@@ -99,9 +99,9 @@ def load_yaml(file: str) -> Any:
         with open(file, encoding="utf-8") as stream:
             content = yaml.load(stream, Loader)
     except OSError as error:
-        raise BadUsage(f"--config {file}: {error.strerror}") from None
+        raise BadUsage(f"{named('config', file)}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BadUsage(f"--config {file}: no YAML: {' '.join(str(error).split())}") from None
+        raise BadUsage(f"{named('config', file)}: no YAML: {' '.join(str(error).split())}") from None
     return {} if content is None else content
 
 

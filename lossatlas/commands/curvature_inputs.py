@@ -7,10 +7,10 @@ from lossatlas import programs
 from lossatlas.commands import job_choices
 from lossatlas.config.option_fields import resolved_options
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
-from lossatlas.jobs.curvature.named_curvature_job import NamedInputs
+from lossatlas.jobs.curvature.named_curvature_job import CommandInputs
 
 
-def named_inputs(args: Any, command: Sequence[str], hessian: HessianSettings) -> NamedInputs:
+def command_inputs(args: Any, command: Sequence[str], hessian: HessianSettings) -> CommandInputs:
     """Return the inputs that options choose.
 
     Args:
@@ -21,7 +21,7 @@ def named_inputs(args: Any, command: Sequence[str], hessian: HessianSettings) ->
     Raises:
         BadUsage: The options contradict each other.
     """
-    return NamedInputs(
+    return CommandInputs(
         model=job_choices.model_choice(args),
         model_file=job_choices.model_file(args),
         data=job_choices.data_choice(args),

@@ -20,7 +20,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.config.option_fields import changed
-from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
+from lossatlas.datasets.registry import DATASET_NAMES, OWN_KINDS, SOURCES, SPLITS, find, get, load
 from lossatlas.errors import BadInput, BadUsage, exit_code
 
 
@@ -39,7 +39,7 @@ def describe_dataset(name: str, datapath: str | None) -> str:
     """
     from lossatlas.data import Dataset
 
-    lines = [] if name in OWN else [f"{name} in {find(name, SOURCES[name], datapath)}"]
+    lines = [] if name in OWN_KINDS else [f"{name} in {find(name, SOURCES[name], datapath)}"]
     for split in SPLITS:
         try:
             data = load(name, split, datapath=datapath, raw=True)
@@ -62,7 +62,7 @@ class DatasetFileOptions:
     HEADING: ClassVar[str] = "data"
 
     dataset: str = changed(
-        config.DatasetOptions, "dataset", default="", help=f"one of {', '.join(NAMES)}", required=True
+        config.DatasetOptions, "dataset", default="", help=f"one of {', '.join(DATASET_NAMES)}", required=True
     )
     datapath: str | None = changed(
         config.DatasetOptions, "datapath", help="folder of the data set, and of downloads (for npz: the file)"
@@ -76,8 +76,8 @@ def parser() -> options.Parser[DatasetFileOptions]:
 
 def run(args: DatasetFileOptions) -> None:
     """Fetch the data set if asked, and describe it."""
-    if args.dataset not in NAMES:
-        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
+    if args.dataset not in DATASET_NAMES:
+        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(DATASET_NAMES)}")
     if args.download:
         get(args.dataset, args.datapath)
     print(describe_dataset(args.dataset, args.datapath))

@@ -58,7 +58,7 @@ def files_of(args: config.FigureOptions) -> "FigureFiles":
 
     formats = tuple(dict.fromkeys(args.format.split(",")))
     if unknown := [each for each in formats if each not in ("pdf", "png", "svg")]:
-        raise BadUsage(f"--format {args.format}: '{unknown[0]}' is none of pdf, png, svg")
+        raise BadUsage(f"{named('format', args.format)}: '{unknown[0]}' is none of pdf, png, svg")
     if args.dpi is not None and not 20 <= args.dpi <= 2400:
-        raise BadUsage(f"--dpi {args.dpi}: at least 20, at most 2400")
+        raise BadUsage(f"{named('dpi', args.dpi)}: at least 20, at most 2400")
     return FigureFiles(formats, args.dpi or 0, args.columns or 0)

@@ -20,7 +20,7 @@ import numpy as np
 
 from lossatlas import config, programs
 from lossatlas.commands import figure_keywords, job_choices, options
-from lossatlas.commands.curvature_inputs import named_inputs
+from lossatlas.commands.curvature_inputs import command_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.config.option_fields import option, part
 from lossatlas.errors import BadUsage, named, say
@@ -79,7 +79,7 @@ def spectrum_command(args: SpectrumOptions, command: Sequence[str]) -> Curvature
     if args.npz and not args.npz.endswith(".npz"):
         raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
     return CurvatureCommand(
-        inputs=named_inputs(args, command, hessian_settings(args)),
+        inputs=command_inputs(args, command, hessian_settings(args)),
         quantity=SpectrumQuantity(part(config.SpectrumSettings, args)),
         file=args.spectrum_file,
         force=args.force,

@@ -52,13 +52,18 @@ def recalibrated_on(args: config.GridCommandOptions) -> int:
     if not isinstance(args, config.BatchNormOptions):
         return 0
     if args.bn_samples and args.bn == "keep":
-        raise BadUsage(f"--bn_samples {args.bn_samples} belongs to --bn recalibrate: add that, or leave it out")
+        raise BadUsage(
+            f"{named('bn_samples', args.bn_samples)} belongs to {named('bn', 'recalibrate')}: add that, or leave it out"
+        )
     return (args.bn_samples or config.BN_SAMPLES) if args.bn == "recalibrate" else 0
 
 
 def run_choice(args: config.BatchOptions) -> RunConfig:
     if args.ngpu > 1:
-        say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
+        say(
+            f"note: {named('ngpu', args.ngpu)}: every rank uses one device; start {args.ngpu} times as many ranks "
+            "instead"
+        )
     return config_of(RunConfig, args, memory=args.memory if isinstance(args, config.EvaluationOptions) else "fast")
 
 
@@ -79,10 +84,13 @@ def model_choice(args: config.ModelOptions) -> ModelChoice:
         return UserFunction.parse("model", args.model, args.model_args)
     if args.model.endswith(".py"):
         raise BadUsage(
-            f"--model {args.model}: name the function in it that makes the network, as in --model {args.model}:make"
+            f"{named('model', args.model)}: name the function in it that makes the network, as in "
+            f"{named('model', args.model + ':make')}"
         )
     if args.model_args:
-        raise BadUsage(f"--model_args {args.model_args[0]}: {args.model} is a network of the zoo, which takes none")
+        raise BadUsage(
+            f"{named('model_args', args.model_args[0])}: {args.model} is a network of the zoo, which takes none"
+        )
     return args.model
 
 
@@ -92,7 +100,7 @@ def model_file(args: config.NetworkOptions) -> str:
         return in_folder(args.model_file, args.model_folder)
     model_choice(args)
     if not is_user_function(args.model):
-        raise BadUsage("--model_file is missing: name the checkpoint in the middle")
+        raise BadUsage(f"{named('model_file')} is missing: name the checkpoint in the middle")
     return ""
 
 
@@ -107,7 +115,7 @@ def in_folder(name: str, folder: str) -> str:
 def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
     """Return the network at the centre, and the one at x = 1. Raises BadUsage."""
     if args.align and not args.model_file2:
-        raise BadUsage("--align orders the hidden units of another network: give --model_file2 too")
+        raise BadUsage(f"{named('align')} orders the hidden units of another network: give {named('model_file2')} too")
     second = in_folder(args.model_file2, args.model_folder) if args.model_file2 else None
     return NetworkConfig(model_choice(args), model_file(args), second, None, args.align)
 
@@ -133,7 +141,8 @@ def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
     if not is_user_function(args.dataset):
         if args.dataset_args:
             raise BadUsage(
-                f"--dataset_args {args.dataset_args[0]}: {args.dataset} is no function of your own, and takes none"
+                f"{named('dataset_args', args.dataset_args[0])}: {args.dataset} is no function of your own, and takes "
+                "none"
             )
         return args.dataset
     found, model = UserFunction.parse("dataset", args.dataset, args.dataset_args), getattr(args, "model", "")
@@ -198,8 +207,8 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
     check_direction_facts(direction_facts(args, schemes, second_axis=second_axis, kinds=(x.kind, second.kind)))
     if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
         say(
-            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm "
-            "filter"
+            f"note: without {named('xnorm')} every layer moves by a vector of its own size, whatever its weights: see "
+            f"{named('xnorm', 'filter')}"
         )
     y = second if second_axis else None
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}

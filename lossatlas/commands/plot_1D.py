@@ -59,9 +59,9 @@ class LineOptions(config.FigureOptions, config.DisplayOptions):
 
     def __post_init__(self) -> None:
         if not self.surf_file and not self.prefix:
-            raise BadUsage("one of the arguments --surf_file/-f --prefix is required")
+            raise BadUsage(f"say which curves to draw: {named('surf_file')} or {named('prefix')}")
         if self.surf_file and self.prefix:
-            raise BadUsage("argument --prefix: not allowed with argument --surf_file/-f")
+            raise BadUsage(f"{named('prefix')} and {named('surf_file')} contradict each other: leave one of them out")
 
 
 def parser() -> options.Parser[LineOptions]:

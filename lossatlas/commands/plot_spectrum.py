@@ -6,7 +6,7 @@ lossatlas plot-spectrum --spectrum_file spectrum.h5
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from lossatlas import config
 from lossatlas.commands import figure_keywords, options
@@ -15,9 +15,6 @@ from lossatlas.config.option_fields import option
 from lossatlas.errors import BadInput, exit_code
 from lossatlas.figures.spectrum_plots import DRAW_SPECTRUM, held_kinds
 from lossatlas.io import read_findings
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.plot_surface import grid_command
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.commands.trajectory_options import TrajectoryOptions, trajectory_config
-from lossatlas.errors import say
+from lossatlas.errors import named, say
 from lossatlas.io import Projection, read_surface
 from lossatlas.io.progress import Log
 from lossatlas.jobs.sweep import named_grid_job
@@ -165,7 +165,8 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
             from lossatlas.commands import plot_2D
 
             plot_2D.draw_path([str(file) for file in prepared[1].proj_files], **figure_keywords.look_keywords(args))
-            say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
+            more = named("surface", 25)
+            say(f"the loss of the checkpoints, and the surface under them: the same command with {more}")
         return 0
 
     tasks = [] if prepared is None else surface_tasks(*prepared)

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from lossatlas import config, programs
 from lossatlas.commands import figure_keywords, options
-from lossatlas.commands.curvature_inputs import named_inputs
+from lossatlas.commands.curvature_inputs import command_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.config.option_fields import above_zero, natural, option, positive
 from lossatlas.errors import BadUsage, named, say
@@ -93,7 +93,7 @@ def sharpness_command(args: SharpnessOptions, command: Sequence[str]) -> Curvatu
     """Return the command that options describe; command: its line in words. Raises BadUsage."""
     settings = sharpness_settings(args)
     return CurvatureCommand(
-        inputs=named_inputs(args, command, hessian_settings(args)),
+        inputs=command_inputs(args, command, hessian_settings(args)),
         quantity=SharpnessQuantity(settings),
         file=args.sharpness_file,
         force=args.force,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from lossatlas import process, programs
-from lossatlas.errors import BadUsage, exit_code
+from lossatlas.errors import BadUsage, exit_code, named
 from lossatlas.mpi.launch import once
 
 
@@ -52,9 +52,11 @@ def on_local_ranks(module: str, args: Arguments, command: Sequence[str]) -> tupl
         nonlocal count
         from lossatlas.mpi import local_ranks
 
-        asked = f"--ranks {args.ranks}"
+        asked = named("ranks", args.ranks)
         if args.mpi:
-            raise BadUsage(f"{asked} starts ranks of its own, --mpi joins those of a launcher: leave one of them out")
+            raise BadUsage(
+                f"{asked} starts ranks of its own, {named('mpi')} joins those of a launcher: leave one of them out"
+            )
         local_ranks.check_alone(asked)
         count = cuda_devices() if args.ranks == "gpus" else int(args.ranks or 1)
         if not count:

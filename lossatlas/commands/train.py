@@ -23,11 +23,13 @@ from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, s
 from lossatlas.io import atomic_write
 from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs import file_names
-from lossatlas.mpi.rank_resources import use_threads
+from lossatlas.mpi.rank_resources import device_of, use_threads
 from lossatlas.training.outputs import check_output_folder
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import torch
+
     from lossatlas.data import AnyData
     from lossatlas.training.loop import TrainingRecipe
     from lossatlas.training.run_checkpoints import EpochResult
@@ -163,17 +165,16 @@ def run(args: TrainOptions, command: Sequence[str]) -> None:
 
 def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None:
     """Train, measure and write; `locks` keeps the locks on the outputs."""
-    import torch
-
     from lossatlas.training.loop import measure
     from lossatlas.training.trained_network import write_trained_network
     from lossatlas.training.training_run import none_for_nan
 
-    check_options(args, cuda_available=torch.cuda.is_available())
+    check_options(args)
+    device = device_of(args.cuda)
     if args.out:
         locks.enter_context(Lock(args.out))
     use_threads(args.threads)
-    training = _prepare(args, locks)
+    training = _prepare(args, device, locks)
     if args.resume and (done := training.restore()):
         say(f"continuing after epoch {done}")
     model = job_choices.model_choice(args)
@@ -196,7 +197,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
     )
 
 
-def _prepare(args: TrainOptions, locks: ExitStack) -> "TrainingRun":
+def _prepare(args: TrainOptions, device: "torch.device", locks: ExitStack) -> "TrainingRun":
     """Load the data, make the network and the folder of its checkpoints; `locks` keeps the lock on the folder."""
     from lossatlas.jobs.inputs.configured_data import loss_of
     from lossatlas.training.training_inputs import check_batches, initial_network, load_training_data, origin_of
@@ -207,7 +208,6 @@ def _prepare(args: TrainOptions, locks: ExitStack) -> "TrainingRun":
     data, test = load_training_data(
         dataset, datapath=args.datapath, raw=args.raw_data, limit=args.limit, download=args.download
     )
-    device = "cuda" if args.cuda else "cpu"
     net = initial_network(model, data, classes=args.classes, init=args.init, seed=args.seed, device=device)
     recipe, lines = _recipe(args), ProgressLines(args.epochs)
     check_batches(net, data, args.batch_size)
@@ -262,7 +262,7 @@ def _note_long_warmup(recipe: "TrainingRecipe", data: "AnyData") -> None:
         )
 
 
-def check_options(args: TrainOptions, *, cuda_available: bool) -> None:
+def check_options(args: TrainOptions) -> None:
     """Check the options before data are loaded.
 
     Raises:
@@ -270,8 +270,6 @@ def check_options(args: TrainOptions, *, cuda_available: bool) -> None:
         BadInput: The folder of the output is missing.
     """
     out, save = named("out"), named("save")
-    if args.cuda and not cuda_available:
-        raise BadUsage(f"{named('cuda')}: no CUDA device here: leave the flag out to use the CPU")
     if not args.out and not args.save:
         raise BadUsage(f"say where the network goes: {out} FILE.safetensors, or {save} FOLDER, or both")
     if args.out and Path(args.out).suffix not in ENDINGS:

@@ -27,7 +27,7 @@ from lossatlas.io.lock import Lock
 from lossatlas.training.outputs import check_output_folder, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from lossatlas.jobs.curves.curve_job import Losses, TrainedCurve
+    from lossatlas.jobs.curves.curve_job import CurveLosses, TrainedCurve
     from lossatlas.training.loop import TrainingRecipe
 
 FEW_STEPS = 200  # fewer hardly bend a curve
@@ -169,18 +169,18 @@ def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":
     )
 
 
-def _say_largest(curve: str, losses: "Losses") -> None:
+def _say_largest(curve: str, losses: "CurveLosses") -> None:
     """Print the largest loss along a curve, and its place on it."""
-    from lossatlas.jobs.curves.curve_job import POINTS, largest_loss
+    from lossatlas.jobs.curves.curve_job import CURVE_POINTS, largest_loss
 
     largest = [
-        f"{split} {largest_loss(each):.4g} at {each.index(largest_loss(each)) / (POINTS - 1):.2f}"
+        f"{split} {largest_loss(each):.4g} at {each.index(largest_loss(each)) / (CURVE_POINTS - 1):.2f}"
         for split, each in losses.items()
     ]
     say(f"largest loss along {curve}: {', '.join(largest)}")
 
 
-def _say_repeats(results: "Sequence[Losses]", straight: "Losses") -> None:
+def _say_repeats(results: "Sequence[CurveLosses]", straight: "CurveLosses") -> None:
     """Print mean, range and standard deviation of the largest losses of several curves."""
     import torch
 

@@ -12,7 +12,7 @@ from lossatlas.config.option_fields import changed, natural, not_negative, optio
 from lossatlas.errors import BadUsage, named
 from lossatlas.jobs.inputs.output_files import check_folder
 from lossatlas.jobs.trajectory.checkpoint_series import (
-    PREFIX,
+    MODEL_PREFIX,
     SUFFIX,
     CheckpointSeries,
     FolderSelection,
@@ -35,7 +35,7 @@ class CheckpointOptions:
         (), "folder of the checkpoints of a run; several folders for several runs", many="+", metavar="FOLDER"
     )
     prefix: str = option(
-        PREFIX,
+        MODEL_PREFIX,
         "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found "
         "without it",
     )

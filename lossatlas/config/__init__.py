@@ -38,8 +38,8 @@ from lossatlas.config.job_configs import (
 from lossatlas.config.output_options import OutputConfig, ResultOptions
 from lossatlas.config.point_options import (
     BN_SAMPLES,
+    DIRECTION_SEED,
     MOST_MARGIN,
-    SEED,
     BatchNormOptions,
     DirectionOptions,
     GridOptions,
@@ -50,8 +50,8 @@ from lossatlas.config.run_options import BatchOptions, DeviceOptions, Evaluation
 
 __all__ = [
     "BN_SAMPLES",
+    "DIRECTION_SEED",
     "MOST_MARGIN",
-    "SEED",
     "AxisConfig",
     "BatchNormOptions",
     "BatchOptions",

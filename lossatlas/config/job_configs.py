@@ -261,7 +261,13 @@ def memory_of(asked: str | None, others: Sequence[str]) -> str | None:
 class HessianConfig:
     """Parameters of a Hessian, and the residual of a resolved eigenvalue: see `HessianOptions` and `LanczosOptions`.
 
-    parameters, without: patterns of names, see `lossatlas.hessian.Hessian`.
+    Attributes:
+        parameters: Patterns of names, see `lossatlas.hessian.Hessian`.
+        without: Patterns of the names that are left out.
+        matrices_only: Vectors, such as biases, are left out.
+        tolerance: The residual of a resolved eigenvalue.
+        max_products: The largest number of products with the Hessian.
+        compiled: Products are compiled.
     """
 
     parameters: tuple[str, ...]

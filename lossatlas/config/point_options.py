@@ -6,7 +6,7 @@ from typing import ClassVar
 from lossatlas.choices import CURVES, NORMS, SCHEMES
 from lossatlas.config.option_fields import natural, option, pattern, positive
 
-SEED = 123  # of the random directions, as in the original release
+DIRECTION_SEED = 123  # of the random directions, as in the original release
 BN_SAMPLES = 1000  # training samples for the statistics of BatchNorm at every point
 MOST_MARGIN = 100.0  # around a path, as a share of its extent
 
@@ -87,7 +87,7 @@ class DirectionOptions(SelectionOptions):
         "write the vectors of random directions of a large network (--memory low) into the direction file, which holds "
         "their seed and normalization otherwise",
     )
-    seed: int = option(SEED, "seed of the random directions", kind=natural)
+    seed: int = option(DIRECTION_SEED, "seed of the random directions", kind=natural)
     idx: int = option(0, "number of a repeat: other random directions, other file names", kind=natural, metavar="N")
     dir_file: str | None = option(None, "direction file to use; if it does not exist, it is written", metavar="FILE.h5")
 

@@ -554,9 +554,9 @@ def detect_forward_mode() -> Iterator[list[bool]]:
 
     def recording(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def recorded_call(*arguments: Any, **named: Any) -> Any:
+        def recorded_call(*arguments: Any, **keywords: Any) -> Any:
             used.append(True)
-            return function(*arguments, **named)
+            return function(*arguments, **keywords)
 
         return recorded_call
 

@@ -4,8 +4,8 @@
     data = load("fashion_mnist_mini", "train", limit=500)
     data.inputs, data.targets          # float32 (500, 1, 28, 28), int64 (500,)
 
-`SOURCES` holds the known data sets. `OWN` holds kinds of data of the user's: imagefolder (the layout of ImageNet) and
-npz (a file of arrays).
+`SOURCES` holds the known data sets. `OWN_KINDS` holds kinds of data of the user's: imagefolder (the layout of
+ImageNet) and npz (a file of arrays).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from lossatlas.datasets.file_formats import (
 )
 from lossatlas.errors import BadInput, BadUsage, Stop, error_location, named
 from lossatlas.io.archives import check_archive
-from lossatlas.user_code import UserFunction, parameter_names
+from lossatlas.user_code import CLONE, IN_CLONE, UserFunction, parameter_names
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
     from torch import Tensor
@@ -35,8 +35,6 @@ if TYPE_CHECKING:  # reading and describing files needs no torch
     from lossatlas.data import AnyData, Dataset, Streamed
 
 BUNDLED = Path(__file__).resolve().parent
-CLONE = BUNDLED.parent.parent  # folder of the release of 2018's data sets, unless the package is installed
-IN_CLONE = (CLONE / "plot_surface.py").is_file()
 SPLITS = ("train", "test")
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 
@@ -80,7 +78,7 @@ def load(
     """Load one split of a data set.
 
     Args:
-        name: Name of the data set, one of `NAMES`.
+        name: Name of the data set, one of `DATASET_NAMES`.
         split: "train" or "test".
         datapath: Folder, or file, of the data; by default the usual places.
         raw: Leave out the normalization.
@@ -101,8 +99,8 @@ def load(
         >>> load("fashion_mnist_mini", "test", limit=5).inputs.shape
         torch.Size([5, 1, 28, 28])
     """
-    if name not in SOURCES and name not in OWN:
-        raise BadUsage(f"unknown data set '{name}': choose from {', '.join([*SOURCES, *OWN])}")
+    if name not in SOURCES and name not in OWN_KINDS:
+        raise BadUsage(f"unknown data set '{name}': choose from {', '.join([*SOURCES, *OWN_KINDS])}")
     if split == "test":
         data_split = 1
     if name == "imagefolder":
@@ -385,7 +383,7 @@ def own_place(name: str, datapath: str | Path | None) -> Path:
     """Find data of a user's own.
 
     Args:
-        name: Kind of the data, one of `OWN`.
+        name: Kind of the data, one of `OWN_KINDS`.
         datapath: Folder or file that the user names.
 
     Returns:
@@ -396,9 +394,9 @@ def own_place(name: str, datapath: str | Path | None) -> Path:
         BadInput: It is missing.
     """
     if not datapath:
-        raise BadUsage(f"{named('dataset', name)}: say which {OWN[name]} with {named('datapath')}")
+        raise BadUsage(f"{named('dataset', name)}: say which {OWN_KINDS[name]} with {named('datapath')}")
     if not Path(datapath).exists():
-        raise BadInput(f"{named('datapath', datapath)}: there is no such {OWN[name]}")
+        raise BadInput(f"{named('datapath', datapath)}: there is no such {OWN_KINDS[name]}")
     return Path(datapath)
 
 
@@ -470,7 +468,7 @@ IDX_MARKERS = (
 )
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FASHION = ((0.2860,), (0.3530,))
-OWN = {"imagefolder": "folder with train/<class>/<image>", "npz": "file of arrays"}
+OWN_KINDS = {"imagefolder": "folder with train/<class>/<image>", "npz": "file of arrays"}
 SOURCES = {
     "cifar10": DatasetSource(
         read=read_cifar10,
@@ -519,4 +517,4 @@ SOURCES = {
         *FASHION,
     ),
 }
-NAMES = (*SOURCES, *OWN)
+DATASET_NAMES = (*SOURCES, *OWN_KINDS)

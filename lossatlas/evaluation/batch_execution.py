@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from lossatlas.data.losses import Batch
 from lossatlas.evaluation.loss_sums import LossSums, add_to_sums
 from lossatlas.evaluation.parallel_batches import ParallelBatches, replicas
-from lossatlas.evaluation.sample_storage import Span, StoredSamples
+from lossatlas.evaluation.sample_storage import SampleSpan, StoredSamples
 
 
 class BatchExecution(Protocol):
     """Protocol of objects that add the sums of batches to a vector of sums."""
 
-    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[SampleSpan]) -> None:
         """Add the batches of some spans to `sums` (statistics,), in place."""
 
 
 class PerSampleExecution(BatchExecution, Protocol):
     """A strategy that can also give the losses of single samples."""
 
-    def per_sample(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def per_sample(self, samples: StoredSamples, spans: Sequence[SampleSpan]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield `LossSums.per_sample` of each batch, in the shuffled order."""
 
 
@@ -41,12 +41,12 @@ class SequentialBatches:
     def __init__(self, step: LossSums, model: nn.Module) -> None:
         self.step, self.model = step, model
 
-    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[SampleSpan]) -> None:
         """Add the batches of some spans to `sums` (statistics,), in place."""
         for batch in samples.stream(spans):
             add_to_sums(sums, *self.step(self.model, batch))
 
-    def per_sample(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def per_sample(self, samples: StoredSamples, spans: Sequence[SampleSpan]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield `LossSums.per_sample` of each batch, in the shuffled order."""
         for batch in samples.stream(spans, shuffled=True):
             yield self.step.per_sample(self.model, batch)
@@ -67,12 +67,12 @@ class ConcurrentBatches:
         self.step, self.count = step, count
         self.parallel = ParallelBatches([model] * count if stateless else [model, *replicas(model, count - 1)])
 
-    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[SampleSpan]) -> None:
         """Add the batches of some spans to `sums` (statistics,), in place."""
         for row, penalty in self.parallel.map(self.batch_sums, samples.stream(spans)):
             add_to_sums(sums, row, penalty)
 
-    def per_sample(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def per_sample(self, samples: StoredSamples, spans: Sequence[SampleSpan]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield `LossSums.per_sample` of each batch, in the shuffled order."""
         yield from self.parallel.map(self.batch_rows, samples.stream(spans, shuffled=True))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lossatlas.errors import first_line, note
 from lossatlas.evaluation.loss_sums import LossSums, add_to_sums
-from lossatlas.evaluation.sample_storage import Span, StoredSamples
+from lossatlas.evaluation.sample_storage import SampleSpan, StoredSamples
 
 MAX_GRAPHS = 512  # batches that are captured; with more, the time of kernel launches is negligible
 GraphKey = tuple[int, int, int, int]  # identities of sums and samples, start and stop
@@ -34,7 +34,7 @@ class CapturedGraphs:
         self.pool: Any = None  # an opaque handle of the memory that the graphs share
         self.supported = True
 
-    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[SampleSpan]) -> None:
         """Add the batches of some spans to `sums` (statistics,), in place."""
         for span in spans:
             key = (id(sums), id(samples), *span)
@@ -45,11 +45,11 @@ class CapturedGraphs:
             else:
                 self.run_eagerly(sums, samples, span)
 
-    def run_eagerly(self, sums: Tensor, samples: StoredSamples, span: Span) -> None:
+    def run_eagerly(self, sums: Tensor, samples: StoredSamples, span: SampleSpan) -> None:
         """Add one batch without a graph."""
         add_to_sums(sums, *self.step(self.model, samples.batch(*span)))
 
-    def capture(self, key: GraphKey, sums: Tensor, samples: StoredSamples, span: Span) -> None:
+    def capture(self, key: GraphKey, sums: Tensor, samples: StoredSamples, span: SampleSpan) -> None:
         """Capture the graph of one batch.
 
         Where this fails, a note says so, and `supported` becomes False.

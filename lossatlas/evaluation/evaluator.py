@@ -30,7 +30,7 @@ from lossatlas.evaluation.loss_sums import LossSums
 from lossatlas.evaluation.parallel_batches import evaluation_copy, frozen_copy
 from lossatlas.evaluation.parameter_buffers import parameter_buffers
 from lossatlas.evaluation.precision import (
-    PRECISIONS,
+    PRECISION_TYPES,
     LowPrecisionCopies,
     channels_come_last,
     dtypes_of,
@@ -39,7 +39,7 @@ from lossatlas.evaluation.precision import (
 )
 from lossatlas.evaluation.recalibration import BatchNormRecalibration
 from lossatlas.evaluation.reference import evaluated_in_place
-from lossatlas.evaluation.sample_storage import Span, StoredSamples, copy_samples, is_changed, place_samples
+from lossatlas.evaluation.sample_storage import SampleSpan, StoredSamples, copy_samples, is_changed, place_samples
 from lossatlas.evaluation.stacked_points import StackedPoints
 from lossatlas.landscape.sample_count import SampleDraw
 from lossatlas.landscape.statistics import CLAMPED, STATISTICS
@@ -63,7 +63,7 @@ class Evaluator:
         loss: A per-sample loss, see `data.losses`.
         batch_size: Samples in one forward pass.
         device: The device of the evaluation.
-        precision: One of PRECISIONS, or `precision.OWN` for the types that the parameters have.
+        precision: One of PRECISION_TYPES, or `precision.OWN_PRECISION` for the types that the parameters have.
         folded: Fold BatchNorm into the layers in front of it, see `choose_path`. The loss then must not read the
             model's own parameters.
         points_per_call: Points of an affine plane in one call, see `StackedPoints`; faster for small networks.
@@ -156,7 +156,7 @@ class Evaluator:
         self.recalibrator = self.recalibrator_on(data, forward)
         self.folded = Folded(self.net) if folded else None  # after the buffers, whose tensors it has to share
         self.model: nn.Module = self.net if self.folded is None else self.folded.net
-        is_lowered = self.precision in PRECISIONS and forward != PRECISIONS[self.precision][0]
+        is_lowered = self.precision in PRECISION_TYPES and forward != PRECISION_TYPES[self.precision][0]
         self.lowered = LowPrecisionCopies(self.model, forward) if is_lowered else None
         if not self.in_place:
             for model in {self.net, self.model}:
@@ -352,7 +352,7 @@ class Evaluator:
 class BatchGroup(StoredSamples):
     """A few batches that are in memory, for several points."""
 
-    def __init__(self, samples: StoredSamples, spans: Sequence[Span], batches: Sequence[Structure]) -> None:
+    def __init__(self, samples: StoredSamples, spans: Sequence[SampleSpan], batches: Sequence[Structure]) -> None:
         super().__init__(samples.data, samples.device, samples.dtype, channels_last=samples.channels_last)
         self.loaded_spans, self.overwritten = spans, samples.overwritten
         self.loaded = dict(zip(spans, batches, strict=True))
@@ -362,7 +362,7 @@ class BatchGroup(StoredSamples):
         return self.loaded[start, stop]
 
 
-def batch_groups(samples: StoredSamples, spans: Sequence[Span], parallel_batches: int) -> Iterator[BatchGroup]:
+def batch_groups(samples: StoredSamples, spans: Sequence[SampleSpan], parallel_batches: int) -> Iterator[BatchGroup]:
     """Yield groups of batches, each large enough to occupy all threads."""
     size, batches = 2 * parallel_batches if parallel_batches > 1 else 1, samples.stream(spans)
     for k in range(0, len(spans), size):
@@ -414,9 +414,9 @@ class CallRecorder:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = []
         self.net = net
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        copies = copy_samples(arguments), copy_samples(named)  # the network may write into its inputs
-        output = self.net(*arguments, **named)
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        copies = copy_samples(arguments), copy_samples(keywords)  # the network may write into its inputs
+        output = self.net(*arguments, **keywords)
         self.calls.append((*copies, output_of(output)))
         return output
 

@@ -175,13 +175,13 @@ class FoldedFunction:
         self.net = traced
         self.traced_names = set(traced.state_dict())
 
-    def __call__(self, tensors: Mapping[str, Tensor], *inputs: Any, **named: Any) -> Any:
+    def __call__(self, tensors: Mapping[str, Tensor], *inputs: Any, **keywords: Any) -> Any:
         """Return the output of the network.
 
         Args:
             tensors: Parameters and buffers of the network by name, tied ones under their first name.
             *inputs: Arguments of the network.
-            **named: Keyword arguments of the network.
+            **keywords: Keyword arguments of the network.
         """
         allocated = {name: tensors[first] for name, first in self.names.items()}
         used = {name: value for name, value in allocated.items() if name in self.traced_names}
@@ -195,7 +195,7 @@ class FoldedFunction:
                 variance=allocated[f"{norm}.running_var"],
                 eps=eps,
             )
-        return functional_call(self.net, used, inputs, named)
+        return functional_call(self.net, used, inputs, keywords)
 
 
 def foldable_pairs(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lossatlas.parameter_space.points import movable, real_dtype
 
 # Types of the point in the plane and of the forward pass. TF32 is a setting of CUDA's matrix units.
-PRECISIONS = {
+PRECISION_TYPES = {
     "float32": (torch.float32, torch.float32),
     "float64": (torch.float64, torch.float64),
     "tf32": (torch.float32, torch.float32),
@@ -19,7 +19,7 @@ PRECISIONS = {
 
 
 LOW = ("bfloat16", "float16")  # whose error is corrected by some samples in float32, with a tolerance
-OWN = "own"  # each tensor in its own type: networks in half precision, or in several types
+OWN_PRECISION = "own"  # each tensor in its own type: networks in half precision, or in several types
 
 
 def resolve_precision(precision: str | None, net: nn.Module) -> str:
@@ -30,14 +30,14 @@ def resolve_precision(precision: str | None, net: nn.Module) -> str:
         net: The network.
 
     Returns:
-        A name of PRECISIONS, or OWN for parameters in half precision or in several types.
+        A name of PRECISION_TYPES, or OWN_PRECISION for parameters in half precision or in several types.
     """
     if precision is not None:
         return precision
     dtypes = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
     if dtypes == {torch.float32}:
         return "float32"
-    return "float64" if dtypes == {torch.float64} else OWN
+    return "float64" if dtypes == {torch.float64} else OWN_PRECISION
 
 
 def product_precision(precision: str | None, net: nn.Module) -> str:
@@ -56,16 +56,16 @@ def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch
     """Return the types of the point and of the forward pass.
 
     Args:
-        precision: A name of PRECISIONS, or OWN.
+        precision: A name of PRECISION_TYPES, or OWN_PRECISION.
         net: The network.
 
     Returns:
         The type of the point in the plane (None: each tensor keeps its own), and the type of the network's inputs.
     """
     dtypes = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
-    if precision == OWN:
+    if precision == OWN_PRECISION:
         return None, dtypes[0]
-    dtype, forward = PRECISIONS[precision]
+    dtype, forward = PRECISION_TYPES[precision]
     return (None if set(dtypes) == {dtype} else dtype), forward
 
 

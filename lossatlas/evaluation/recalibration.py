@@ -16,7 +16,7 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.precision import LOW
 from lossatlas.evaluation.sample_storage import StoredSamples
 
-BATCH = 125  # samples of a batch
+RECALIBRATION_BATCH = 125  # samples of a batch
 NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -72,7 +72,7 @@ class BatchNormRecalibration:
         self.net, self.samples, self.forward = net, samples, forward
         self.norms = batchnorm_layers(net)
         count = min(count, len(samples))
-        ranges = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
+        ranges = [(start, min(stop, count)) for start, stop in samples.spans(0, count, RECALIBRATION_BATCH)]
         self.spans = [(start, stop) for start, stop in ranges if stop - start > 1]  # one sample has no variance
         for module in self.norms:
             module.momentum = None  # the mean over all batches

@@ -68,19 +68,19 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
     known = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
-    def guarded(*arguments: Any, **named: Any) -> R:
-        if not arguments and "net" not in named:
+    def guarded(*arguments: Any, **keywords: Any) -> R:
+        if not arguments and "net" not in keywords:
             raise BadUsage(f"{function.__name__}() needs a network, as its first argument")
-        net, *others = arguments if arguments else (named.pop("net"),)
+        net, *others = arguments if arguments else (keywords.pop("net"),)
         if not isinstance(net, nn.Module):
             raise BadUsage(
                 f"{function.__name__}(net, ...): the first argument is a {type(net).__name__}, and no nn.Module"
             )
-        for name in named:
+        for name in keywords:
             if name not in known:
                 raise BadUsage(f"{function.__name__}() has no argument {name}{suggestion(name, known)}")
         with untouched(net) as own:
-            return function(own, *others, **named)
+            return function(own, *others, **keywords)
 
     return cast("Callable[Concatenate[nn.Module, P], R]", guarded)
 
@@ -191,7 +191,7 @@ class KeptTensors:
         return {name: self.of(own[name]) for name in tensors(net, dir_type)}
 
 
-KEPT: "WeakKeyDictionary[nn.Module, KeptTensors]" = WeakKeyDictionary()  # by network
+KEPT_TENSORS: "WeakKeyDictionary[nn.Module, KeptTensors]" = WeakKeyDictionary()  # by network
 
 
 def keep_on_disk(net: nn.Module, copies: Mapping[str, Tensor] | None = None) -> KeptTensors:
@@ -207,7 +207,7 @@ def keep_on_disk(net: nn.Module, copies: Mapping[str, Tensor] | None = None) -> 
     Raises:
         CannotWrite: The disk lacks the space for them.
     """
-    KEPT[net] = kept = KeptTensors(net, Scratch.in_folder(), copies)
+    KEPT_TENSORS[net] = kept = KeptTensors(net, Scratch.in_folder(), copies)
     return kept
 
 
@@ -217,20 +217,20 @@ def restored_from_disk(net: nn.Module) -> Iterator[KeptTensors]:
     try:
         yield keep_on_disk(net)
     finally:
-        KEPT.pop(net, None)
+        KEPT_TENSORS.pop(net, None)
 
 
 class Snapshot:
     """The tensors, attributes, modes and hooks of a network, to be restored.
 
     Args:
-        net: The network. Its tensors are copied, or taken from KEPT.
+        net: The network. Its tensors are copied, or taken from KEPT_TENSORS.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
         self.modes = [(module, module.training) for module in net.modules()]
-        kept = KEPT.get(net)
+        kept = KEPT_TENSORS.get(net)
         self.values = [(t, t.detach().clone() if kept is None else kept.of(t)) for t in tensors_of(net)]
         self.gradients = [(p, p.requires_grad, p.grad) for p in net.parameters()]
         self.attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
@@ -288,7 +288,7 @@ def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
     Raises:
         BadInput: The network takes no forward hooks (TorchScript).
     """
-    kept = KEPT.get(net)
+    kept = KEPT_TENSORS.get(net)
     if kept is not None and kept.active:
         yield net
         return

@@ -26,7 +26,7 @@ SHUFFLE_SEED = 0  # of the one order in which samples are drawn when not all of 
 MAX_MEMORY_SHARE = 0.6  # of a device's free memory that samples may take
 PREFETCHED_BATCHES = 2  # batches that are read before they are needed
 
-Span = tuple[int, int]  # first sample, and the one after the last
+SampleSpan = tuple[int, int]  # first sample, and the one after the last
 BatchKey = tuple[int, int, bool]  # start, stop, shuffled
 
 
@@ -77,7 +77,7 @@ class StoredSamples:
     def __len__(self) -> int:
         return len(self.data)
 
-    def spans(self, start: int, stop: int, size: int) -> Iterator[Span]:
+    def spans(self, start: int, stop: int, size: int) -> Iterator[SampleSpan]:
         """Yield the ranges (start, stop) of the batches from `start` up to `stop`."""
         return self.data.spans(start, stop, size)
 
@@ -85,7 +85,7 @@ class StoredSamples:
         """Return the samples from start to stop as one batch, in their own order or in the shuffled one."""
         return mapped(self.load(start, stop, shuffled=shuffled), cloned if self.overwritten else same_tensor)
 
-    def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
+    def stream(self, spans: Iterable[SampleSpan], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, in this order."""
         for start, stop in spans:
             yield self.batch(start, stop, shuffled=shuffled)
@@ -161,7 +161,7 @@ class StreamingSamples(StoredSamples):
             return batch
         return self.cache[key]
 
-    def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
+    def stream(self, spans: Iterable[SampleSpan], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, reading ahead in a thread."""
         keys = [(start, stop, shuffled) for start, stop in spans]
         for batch in prefetched(self.batches(keys)):

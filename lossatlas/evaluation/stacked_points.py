@@ -53,9 +53,9 @@ class StackedPoints:
         tensors, clamped = self.buffers.stack(np.array(points))
 
         def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-            def model(*arguments: Any, **named: Any) -> Any:
-                if named or len(arguments) > 1 or not isinstance(arguments[0], Tensor):
-                    return functional_call(self.net, own, arguments, named)
+            def model(*arguments: Any, **keywords: Any) -> Any:
+                if keywords or len(arguments) > 1 or not isinstance(arguments[0], Tensor):
+                    return functional_call(self.net, own, arguments, keywords)
                 return torch.cat([functional_call(self.net, own, (x,)) for x in arguments[0].split(batch_size)])
 
             row, penalty = self.step(model, batch)

@@ -9,7 +9,7 @@ import numpy as np
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import format_tick
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat, flat_size
-from lossatlas.figures.film_frames import DETAIL, Subject, figure_pixels
+from lossatlas.figures.film_frames import FRAME_DETAIL, Subject, figure_pixels
 from lossatlas.figures.kinds import Film
 from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.palette import current_look
@@ -159,7 +159,7 @@ def refinement_frames(
         if len(rows) < 2 or len(columns) < 2 or not done[np.ix_(rows, columns)].all():
             continue  # too few cells for a surface
         values = np.where(done, whole.values, np.nan)
-        p = Panel(whole.label, whole.x, whole.y, values, done, rows, columns, DETAIL)
+        p = Panel(whole.label, whole.x, whole.y, values, done, rows, columns, FRAME_DETAIL)
         fig = plt.figure(figsize=(9.6, 4.2))
         flat = fig.add_axes((0.06, 0.13, 0.36, 0.74))
         part = replace(whole, rows=rows, columns=columns)

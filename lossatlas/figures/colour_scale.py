@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
 LOG_SHIFT = 0.1  # added before the logarithm, as in the release of Li et al., where the loss of a basin is nearly zero
-LARGEST = 1e300  # largest absolute value that can be drawn: sums and squares of a few must not overflow
+LARGEST_DRAWN = 1e300  # largest absolute value that can be drawn: sums and squares of a few must not overflow
 SAME = 1e-12  # values are equal if they differ by less, relative to the largest
 VALUE_SHARE = 0.4  # of the value in blended colours; the rest is the rank among the cells
 CROWDED = 0.7, 0.2  # colours are blended where this share of the cells lies in this share of the range
@@ -300,7 +300,7 @@ def _checked_range(values: np.ndarray, vmin: float | None, vmax: float | None) -
     limits = named("vmin"), named("vmax")
     if high < low or (high == low and (vmin is not None or vmax is not None)):
         raise BadUsage(f"the range {low:g} to {high:g} is empty: change {' or '.join(limits)}")
-    if not max(abs(low), abs(high)) < LARGEST:
+    if not max(abs(low), abs(high)) < LARGEST_DRAWN:
         raise BadUsage(f"the range {low:g} to {high:g} is wider than numbers go: choose {' and '.join(limits)}")
     return low, high
 

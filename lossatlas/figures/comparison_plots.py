@@ -18,7 +18,7 @@ from lossatlas.figures.matplotlib_style import FigureFactory, users_style
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plot_functions import plane_panel
-from lossatlas.figures.plot_options import SIZE, PlotOptions
+from lossatlas.figures.plot_options import FIGURE_SIZE, PlotOptions
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import SolidLayout
 from lossatlas.figures.surface_plots import draw_solid, shape_of_solids
@@ -83,9 +83,9 @@ def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: Plo
     rows, columns = shape_of_solids(count)
     width, height = options.size
     if options.figsize is None and not options.columns:
-        width, height = SIZE[0] * columns, SIZE[1] * rows
+        width, height = FIGURE_SIZE[0] * columns, FIGURE_SIZE[1] * rows
     elif options.columns:
-        height = width / columns * SIZE[1] / SIZE[0] * rows
+        height = width / columns * FIGURE_SIZE[1] / FIGURE_SIZE[0] * rows
     fig = plt.figure(figsize=(width, height))
     if options.title:
         fig.suptitle(mathtext(options.title), wrap=True)

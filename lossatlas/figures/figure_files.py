@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lossatlas.errors import note, say
 from lossatlas.figures import matplotlib_style
 from lossatlas.figures.kinds import COMPARED, WITH_LOG, Film, Kind
-from lossatlas.figures.matplotlib_style import COLUMNS, CURRENT_FILES
+from lossatlas.figures.matplotlib_style import CURRENT_FILES, PAGE_COLUMNS
 from lossatlas.figures.plotted_fields import mathtext
 from lossatlas.io.atomic_write import shortened_base, write_file
 
@@ -107,7 +107,7 @@ def save(figure: "Figure", base: str, title: str = "") -> list[Path]:
         _set_title(figure, title, files.columns)
     box: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": MARGIN}
     if files.columns:
-        box = {"bbox_inches": fit_width(figure, COLUMNS[files.columns][0])}
+        box = {"bbox_inches": fit_width(figure, PAGE_COLUMNS[files.columns][0])}
     paths = [Path(f"{base}.{ending}") for ending in files.formats]
     for path, ending in zip(paths, files.formats, strict=True):
         image = io.BytesIO()

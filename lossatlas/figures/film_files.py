@@ -7,18 +7,13 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.errors import BadUsage, CannotWrite, named
 from lossatlas.io.atomic_write import write_file
 
-if TYPE_CHECKING:
-    pass
-
-
-COLOURS, FEWER_COLOURS = 256, (256, 128, 64, 40)  # of a GIF; of one that has to be small, without dither
+GIF_COLOURS, FEWER_COLOURS = 256, (256, 128, 64, 40)  # of a GIF; of one that has to be small, without dither
 
 
 GROUND_NOISE = 7  # of the colour of the ground, in levels of 255
@@ -96,7 +91,7 @@ def _encode_small_gif(path: Path, frames: Sequence[np.ndarray], rate: float, hol
 
 
 def _encode_gif(
-    frames: Sequence[np.ndarray], rate: float, hold: float, count: int = COLOURS, *, dither: bool = True
+    frames: Sequence[np.ndarray], rate: float, hold: float, count: int = GIF_COLOURS, *, dither: bool = True
 ) -> bytes:
     """Encode a GIF whose frames share one palette, so that nothing flickers."""
     from PIL import Image

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-DETAIL = 110  # points along an axis of a surface, about: a frame is seen for a moment
+FRAME_DETAIL = 110  # points along an axis of a surface, about: a frame is seen for a moment
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FEW_CELLS = 40  # a curve through fewer cells gets a dot at each of them
 X_LABEL = "coordinate along the direction"
-SPLITS: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}  # with the style of their lines
+SPLIT_STYLES: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}  # with the style of their lines
 SPLIT_NAMES = {"train": "training", "test": "test"}
 LINE_LABELS = {"loss": "loss", "acc": "accuracy (%)"}
 DASHES: tuple[Any, ...] = (
@@ -115,7 +115,7 @@ def _cover_whole_line(axis: "Axes", surface: Surface) -> None:
 def split_looks(split: str) -> Looks:
     """Colour and style of the lines of training or test data."""
     look = current_look()
-    return {"color": look.main if split == "train" else look.accent, "linestyle": SPLITS[split]}
+    return {"color": look.main if split == "train" else look.accent, "linestyle": SPLIT_STYLES[split]}
 
 
 def set_percent_limits(axis: "Axes", values: Sequence[np.ndarray]) -> None:
@@ -202,11 +202,11 @@ def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figu
     Returns:
         The figure.
     """
-    kinds = [kind for kind in LINE_LABELS if any(f"{split}_{kind}" in surface.fields for split in SPLITS)]
+    kinds = [kind for kind in LINE_LABELS if any(f"{split}_{kind}" in surface.fields for split in SPLIT_STYLES)]
     size = 5.2, 1.4 + 2.0 * len(kinds)
     fig, panels = plt.subplots(len(kinds), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
     for axis, kind in zip(panels[:, 0], kinds, strict=True):
-        for split in SPLITS:
+        for split in SPLIT_STYLES:
             if (name := f"{split}_{kind}") in surface.fields:
                 draw_curve(axis, surface, name, label=SPLIT_NAMES[split], **split_looks(split))
         axis.set_ylabel(LINE_LABELS[kind])
@@ -214,7 +214,8 @@ def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figu
     axes.apply(panels[0, 0])
     if "acc" in kinds:
         set_percent_limits(
-            panels[-1, 0], [surface.fields[f"{split}_acc"] for split in SPLITS if f"{split}_acc" in surface.fields]
+            panels[-1, 0],
+            [surface.fields[f"{split}_acc"] for split in SPLIT_STYLES if f"{split}_acc" in surface.fields],
         )
     name_networks_on_line(panels[-1, 0], surface)
     draw_legend_below(fig, panels[:, 0])
@@ -237,12 +238,12 @@ def lines_figure(plt: FigureFactory, curves: Sequence[Surface], names: Sequence[
     import seaborn as sns
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
-    both = len({split for surface in curves for split in SPLITS if f"{split}_loss" in surface.fields}) > 1
+    both = len({split for surface in curves for split in SPLIT_STYLES if f"{split}_loss" in surface.fields}) > 1
     hidden = any(curves_overlap(*pair) for pair in itertools.combinations(curves, 2))
     looks = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
     for k, (surface, name, (colour, dash)) in enumerate(zip(curves, names, looks, strict=False)):
         width = 1.4 + 0.7 * min(3, len(curves) - 1 - k) * hidden  # each of several equal curves stays visible
-        for split, style in SPLITS.items():
+        for split, style in SPLIT_STYLES.items():
             for axis, kind in ((top, "loss"), (bottom, "acc")):
                 if (field := f"{split}_{kind}") in surface.fields:
                     label = f"{name}, {SPLIT_NAMES[split]}" if both else name
@@ -252,7 +253,10 @@ def lines_figure(plt: FigureFactory, curves: Sequence[Surface], names: Sequence[
     axes.apply(top)
     bottom.set_ylabel("accuracy (%)")
     accuracies = [
-        surface.fields[f"{split}_acc"] for surface in curves for split in SPLITS if f"{split}_acc" in surface.fields
+        surface.fields[f"{split}_acc"]
+        for surface in curves
+        for split in SPLIT_STYLES
+        if f"{split}_acc" in surface.fields
     ]
     set_percent_limits(bottom, accuracies or [np.zeros(0)])
     networks = [network_marks(surface) for surface in curves]
@@ -291,7 +295,7 @@ def loss_or_error_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits,
     looks: Looks = {"linewidth": 1.4, "markersize": 2.5}
     looks |= _cell_markers(surface) if surface.interpolated.any() else {}
     drawn = []
-    for split in SPLITS:
+    for split in SPLIT_STYLES:
         field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
         if field in surface.fields:
             values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]

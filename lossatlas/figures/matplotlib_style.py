@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # for annotations elsewhere too, where matplotlib itself is n
     from matplotlib.figure import Figure
 
 DPI = 200  # dots per inch where no other number is given
-COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: width in inches, scale of the letters
+PAGE_COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: width in inches, scale of the letters
 FONT_SCALE = 1.1  # of a figure that has its own width
 HOUSE_FONT_SIZE = 10.56  # points, of a figure that has its own width
 
@@ -176,7 +176,7 @@ def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
     Where the user has changed `font.size`, sizes of titles, labels and ticks follow it as matplotlib's defaults do.
 
     Args:
-        columns: Columns of a page that the figure fills, see `COLUMNS`; 0 for a figure of its own width.
+        columns: Columns of a page that the figure fills, see `PAGE_COLUMNS`; 0 for a figure of its own width.
         look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding
             one.
 
@@ -190,7 +190,7 @@ def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
 def _users_style(columns: int, *, asked: bool) -> Iterator[None]:
     before = CHANGED.get()
     changed = CHANGED.set(_differing() if before is None else before)
-    parameters = house_parameters(COLUMNS[columns][1] if columns else FONT_SCALE)
+    parameters = house_parameters(PAGE_COLUMNS[columns][1] if columns else FONT_SCALE)
     own_size = changed_by_user("font.size")
     colours = look_parameters(current_look()) if asked else {}
     kept = {name: value for name, value in parameters.items() if name in colours or not changed_by_user(name)}
@@ -294,7 +294,7 @@ def _style(show: bool, files: FigureFiles | None) -> Iterator[FigureFactory]:
     token = CURRENT_FILES.set(files or CURRENT_FILES.get())
     columns = CURRENT_FILES.get().columns
     try:
-        with house_style(COLUMNS[columns][1] if columns else FONT_SCALE):
+        with house_style(PAGE_COLUMNS[columns][1] if columns else FONT_SCALE):
             if not show:
                 yield OffscreenFigures()
                 return

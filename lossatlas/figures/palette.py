@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import LOOKS as LOOK_NAMES
+from lossatlas.choices import LOOKS
 from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ PRINT = Look(
     colour_map="cividis",
     line_width=0.7,
 )
-LOOKS = {look.name: look for look in (PAPER, DARK, PRINT)}
-assert tuple(LOOKS) == LOOK_NAMES
+LOOK_OF_NAME = {look.name: look for look in (PAPER, DARK, PRINT)}
+assert tuple(LOOK_OF_NAME) == LOOKS
 OVERLAY_PARTS = (0.05, 0.55), (0.42, 0.9), (0.0, 0.4), (0.6, 1.0)  # of the colour maps of surfaces in one box
 CURRENT_LOOK: ContextVar[Look] = ContextVar("look", default=PAPER)
 
@@ -131,7 +131,7 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
         ...     look.ground
         '#0d1017'
     """
-    look = current_look() if name is None else LOOKS[checked_look(name)]
+    look = current_look() if name is None else LOOK_OF_NAME[checked_look(name)]
     token = CURRENT_LOOK.set(replace(look, **{key: value for key, value in changes.items() if value is not None}))
     try:
         yield CURRENT_LOOK.get()
@@ -141,9 +141,9 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
 
 def checked_look(name: Any) -> str:
     """Return the name of a look. Raises BadUsage where there is none of this name."""
-    if isinstance(name, str) and name in LOOKS:
+    if isinstance(name, str) and name in LOOK_OF_NAME:
         return name
-    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOKS)}: choose from {', '.join(LOOKS)}")
+    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOK_OF_NAME)}: choose from {', '.join(LOOK_OF_NAME)}")
 
 
 def check_colour_map(name: Any) -> None:

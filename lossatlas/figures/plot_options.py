@@ -14,7 +14,7 @@ from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.kinds import FLAT, Kind
-from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
+from lossatlas.figures.matplotlib_style import PAGE_COLUMNS, Looks, changed_by_user
 from lossatlas.figures.palette import check_colour_map, checked_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import default_field, is_accuracy
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 F = TypeVar("F", bound=Callable[..., Any])
-SIZE = (4.8, 4.0)  # of a figure in inches
+FIGURE_SIZE = (4.8, 4.0)  # of a figure in inches
 
 
 class FigureKeywords(TypedDict, total=False):
@@ -77,12 +77,12 @@ class PlotKeywords(SolidKeywords, CurveKeywords, total=False):
     """Keywords of all kinds of figures."""
 
 
-KEYWORDS: dict[Kind, type] = {
+KIND_KEYWORDS: dict[Kind, type] = {
     Kind.CURVE: CurveKeywords,
     **dict.fromkeys(FLAT, ContourKeywords),
     Kind.SOLID: SolidKeywords,
 }
-LOOKS = tuple(name for name in CurveKeywords.__annotations__ if name not in FigureKeywords.__annotations__)
+LOOK_KEYWORDS = tuple(name for name in CurveKeywords.__annotations__ if name not in FigureKeywords.__annotations__)
 
 
 def types_of(keywords: type) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class PlotOptions:
             if given.setdefault("field", given["name"]) != given["name"]:
                 raise BadUsage(f"{named('name', given['name'])} and {named('field', given['field'])}: give one of them")
             del given["name"]
-        looks: Looks = {name: given.pop(name) for name in LOOKS if name in given}
+        looks: Looks = {name: given.pop(name) for name in LOOK_KEYWORDS if name in given}
         return cls(**given, looks=looks)
 
     @property
@@ -193,12 +193,12 @@ class PlotOptions:
         if self.figsize is not None:
             return self.figsize
         if self.columns:
-            width = COLUMNS[self.columns][0]
-            return width, min(width * SIZE[1] / SIZE[0], 4.4)
+            width = PAGE_COLUMNS[self.columns][0]
+            return width, min(width * FIGURE_SIZE[1] / FIGURE_SIZE[0], 4.4)
         if changed_by_user("figure.figsize"):
             width, height = matplotlib.rcParams["figure.figsize"]
             return float(width), float(height)
-        return SIZE
+        return FIGURE_SIZE
 
     def find(self, surface: Surface) -> tuple[Surface, str]:
         """Return a surface that holds the field to draw, and the name of the field. Raises BadUsage."""
@@ -233,7 +233,7 @@ class PlotOptions:
 
 def check_keyword_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
     """Check that keywords apply to a kind of figure. Raises BadUsage with the names that do."""
-    valid = list(types_of(KEYWORDS[kind]))
+    valid = list(types_of(KIND_KEYWORDS[kind]))
     everything = list(types_of(PlotKeywords))
     for name in keywords:
         if name in valid:
@@ -260,7 +260,7 @@ def _check_values(given: Mapping[str, Any]) -> None:
         raise BadUsage(
             f"{named('vmin', given['vmin'])} is not below {named('vmax', given['vmax'])}: the range is empty"
         )
-    if given.get("columns", 0) not in (0, *COLUMNS) or isinstance(given.get("columns"), bool):
+    if given.get("columns", 0) not in (0, *PAGE_COLUMNS) or isinstance(given.get("columns"), bool):
         raise BadUsage(f"{named('columns', given['columns'])}: a figure fills 1 or 2 columns of a page")
     if given.get("columns") and "figsize" in given:
         raise BadUsage(f"{named('columns')} gives the width of the figure: leave {named('figsize')} out")

@@ -5,7 +5,7 @@ import numpy as np
 from lossatlas.landscape.derived_fields import is_expression, no_field
 from lossatlas.landscape.surface import Surface, unresolved
 
-TITLES = {
+FIELD_TITLES = {
     "train_loss": "training loss",
     "test_loss": "test loss",
     "train_acc": "training accuracy (%)",
@@ -21,7 +21,7 @@ RATIO_TITLE = r"$|\lambda_{\min} / \lambda_{\max}|$"  # see `eigen_ratio`
 
 def field_title(name: str) -> str:
     """Return the title of a field; a formula between $ and an expression of fields are their own titles."""
-    return name if name.startswith("$") or is_expression(name) else TITLES.get(name, name.replace("_", " "))
+    return name if name.startswith("$") or is_expression(name) else FIELD_TITLES.get(name, name.replace("_", " "))
 
 
 def mathtext(text: str) -> str:

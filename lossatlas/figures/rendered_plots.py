@@ -18,7 +18,7 @@ from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.rendered_view import View, fitted_views
 from lossatlas.figures.surface_paths import HIDDEN_OPACITY, end_look, path_handles
 from lossatlas.figures.surface_plots import check_overlay
-from lossatlas.figures.surface_renderer import DARK_LINE, PIN_COLOUR, SIZE, SurfaceRenderer
+from lossatlas.figures.surface_renderer import DARK_LINE, PIN_COLOUR, RENDERED_SIZE, SurfaceRenderer
 from lossatlas.io.trajectory_files import Projection
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def _pictures(
     """Render a picture of each group, all from the same place."""
     try:
         renderers = [SurfaceRenderer(group, scale, paths=paths) for group in groups]
-        (view,) = fitted_views(np.concatenate([each.points for each in renderers]), [camera], SIZE[0] / SIZE[1])
+        (view,) = fitted_views(
+            np.concatenate([each.points for each in renderers]), [camera], RENDERED_SIZE[0] / RENDERED_SIZE[1]
+        )
         pictures = [picture_from(renderer, view) for renderer in renderers]
         for renderer in renderers:
             renderer.close()

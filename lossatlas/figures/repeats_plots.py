@@ -13,7 +13,7 @@ from lossatlas.figures.line_plots import (
     DASHES,
     LINE_LABELS,
     SPLIT_NAMES,
-    SPLITS,
+    SPLIT_STYLES,
     X_LABEL,
     AxisLimits,
     draw_legend_below,
@@ -43,7 +43,9 @@ def repeats_figure(
     Returns:
         The figure.
     """
-    held = [split for split in SPLITS if all(f"{split}_loss" in each.fields for curves in groups for each in curves)]
+    held = [
+        split for split in SPLIT_STYLES if all(f"{split}_loss" in each.fields for curves in groups for each in curves)
+    ]
     kinds = [
         kind for kind in LINE_LABELS if all(f"{held[0]}_{kind}" in each.fields for curves in groups for each in curves)
     ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyvista import PolyData
 
 
-SIZE = (1600, 1200)  # of a picture, in pixels
+RENDERED_SIZE = (1600, 1200)  # of a picture, in pixels
 
 
 DETAIL = 400  # points along an axis of a surface, about
@@ -118,7 +118,7 @@ class SurfaceRenderer:
         self,
         panels: Sequence[Panel],
         scale: ColourScale,
-        size: tuple[int, int] = SIZE,
+        size: tuple[int, int] = RENDERED_SIZE,
         paths: Sequence[Projection] = (),
         *,
         detail: int = DETAIL,
@@ -195,7 +195,7 @@ class SurfaceRenderer:
             lines = mesh.contour(levels[chosen].tolist(), scalars="height")
             if lines.n_points:
                 lines.points[:, 2] += LINE_LIFT
-                width = LINE_WIDTH * self.size[0] / SIZE[0]
+                width = LINE_WIDTH * self.size[0] / RENDERED_SIZE[0]
                 self.plotter.add_mesh(lines, color=colour, line_width=width, opacity=opacity, lighting=False)
 
     def _add_pin(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas.figures.camera import Camera
-from lossatlas.figures.film_frames import DETAIL, Subject, figure_pixels
+from lossatlas.figures.film_frames import FRAME_DETAIL, Subject, figure_pixels
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
@@ -65,7 +65,7 @@ def turntable_frames(
     Yields:
         Frames of (height, width, 3) bytes.
     """
-    panels = [replace(p, detail=DETAIL) for p in subject.panels]
+    panels = [replace(p, detail=FRAME_DETAIL) for p in subject.panels]
     looks: Looks = {"overlay": overlay, "cut_from": cameras[0], "paths": paths}
     for each in cameras:
         fig = solid_figure(plt, panels, subject.scale, subject.name, zlim=zlim, camera=each, **looks)
@@ -106,7 +106,7 @@ def rendered_turntable_frames(
     panels = subject.panels
     groups: list[Sequence[Panel]] = [panels] if overlay else [[p] for p in panels]
     size = _even(RENDERED_INCHES[0] * dpi), _even(RENDERED_INCHES[1] * dpi)
-    renderers = [SurfaceRenderer(group, subject.scale, size, paths, detail=2 * DETAIL) for group in groups]
+    renderers = [SurfaceRenderer(group, subject.scale, size, paths, detail=2 * FRAME_DETAIL) for group in groups]
     points = np.concatenate([renderer.points for renderer in renderers])
     below = _words_below(plt, subject, len(groups), paths, dpi)
     for view in fitted_views(points, cameras, size[0] / size[1]):

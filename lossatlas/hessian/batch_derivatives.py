@@ -24,7 +24,7 @@ NO_GRAPH = (
     "the gradient disagrees with finite differences of the loss, or the loss is detached from the autograd graph: take "
     "derivatives within the loss with create_graph=True, and detach nothing that depends on the parameters"
 )
-RANDOM = "the network or its loss is random (dropout, noise, shuffled data), and its Hessian is not defined"
+RANDOM_LOSS = "the network or its loss is random (dropout, noise, shuffled data), and its Hessian is not defined"
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
 from lossatlas.evaluation.parallel_batches import deep_copy, evaluation_copy
-from lossatlas.evaluation.precision import PRECISIONS
+from lossatlas.evaluation.precision import PRECISION_TYPES
 from lossatlas.parameter_space.points import converted, movable
 
 
@@ -21,13 +21,13 @@ def curvature_copy(net: nn.Module, device: torch.device | str, precision: str | 
     Args:
         net: The network, which stays as it is.
         device: The device of the copy.
-        precision: A name of `PRECISIONS`; None for float64 where all parameters are float64, otherwise float32.
+        precision: A name of `PRECISION_TYPES`; None for float64 where all parameters are float64, otherwise float32.
 
     Returns:
         The copy, all of whose floating-point tensors have one type.
     """
     kinds = {p.dtype for p in net.parameters() if movable(p)}
-    wanted = PRECISIONS[precision][0] if precision in PRECISIONS else None
+    wanted = PRECISION_TYPES[precision][0] if precision in PRECISION_TYPES else None
     dtype = wanted or (torch.float64 if kinds == {torch.float64} else torch.float32)
     change = None if kinds == {dtype} else dtype
     result = evaluation_copy(net)._apply(lambda t: converted(t, device, change)).requires_grad_(False)

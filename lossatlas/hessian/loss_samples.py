@@ -11,7 +11,7 @@ from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.evaluation.folding import NotFoldable
 from lossatlas.evaluation.precision import channels_come_last
-from lossatlas.evaluation.sample_storage import Span, StoredSamples, is_changed, place_samples
+from lossatlas.evaluation.sample_storage import SampleSpan, StoredSamples, is_changed, place_samples
 from lossatlas.hessian.evaluated_network import EvaluatedNetwork
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
@@ -36,7 +36,7 @@ class LossSamples:
     stored: StoredSamples
     compared: StoredSamples
     batch_size: int
-    spans: list[Span]
+    spans: list[SampleSpan]
     total_weight: float
     penalty_share: float
 
@@ -100,7 +100,7 @@ def accepts(net: nn.Module, loss: Loss, batch: Batch) -> bool:
     return True
 
 
-def weight_of(samples: StoredSamples, spans: Sequence[Span], loss: Loss, network: EvaluatedNetwork) -> float:
+def weight_of(samples: StoredSamples, spans: Sequence[SampleSpan], loss: Loss, network: EvaluatedNetwork) -> float:
     """Sum the weights of samples, and note in them whether the network overwrites its input.
 
     Args:

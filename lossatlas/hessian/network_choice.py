@@ -10,10 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note
-from lossatlas.evaluation.precision import PRECISIONS
+from lossatlas.evaluation.precision import PRECISION_TYPES
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted
-from lossatlas.hessian.batch_derivatives import RANDOM, custom_derivatives, gradient_of, with_causes
+from lossatlas.hessian.batch_derivatives import RANDOM_LOSS, custom_derivatives, gradient_of, with_causes
 from lossatlas.hessian.chosen_parameters import ChosenParameters
 from lossatlas.hessian.curvature_copy import LossAndGradient, curvature_copy, gradient_mismatch
 from lossatlas.hessian.evaluated_network import EvaluatedNetwork
@@ -128,7 +128,7 @@ def check_in_place(net: nn.Module, device: torch.device | str, precision: str | 
             f"products with the Hessian need parameters of one precision, and a copy in one does not work "
             f"({mismatch}): convert the network itself"
         )
-    wanted = PRECISIONS[precision][0] if precision in PRECISIONS else first.dtype
+    wanted = PRECISION_TYPES[precision][0] if precision in PRECISION_TYPES else first.dtype
     if first.dtype not in (torch.float32, torch.float64) or wanted != first.dtype:
         raise BadInput(
             f"a converted copy of this network does not compute the same ({mismatch}), and products with the "
@@ -184,4 +184,4 @@ def check_repeated(copy: LossParts) -> None:
     with torch.random.fork_rng(), torch.no_grad():
         first, second = (float(samples.batch_loss(copy.network.net, samples.few(), penalty=True)) for _ in range(2))
     if first != second and not (math.isnan(first) and math.isnan(second)):
-        raise BadInput(f"two losses at the same weights differ by {abs(first - second):.1e}: {RANDOM}")
+        raise BadInput(f"two losses at the same weights differ by {abs(first - second):.1e}: {RANDOM_LOSS}")

@@ -3,7 +3,7 @@
 import torch
 
 from lossatlas.errors import BadInput
-from lossatlas.hessian.batch_derivatives import RANDOM
+from lossatlas.hessian.batch_derivatives import RANDOM_LOSS
 from lossatlas.hessian.lanczos import Operator
 
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
@@ -32,7 +32,7 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
         raise BadInput("the Hessian of this network's loss is not finite: a weight is not, or the loss overflows")
     error = float((first - second).norm() / first.norm().clamp(min=1e-30))
     if not error <= tolerance:
-        raise BadInput(f"two products with the same vector differ by {error:.1e}: {RANDOM}")
+        raise BadInput(f"two products with the same vector differ by {error:.1e}: {RANDOM_LOSS}")
     there, back = float(other.double() @ first.double()), float(probe.double() @ operator(other).double())
     if not abs(there - back) <= SYMMETRIC * float(first.double().norm()):
         raise BadInput(

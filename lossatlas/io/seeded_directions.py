@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # files are read without torch
     import torch
 
 GENERATOR = "normal_ of torch.Generator on the CPU, float32, tensor by tensor"  # what `seed` belongs to
-BLOCK = 1 << 18  # numbers that are drawn at a time; a multiple of 16, see `blocks`
+DRAWN_BLOCK = 1 << 18  # numbers that are drawn at a time; a multiple of 16, see `blocks`
 SKETCH = 16  # numbers of each direction by which a file checks that they were drawn again as they were
 KINDS = ("drawn", "stored", "zero")
 
@@ -167,14 +167,14 @@ def fill_normal(flat: "torch.Tensor", generator: "torch.Generator") -> None:
 
 
 def blocks(count: int) -> Iterator[slice]:
-    """Yield slices of BLOCK numbers up to `count`; the last one may be up to 15 numbers longer.
+    """Yield slices of DRAWN_BLOCK numbers up to `count`; the last one may be up to 15 numbers longer.
 
     Normal numbers drawn for one block after the other equal the numbers of one draw for all blocks: torch draws
     16 at a time, where there are as many.
     """
     start = 0
     while start < count:
-        stop = start + BLOCK if count - start - BLOCK >= 16 else count
+        stop = start + DRAWN_BLOCK if count - start - DRAWN_BLOCK >= 16 else count
         yield slice(start, stop)
         start = stop
 

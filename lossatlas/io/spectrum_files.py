@@ -17,7 +17,16 @@ from lossatlas.programs import program
 
 FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
 WRITERS = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
-CURVES = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")  # of a density
+DENSITY_ARRAYS = (
+    "grid",
+    "density",
+    "density_se",
+    "cumulative",
+    "cumulative_se",
+    "nodes",
+    "weights",
+    "sigma",
+)  # of a density
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
 
@@ -92,7 +101,7 @@ class Findings:
         """Return the density of the eigenvalues; None where it is not computed yet."""
         if "density/grid" not in self.arrays:
             return None
-        curves: dict[str, Any] = {name: self.arrays[f"density/{name}"] for name in CURVES}
+        curves: dict[str, Any] = {name: self.arrays[f"density/{name}"] for name in DENSITY_ARRAYS}
         return Spectrum(**{**curves, "sigma": float(curves["sigma"])}, products=0)
 
     def dimension(self) -> Dimension | None:

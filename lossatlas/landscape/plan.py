@@ -23,7 +23,7 @@ class ExecutionPlan(TypedDict, total=False):
 
     Attributes:
         device: 'cpu' or 'cuda'.
-        precision: A name of `evaluation.precision.PRECISIONS`, or the network's own.
+        precision: A name of `evaluation.precision.PRECISION_TYPES`, or the network's own.
         path: 'folded', 'unfolded' or 'in place'; of a map of eigenvalues '' until it is chosen.
         batch_size: Samples of a batch; 0 until it is chosen.
         points_per_call: Points that one call evaluates; 0 until it is chosen.

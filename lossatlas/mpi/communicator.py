@@ -17,8 +17,8 @@ from lossatlas.mpi.rank_resources import core_limit, core_share, cores
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4  # tags of messages
-POLL = 0.0005  # seconds between checks for messages; a blocking wait of MPI would keep a core busy
+BLOCK_TAG, RESULT_TAG, ERROR_TAG, GONE_TAG = 1, 2, 3, 4  # tags of messages
+MESSAGE_POLL = 0.0005  # seconds between checks for messages; a blocking wait of MPI would keep a core busy
 ERROR_POLL = 0.2  # seconds between checks for errors of other ranks
 
 
@@ -119,7 +119,7 @@ class World:
         while not request.Test():
             if self.root:
                 raise_reported(self)
-            time.sleep(POLL)
+            time.sleep(MESSAGE_POLL)
 
     def abort(self, code: int) -> None:
         """End every rank with this exit code; does nothing for a single rank."""
@@ -241,6 +241,6 @@ def raise_reported(world: World) -> None:
     from mpi4py import MPI
 
     status = MPI.Status()
-    if world.comm.Iprobe(MPI.ANY_SOURCE, ERROR, status):
-        line, code = world.comm.recv(source=status.Get_source(), tag=ERROR)
+    if world.comm.Iprobe(MPI.ANY_SOURCE, ERROR_TAG, status):
+        line, code = world.comm.recv(source=status.Get_source(), tag=ERROR_TAG)
         raise WorkFailed(f"rank {status.Get_source()}: {line}", code)

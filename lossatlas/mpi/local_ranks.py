@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from lossatlas.errors import SIGNALS, BadUsage, Incomplete, printable
+from lossatlas.errors import SIGNALS, BadUsage, Incomplete, named, printable
 from lossatlas.launchers import launched, under_launcher
 from lossatlas.mpi.communicator import mpi_library
 from lossatlas.programs import LOCAL_RANKS
@@ -44,7 +44,8 @@ def check_alone(asked: str) -> None:
     """
     if launched() > 1 or under_launcher():
         raise BadUsage(
-            f"{asked} starts ranks of its own, and a launcher started this process: leave it out and give --mpi"
+            f"{asked} starts ranks of its own, and a launcher started this process: leave it out and give "
+            f"{named('mpi')}"
         )
 
 

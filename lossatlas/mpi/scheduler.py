@@ -27,7 +27,17 @@ from typing import Any, TypeVar
 from lossatlas import process
 from lossatlas.errors import BUG, Signalled, code_of, error_line
 from lossatlas.mpi.block_queue import BlockQueue
-from lossatlas.mpi.communicator import BLOCK, ERROR, ERROR_POLL, GONE, POLL, RESULT, WorkFailed, World, raise_reported
+from lossatlas.mpi.communicator import (
+    BLOCK_TAG,
+    ERROR_POLL,
+    ERROR_TAG,
+    GONE_TAG,
+    MESSAGE_POLL,
+    RESULT_TAG,
+    WorkFailed,
+    World,
+    raise_reported,
+)
 
 PATIENCE = 8.0  # seconds that rank 0 has to save and to end all ranks, before a failed rank does it
 Work = Callable[[Any], Any]
@@ -36,7 +46,7 @@ MakeWork = Callable[[], Work]
 
 
 class Dismissal:
-    """End of the work of the other ranks: each receives one None instead of a block, and sends one GONE.
+    """End of the work of the other ranks: each receives one None instead of a block, and sends one GONE_TAG.
 
     Args:
         world: The ranks.
@@ -52,10 +62,10 @@ class Dismissal:
         if not self.announced:
             self.announced = True
             for rank in self.waiting:
-                self.world.comm.send(None, dest=rank, tag=BLOCK)
+                self.world.comm.send(None, dest=rank, tag=BLOCK_TAG)
 
     def wait(self) -> Iterator[None]:
-        """Wait for the GONE of each rank; yield None now and then. A rank without a block may still be setting up.
+        """Wait for the GONE_TAG of each rank; yield None now and then. A rank without a block may still be setting up.
 
         Raises:
             WorkFailed: Another rank reports an error instead.
@@ -63,12 +73,12 @@ class Dismissal:
         self.announce()
         while self.waiting:
             raise_reported(self.world)
-            here = {rank for rank in self.waiting if self.world.comm.Iprobe(source=rank, tag=GONE)}
+            here = {rank for rank in self.waiting if self.world.comm.Iprobe(source=rank, tag=GONE_TAG)}
             for rank in here:
-                self.world.comm.recv(source=rank, tag=GONE)
+                self.world.comm.recv(source=rank, tag=GONE_TAG)
             self.waiting -= here
             if self.waiting:
-                time.sleep(POLL)
+                time.sleep(MESSAGE_POLL)
                 yield None
 
     def after_an_error(self) -> None:
@@ -79,11 +89,11 @@ class Dismissal:
         status = MPI.Status()
         while self.waiting:
             if not self.world.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
-                time.sleep(POLL)
+                time.sleep(MESSAGE_POLL)
                 continue
             rank, tag = status.Get_source(), status.Get_tag()
             self.world.comm.recv(source=rank, tag=tag)
-            if tag == GONE:
+            if tag == GONE_TAG:
                 self.waiting.discard(rank)
 
 
@@ -175,7 +185,7 @@ def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[
     outstanding, in_transit = [0] * world.size, list[Any]()
 
     def post(item: Any, rank: int) -> Any:
-        return world.comm.isend(item, dest=rank, tag=BLOCK)
+        return world.comm.isend(item, dest=rank, tag=BLOCK_TAG)
 
     def refill() -> None:
         # Several blocks for each rank cover the time that rank 0 takes to write a file. Near the end it is one, because
@@ -299,10 +309,10 @@ def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2
         if world.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
             rank, tag = status.Get_source(), status.Get_tag()
             message = world.comm.recv(source=rank, tag=tag)
-            if tag == ERROR:
+            if tag == ERROR_TAG:
                 raise WorkFailed(f"rank {rank}: {message[0]}", message[1])
             return rank, *message
-        time.sleep(POLL)
+        time.sleep(MESSAGE_POLL)
     return None
 
 
@@ -337,15 +347,15 @@ def follow(world: World, make_work: MakeWork) -> None:
     try:
         work = make_work()
         while (item := next_block(world)) is not None:
-            world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+            world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT_TAG)
     except BaseException as error:
         if world.from_python:
-            world.comm.send((error_line(error), code_of(error)), dest=0, tag=ERROR)
+            world.comm.send((error_line(error), code_of(error)), dest=0, tag=ERROR_TAG)
             while next_block(world) is not None:
                 pass
-            world.comm.send(None, dest=0, tag=GONE)
+            world.comm.send(None, dest=0, tag=GONE_TAG)
         raise
-    world.comm.send(None, dest=0, tag=GONE)
+    world.comm.send(None, dest=0, tag=GONE_TAG)
 
 
 def send_error(world: World, error: BaseException) -> None:
@@ -360,7 +370,7 @@ def send_error(world: World, error: BaseException) -> None:
     line, code = str(error) if isinstance(error, Signalled) else error_line(error), code_of(error)
     if code == BUG:
         traceback.print_exception(error)
-    world.comm.send((line, code), dest=0, tag=ERROR)
+    world.comm.send((line, code), dest=0, tag=ERROR_TAG)
     time.sleep(PATIENCE)
     print(f"error: rank {world.rank}: {line}", file=sys.stderr, flush=True)
     world.abort(code)
@@ -368,6 +378,6 @@ def send_error(world: World, error: BaseException) -> None:
 
 def next_block(world: World) -> Any:
     """Wait for the next block from rank 0; None when there are no more."""
-    while not world.comm.Iprobe(source=0, tag=BLOCK):
-        time.sleep(POLL)
-    return world.comm.recv(source=0, tag=BLOCK)
+    while not world.comm.Iprobe(source=0, tag=BLOCK_TAG):
+        time.sleep(MESSAGE_POLL)
+    return world.comm.recv(source=0, tag=BLOCK_TAG)

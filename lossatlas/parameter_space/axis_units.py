@@ -25,7 +25,7 @@ class Units:
     outside: bool = False
     made: bool = False
     split: bool = False
-    same: "Axis | None" = None
+    same: "AxisUnits | None" = None
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ class UnitBlock:
         return self.units.count * self.inner
 
 
-Axis = tuple[UnitBlock, ...]
-Axes = tuple[Axis, ...]
+AxisUnits = tuple[UnitBlock, ...]
+Axes = tuple[AxisUnits, ...]
 
 
-def fresh(size: int) -> Axis:
+def fresh(size: int) -> AxisUnits:
     """Make an axis of new units."""
     return (UnitBlock(Units(size)),)
 
 
-def fixed_axis(size: int, why: str = "", *, outside: bool = False) -> Axis:
+def fixed_axis(size: int, why: str = "", *, outside: bool = False) -> AxisUnits:
     """Make an axis of fixed units; why: the operation that fixes them."""
     return (UnitBlock(Units(size, fixed=True, why=why, outside=outside)),)
 
 
-def fixed_axis_like(size: int, axis: Axis) -> Axis:
+def fixed_axis_like(size: int, axis: AxisUnits) -> AxisUnits:
     """Make an axis of fixed units for a part of a fixed axis, with its cause."""
     units = [block.units for block in resolved_axis(axis)]
     return fixed_axis(
@@ -62,15 +62,15 @@ def fixed_axis_like(size: int, axis: Axis) -> Axis:
     )
 
 
-def is_fixed(axis: Axis) -> bool:
+def is_fixed(axis: AxisUnits) -> bool:
     return all(block.units.fixed for block in resolved_axis(axis))
 
 
-def axis_size(axis: Axis) -> int:
+def axis_size(axis: AxisUnits) -> int:
     return sum(block.size for block in axis)
 
 
-def resolved_axis(axis: Axis) -> Axis:
+def resolved_axis(axis: AxisUnits) -> AxisUnits:
     """Replace units that were unified with an axis by that axis."""
     found: list[UnitBlock] = []
     for block in axis:
@@ -81,7 +81,7 @@ def resolved_axis(axis: Axis) -> Axis:
     return tuple(found)
 
 
-def pin(*axes: Axis, why: str = "", outside: bool = False) -> None:
+def pin(*axes: AxisUnits, why: str = "", outside: bool = False) -> None:
     """Fix the units of axes.
 
     Args:
@@ -96,7 +96,7 @@ def pin(*axes: Axis, why: str = "", outside: bool = False) -> None:
             block.units.outside |= outside
 
 
-def agree(a: Axis, b: Axis) -> None:
+def agree(a: AxisUnits, b: AxisUnits) -> None:
     """Unify two axes, so that they are permuted together; where their parts do not match, fix both."""
     a, b = resolved_axis(a), resolved_axis(b)
     for one, other in ((a, b), (b, a)):
@@ -120,6 +120,6 @@ def agree(a: Axis, b: Axis) -> None:
         agree((UnitBlock(x.units),), (UnitBlock(y.units),))  # resolves the units that earlier pairs have unified
 
 
-def spread(axis: Axis, times: int) -> Axis:
+def spread(axis: AxisUnits, times: int) -> AxisUnits:
     """Repeat each number of an axis `times` times in place."""
     return tuple(UnitBlock(block.units, block.inner * times) for block in resolved_axis(axis))

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput, note
-from lossatlas.io.seeded_directions import BLOCK, SeededTensor, blocks, fill_normal, finish
-from lossatlas.parameter_space.layout import PLAIN, Layout
+from lossatlas.io.seeded_directions import DRAWN_BLOCK, SeededTensor, blocks, fill_normal, finish
+from lossatlas.parameter_space.layout import PLAIN_LAYOUT, Layout
 from lossatlas.parameter_space.normalization import (
-    LARGE,
+    LARGE_TENSOR,
     TINY,
     dot,
     inner,
@@ -49,7 +49,7 @@ def random_direction(
     norm: str,
     ignore: str,
     seed: int,
-    layout: Layout = PLAIN,
+    layout: Layout = PLAIN_LAYOUT,
     *,
     selection: Selection = EVERYTHING,
     scratch: Scratch | None = None,
@@ -170,8 +170,8 @@ def row_norms(value: Tensor) -> Tensor:
 
 
 def row_blocks(value: Tensor) -> Iterator[slice]:
-    """Yield slices of rows of about BLOCK numbers."""
-    rows = max(1, BLOCK * len(value) // max(value.numel(), 1))
+    """Yield slices of rows of about DRAWN_BLOCK numbers."""
+    rows = max(1, DRAWN_BLOCK * len(value) // max(value.numel(), 1))
     for start in range(0, len(value), rows):
         yield slice(start, start + rows)
 
@@ -277,4 +277,4 @@ def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tens
 
 def length(value: Tensor) -> float:
     """Compute the norm of a tensor in float64."""
-    return float(real_coordinates(value).norm()) if value.numel() <= LARGE else dot(value, value) ** 0.5
+    return float(real_coordinates(value).norm()) if value.numel() <= LARGE_TENSOR else dot(value, value) ** 0.5

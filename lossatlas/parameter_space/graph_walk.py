@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch import fx
 
-from lossatlas.parameter_space.axis_units import Axes, Axis, UnitBlock, Units, axis_size, fixed_axis, pin, resolved_axis
+from lossatlas.parameter_space.axis_units import (
+    Axes,
+    AxisUnits,
+    UnitBlock,
+    Units,
+    axis_size,
+    fixed_axis,
+    pin,
+    resolved_axis,
+)
 
 aten = torch.ops.aten
 
@@ -91,7 +100,7 @@ class GraphWalk:
     def of(self, node: fx.Node) -> Axes:
         return self.axes[node]
 
-    def make(self, weight: fx.Node, axis: Axis) -> None:
+    def make(self, weight: fx.Node, axis: AxisUnits) -> None:
         """Count an axis as units of a layer, where a weight (not a result for these inputs) produces it."""
         if weight in self.learned and weight not in self.computed:
             for block in resolved_axis(axis):

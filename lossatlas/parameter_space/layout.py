@@ -61,7 +61,7 @@ class Layout:
         return RULE if self.transposed and norm in ("filter", "dfilter") else ""
 
 
-PLAIN = Layout()
+PLAIN_LAYOUT = Layout()
 
 
 def transposed_weights(net: nn.Module) -> Iterator[tuple[str, int]]:

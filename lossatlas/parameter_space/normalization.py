@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from lossatlas.io.seeded_directions import blocks
-from lossatlas.parameter_space.layout import PLAIN, Layout, by_input, by_output
+from lossatlas.parameter_space.layout import PLAIN_LAYOUT, Layout, by_input, by_output
 from lossatlas.parameter_space.points import Point, real_view, widened
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
-LARGE = 1 << 24  # numbers of a tensor; larger ones are converted to float64 in blocks
+LARGE_TENSOR = 1 << 24  # numbers of a tensor; larger ones are converted to float64 in blocks
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original code
 
 
@@ -19,7 +19,7 @@ def normalize(
     at: Mapping[str, Tensor],
     norm: str = "",
     ignore: str = "",
-    layout: Layout = PLAIN,
+    layout: Layout = PLAIN_LAYOUT,
 ) -> Point:
     """Scale a direction to the weights (Li et al., arXiv 1712.09913, section 4).
 
@@ -51,7 +51,7 @@ def scale_to(
     at: Mapping[str, Tensor],
     norm: str = "",
     ignore: str = "",
-    layout: Layout = PLAIN,
+    layout: Layout = PLAIN_LAYOUT,
     *,
     selection: Selection = EVERYTHING,
 ) -> Point:
@@ -172,7 +172,7 @@ def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
 def dot(a: Tensor, b: Tensor) -> float:
     """Compute the inner product of two tensors in float64; of large ones block by block."""
-    if a.numel() <= LARGE or not (a.is_contiguous() and b.is_contiguous()):
+    if a.numel() <= LARGE_TENSOR or not (a.is_contiguous() and b.is_contiguous()):
         return float(torch.dot(real_coordinates(a), real_coordinates(b)))
     first, second = a.reshape(-1), b.reshape(-1)
     return sum(float(torch.dot(real_coordinates(first[k]), real_coordinates(second[k]))) for k in blocks(len(first)))

@@ -13,7 +13,7 @@ from torch import fx
 
 from lossatlas.parameter_space.axis_units import (
     Axes,
-    Axis,
+    AxisUnits,
     UnitBlock,
     Units,
     agree,
@@ -206,7 +206,7 @@ def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Ax
 def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     """Reshape a tensor: join, split, add or drop axes; None where units would be split unevenly."""
     x, old = list(walk.of(args[0])), list(result_shape(args[0]))
-    found: list[Axis] = []
+    found: list[AxisUnits] = []
     i = 0
     for size in result_shape(node):
         if i < len(old) and old[i] == size:
@@ -238,7 +238,7 @@ def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     return tuple(found) if all(each == 1 for each in old[i:]) else None
 
 
-def flattened(outer: Axis, count: int, inner: Axis, size: int) -> Axis:
+def flattened(outer: AxisUnits, count: int, inner: AxisUnits, size: int) -> AxisUnits:
     """Join two axes.
 
     Args:
@@ -259,7 +259,7 @@ def flattened(outer: Axis, count: int, inner: Axis, size: int) -> Axis:
     return spread(outer, size)
 
 
-def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
+def split(axis: AxisUnits, size: int) -> tuple[AxisUnits, AxisUnits] | None:
     """Split an axis in two, the first of this size: copies of a part, units of several numbers, or fixed units."""
     blocks = resolved_axis(axis)
     part = blocks[: len(blocks) // size]

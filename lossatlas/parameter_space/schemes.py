@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.parameter_space.layout import PLAIN, Layout
+from lossatlas.parameter_space.layout import PLAIN_LAYOUT, Layout
 from lossatlas.parameter_space.normalization import scale_to
 from lossatlas.parameter_space.points import Point, on_device
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
@@ -60,7 +60,7 @@ class SchemePlane:
     second: Mapping[str, Tensor]
     third: Mapping[str, Tensor]
     free: Collection[str]
-    layout: Layout = PLAIN
+    layout: Layout = PLAIN_LAYOUT
 
     def point(self, a: float, b: float) -> Point:
         """Compute the point at coordinates (a, b)."""
@@ -81,7 +81,7 @@ class SchemePlane:
 
 
 def other_network(
-    at: Mapping[str, Tensor], seed: int, layout: Layout = PLAIN, selection: Selection = EVERYTHING
+    at: Mapping[str, Tensor], seed: int, layout: Layout = PLAIN_LAYOUT, selection: Selection = EVERYTHING
 ) -> Point:
     """Draw the second or third network of a scheme: Gaussian, each filter and each bias as long as in `at`.
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from lossatlas.errors import BadUsage, CannotWrite, error_line
-from lossatlas.figures.plotted_fields import TITLES, is_accuracy
+from lossatlas.figures.plotted_fields import FIELD_TITLES, is_accuracy
 from lossatlas.io import Directions, Findings, write_findings, write_surface
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape import Surface
@@ -74,7 +74,7 @@ def _about_axis(which: str) -> dict[str, str]:
 
 
 def _about_field(name: str) -> dict[str, str]:
-    title = TITLES.get(name, name.replace("_", " ")).removesuffix(" (%)")
+    title = FIELD_TITLES.get(name, name.replace("_", " ")).removesuffix(" (%)")
     of_accuracy = is_accuracy(name) or is_accuracy(name.removesuffix("_se"))
     return {"long_name": title, "units": "percent" if of_accuracy else "1"}
 
@@ -172,11 +172,12 @@ def write_netcdf(file: str | Path, surface: Surface) -> None:
     found = next((name for name in NETCDF if find_spec(name) is not None), None)
     if found is None:
         raise BadUsage(f"{file} needs {' or '.join(NETCDF)}, of which none is installed: pip install {NETCDF[1]}")
+    engine: Literal["netcdf4", "h5netcdf"] = "netcdf4" if found == "netCDF4" else "h5netcdf"
     content = dataset(surface)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "surface.nc"
         try:
-            content.to_netcdf(temporary, engine=found.lower())
+            content.to_netcdf(temporary, engine=engine)
         except OSError as error:
             raise CannotWrite(f"cannot write {file}: {error_line(error)}") from error
         write_file(file, temporary.read_bytes())

@@ -29,7 +29,7 @@ class EpochResult:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RestoredRun:
     """The progress of a run that is continued.
 
     Attributes:
@@ -91,7 +91,7 @@ class RunCheckpoints:
         put_torch(self._state_file(epoch), state)
         put_torch(self._network_file(epoch), {"state_dict": net.state_dict(), "epoch": epoch, "acc": accuracy})
 
-    def restore(self, net: nn.Module) -> Progress | None:
+    def restore(self, net: nn.Module) -> RestoredRun | None:
         """Load the last checkpoint into the network.
 
         Returns:
@@ -114,7 +114,7 @@ class RunCheckpoints:
                     f"{self.folder} was trained with {name} = {saved['recipe'].get(name)}, now it is "
                     f"{self.recipe.get(name)}"
                 )
-        return Progress(epochs[-1], saved["optimizer"], [EpochResult(**result) for result in saved["curve"]])
+        return RestoredRun(epochs[-1], saved["optimizer"], [EpochResult(**result) for result in saved["curve"]])
 
     def _network_file(self, epoch: int) -> Path:
         return self.folder / f"model_{epoch}.t7"

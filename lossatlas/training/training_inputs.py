@@ -1,5 +1,6 @@
 """The data and the network of a training, by name or from a user's functions, and what identifies them."""
 
+import torch
 from torch import nn
 
 from lossatlas.data import AnyData, Dataset, FixedBatches, shape_of
@@ -57,7 +58,7 @@ def initial_network(
     classes: int | None = None,
     init: str | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
 ) -> nn.Module:
     """Make the network that is trained, with its initial weights.
 

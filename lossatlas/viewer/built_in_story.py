@@ -14,7 +14,7 @@ from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer.content import Shown, is_path
-from lossatlas.viewer.story import Span, Step, Story, spans_of
+from lossatlas.viewer.story import Step, Story, TextSpan, spans_of
 
 DEPTH = 1.0  # losses: minima with this persistence are counted
 WITHOUT_SHORTCUTS = "_noshort"  # the end of a model's name
@@ -66,7 +66,7 @@ def told(
         **names: Texts that replace their `{name}`, after the marks have been read.
     """
 
-    def filled(span: Span) -> Span:
+    def filled(span: TextSpan) -> TextSpan:
         return (span[0], NAME.sub(lambda found: names[found[1]], span[1]))
 
     texts = tuple(tuple(filled(span) for span in spans_of(text)) for text in paragraphs if text)

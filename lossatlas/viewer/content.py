@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.colour_scale import (
     DECADES,
-    LARGEST,
+    LARGEST_DRAWN,
     LOG_FROM,
     has_deep_basin,
     linear_levels,
@@ -159,7 +159,7 @@ def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False, vmax: float
     if values.size == 0:
         return {"range": None, "scale": "linear", "levels": {"linear": []}}
     low, high = float(values.min()), float(values.max())
-    if not max(abs(low), abs(high)) < LARGEST:
+    if not max(abs(low), abs(high)) < LARGEST_DRAWN:
         raise BadUsage(f"the range {low:g} to {high:g} is wider than numbers go")
     if vmax is not None and not low < vmax < np.inf:
         raise BadUsage(f"{named('vmax', vmax)}: the top has to lie above the lowest value, {low:.6g}")
@@ -340,7 +340,7 @@ def caption(shown: Shown) -> list[list[str]]:
         "axes": _axes_in_words(shown.trajectory),
         "seed": about.get("seed", ""),
         "precision": surface.plan.get("precision", ""),
-        "standard error": _standard_errors_in_words(surface),
+        "standard error": _largest_errors_of_losses(surface),
         "tolerance": tolerance if tolerance not in (None, "none", [0, 0], [0.0, 0.0]) else "",
         "cells": _cells_in_words(surface),
         "computed": str(about.get("finished", about.get("started", "")))[:10],
@@ -389,7 +389,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _standard_errors_in_words(surface: Surface) -> str:
+def _largest_errors_of_losses(surface: Surface) -> str:
     """Write the largest standard errors of the losses; 0 where all samples were used."""
     zero = surface.about.get("zero", [])  # fields that a slim file leaves out because they are zero
     exact = "0, all samples are used"

@@ -32,7 +32,7 @@ FENCE = "```"
 LINKS = ("https://", "http://", "mailto:")
 BESIDE = ("play", "surface")  # names in a block that are not of the page's state
 LONGEST = 2_000  # letters of a step: more does not fit beside the surface
-Span = tuple[str, str] | tuple[str, str, str]  # kind ("", "b", "i", "code", "a"), text, and the address of a link
+TextSpan = tuple[str, str] | tuple[str, str, str]  # kind ("", "b", "i", "code", "a"), text, and the address of a link
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Step:
     """
 
     title: str
-    text: tuple[tuple[Span, ...], ...]
+    text: tuple[tuple[TextSpan, ...], ...]
     state: Mapping[str, str] | None = None
     play: bool = False
     surface: int = 0
@@ -111,12 +111,12 @@ class PageFacts:
     limits: Limits
 
 
-Line = tuple[int, str]  # its number, from 1, and its text
+NumberedLine = tuple[int, str]  # its number, from 1, and its text
 
 
-def steps_of(lines: Sequence[str], path: str | Path) -> list[list[Line]]:
+def steps_of(lines: Sequence[str], path: str | Path) -> list[list[NumberedLine]]:
     """Split the lines of a file at its headings. Raises BadInput."""
-    steps: list[list[Line]] = []
+    steps: list[list[NumberedLine]] = []
     within = False  # a block
     for number, line in enumerate(lines, 1):
         if is_fence(line, within=within):
@@ -139,7 +139,7 @@ def is_fence(line: str, *, within: bool) -> bool:
     return line.strip() == FENCE if within else line.lstrip().startswith(FENCE)
 
 
-def step_of(lines: Sequence[Line], path: str | Path, page: PageFacts) -> Step:
+def step_of(lines: Sequence[NumberedLine], path: str | Path, page: PageFacts) -> Step:
     """Read one step, which begins with its heading. Raises BadInput."""
     (first, heading), *rest = lines
     title = HEADING.match(heading)[1]  # type: ignore[index]  # it begins with a heading
@@ -165,10 +165,12 @@ def step_of(lines: Sequence[Line], path: str | Path, page: PageFacts) -> Step:
     return Step(title, paragraphs, own, state.get("play") == "true", int(state.get("surface", "1")) - 1)
 
 
-def without_block(lines: Sequence[Line], path: str | Path) -> tuple[list[Line], list[Line] | None]:
+def without_block(
+    lines: Sequence[NumberedLine], path: str | Path
+) -> tuple[list[NumberedLine], list[NumberedLine] | None]:
     """Split the lines below a heading into text and the lines of its block, None without a block. Raises BadInput."""
-    texts: list[Line] = []
-    block: list[Line] | None = None
+    texts: list[NumberedLine] = []
+    block: list[NumberedLine] | None = None
     begun = 0  # the number of the line at which an open block begins
     for number, line in lines:
         fence = is_fence(line, within=begun > 0)
@@ -218,7 +220,7 @@ def located(path: str | Path, number: int, line: str, page: PageFacts) -> dict[s
     return found
 
 
-def paragraphs_of(lines: Sequence[Line], path: str | Path) -> tuple[tuple[Span, ...], ...]:
+def paragraphs_of(lines: Sequence[NumberedLine], path: str | Path) -> tuple[tuple[TextSpan, ...], ...]:
     """Join lines to paragraphs, which empty lines separate. Raises BadInput."""
     found: list[tuple[int, list[str]]] = []
     empty = True
@@ -238,7 +240,7 @@ def paragraphs_of(lines: Sequence[Line], path: str | Path) -> tuple[tuple[Span, 
     return paragraphs
 
 
-def spans_of(text: str) -> tuple[Span, ...]:
+def spans_of(text: str) -> tuple[TextSpan, ...]:
     """Split a paragraph into spans of one kind.
 
     Args:
@@ -251,7 +253,7 @@ def spans_of(text: str) -> tuple[Span, ...]:
         >>> spans_of("a **bold** `x`")
         (('', 'a '), ('b', 'bold'), ('', ' '), ('code', 'x'))
     """
-    spans: list[Span] = []
+    spans: list[TextSpan] = []
     at = 0
     for found in INLINE.finditer(text):
         code, bold, italic, words, address = found.groups()

@@ -11,9 +11,7 @@ from lossatlas.jobs.curvature.distributed_hessian import (
     HessianSettings,
     HessianShare,
 )
-from lossatlas.jobs.curvature.hessian_job import (
-    FindingsOutput,
-)
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.inputs.configured_data import loss_of
 from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
@@ -30,7 +28,15 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 @dataclass(frozen=True)
 class HessianJob:
-    """A distributed Hessian as rank 0 of a command sends it to the other ranks."""
+    """A distributed Hessian as rank 0 of a command sends it to the other ranks.
+
+    Attributes:
+        packed: The network and its data.
+        loss: A name of a loss, or a user's function.
+        settings: The operator: its parameters, precision and batches.
+        cuda: The ranks use CUDA devices.
+        threads: The threads of each rank.
+    """
 
     packed: PackedInputs
     loss: str | UserFunction

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lossatlas import config
 from lossatlas.errors import counted, say
@@ -40,14 +40,11 @@ from lossatlas.mpi.rank_resources import device_of, threads_of
 from lossatlas.process import signals
 from lossatlas.user_code import UserFunction, function_record
 
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    pass
-
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedInputs:
+class CommandInputs:
     """Inputs of a job by name, as a command is told them.
 
     Attributes:
@@ -86,7 +83,7 @@ class CurvatureCommand(Generic[Result]):
         draw: Draws the finished file.
     """
 
-    inputs: NamedInputs
+    inputs: CommandInputs
     quantity: CurvatureQuantity[Result]
     file: str | None
     force: bool
@@ -203,35 +200,35 @@ def prepare_curvature_job(
         return load_job(world, inputs, quantity.seed), lock
 
 
-def load_job(world: World, named: NamedInputs, seed: int) -> LoadedJob:
+def load_job(world: World, chosen: CommandInputs, seed: int) -> LoadedJob:
     """Read the inputs of a command on rank 0; writes nothing.
 
     Args:
         world: The ranks.
-        named: The inputs.
+        chosen: The inputs.
         seed: The seed of the random vectors, for the provenance.
 
     Raises:
         BadInput: A file, or what it holds, does not fit.
         BadUsage: A name is unknown, or there are more ranks than samples.
     """
-    files = config.NetworkConfig(named.model, named.model_file, None, None)
-    loaded = load_inputs(files, "weights", named.data, named.loss)
+    files = config.NetworkConfig(chosen.model, chosen.model_file, None, None)
+    loaded = load_inputs(files, "weights", chosen.data, chosen.loss)
     samples = loaded.first
     check_enough_samples(samples, world)
-    threads = threads_of(named.run.threads, world.cores)
-    settings = with_batch_size(named.hessian, len(samples), world, named.run.device, threads)
+    threads = threads_of(chosen.run.threads, world.cores)
+    settings = with_batch_size(chosen.hessian, len(samples), world, chosen.run.device, threads)
     description = {
         **{name: value for name, value in loaded.record.items() if name != "dir_type"},
         "dataset": samples.name,
-        **function_record("loss", named.loss),
-        "split": named.data.split,
+        **function_record("loss", chosen.loss),
+        "split": chosen.data.split,
     }
-    inputs = HessianInputs(loaded.net, samples, loss_of(named.loss))
-    about = provenance(world, named.command, threads, seed, named.resolved)
-    fresh = new_findings(description, inputs, settings, world, device=named.run.device, about=about)
+    inputs = HessianInputs(loaded.net, samples, loss_of(chosen.loss))
+    about = provenance(world, chosen.command, threads, seed, chosen.resolved)
+    fresh = new_findings(description, inputs, settings, world, device=chosen.run.device, about=about)
     packed = PackedInputs.of(loaded)
-    return LoadedJob(loaded, HessianJob(packed, named.loss, settings, named.run.cuda, threads), fresh)
+    return LoadedJob(loaded, HessianJob(packed, chosen.loss, settings, chosen.run.cuda, threads), fresh)
 
 
 def announce(path: Path, command: str, operator: DistributedHessian, job: LoadedJob, log: Log) -> None:

@@ -21,10 +21,10 @@ from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, quadratur
 from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.hessian.trace import hutchinson
 from lossatlas.io.resume import merged_settings, satisfies
-from lossatlas.io.spectrum_files import CURVES, Findings
+from lossatlas.io.spectrum_files import DENSITY_ARRAYS, Findings
 
-Progress = Callable[[int, float], None]  # products (or probes) so far, and how exact it is
-Part = Callable[[Progress, Mapping[str, Any]], dict[str, Any]]
+PartProgress = Callable[[int, float], None]  # products (or probes) so far, and how exact it is
+Part = Callable[[PartProgress, Mapping[str, Any]], dict[str, Any]]
 
 
 class Products(Operator, Protocol):
@@ -63,7 +63,7 @@ def compute_parts(
     *,
     probes: ActivationProbes | None = None,
     save: Callable[[Findings], None] = lambda findings: None,
-    during: Callable[[str], AbstractContextManager[Progress]] = lambda part: nullcontext(lambda count, error: None),
+    during: Callable[[str], AbstractContextManager[PartProgress]] = lambda part: nullcontext(lambda count, error: None),
     known: Callable[[str], None] = lambda part: None,
 ) -> Findings:
     """Compute every part that the findings lack, the effective dimension last.
@@ -145,7 +145,7 @@ class Parts:
         there = "lanczos/alphas" in arrays and BASIS[0] not in arrays
         return name == "eigenvalues" and there and "trace" not in self.findings.about.get("parts", {})
 
-    def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def eigenvalues(self, progress: PartProgress, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the extreme eigenvalues and their vectors, with the basis of Lanczos where it is small."""
         self.pairs = found = lanczos(self.operator, **lanczos_keywords(settings), progress=progress)
         top = len(found.values) - min(settings["bottom"], len(found.values))
@@ -168,7 +168,7 @@ class Parts:
             result |= {"min_eig": found.values[-1], "min_eig_residual": found.residuals[-1]}
         return result
 
-    def trace(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def trace(self, progress: PartProgress, settings: Mapping[str, Any]) -> dict[str, Any]:
         # Where a finished spectrum is improved, the vectors are all that is left of the basis.
         """Estimate the trace, of all parameters and of each layer's block, with the basis of the eigenvalues."""
         found = hutchinson(
@@ -189,15 +189,15 @@ class Parts:
             "layers/trace_se": found.block_errors,
         }
 
-    def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def density(self, progress: PartProgress, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Estimate the density, whose first quadrature rule is the one of the eigenvalues."""
         steps = min(settings["steps"], self.operator.size)
         a = self.findings.arrays
         rule = quadrature_rule(a["lanczos/alphas"], a["lanczos/betas"]) if "lanczos/alphas" in a else None
         found = density(self.operator, **{**settings, "steps": steps}, first=rule, progress=progress)
-        return {f"density/{name}": getattr(found, name) for name in CURVES}
+        return {f"density/{name}": getattr(found, name) for name in DENSITY_ARRAYS}
 
-    def blocks(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def blocks(self, progress: PartProgress, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the largest eigenvalue of each layer's block."""
         values, residuals, converged, done = [], [], [], 0
         for _, names, _ in self.layers:
@@ -215,7 +215,7 @@ class Parts:
         fields = ("layers/max_eig", "layers/max_eig_residual", "layers/max_eig_converged")
         return dict(zip(fields, (values, residuals, converged), strict=True))
 
-    def activations(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def activations(self, progress: PartProgress, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Estimate the trace of the Hessian with respect to the activations of each layer."""
         assert self.probes is not None
         seen = self.probes.layers()

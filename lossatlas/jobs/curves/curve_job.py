@@ -24,8 +24,8 @@ from lossatlas.parameter_space.points import moved
 from lossatlas.training.curve_training import train_control_points
 from lossatlas.training.loop import TrainingRecipe
 
-Losses = dict[str, list[float]]  # along a curve, by split
-POINTS = 21  # of a curve, at which the loss is measured
+CurveLosses = dict[str, list[float]]  # along a curve, by split
+CURVE_POINTS = 21  # of a curve, at which the loss is measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,12 @@ class TrainedCurve:
     Attributes:
         recipe: Recipe of the training.
         control_points: Tensors of each control point between the ends by name.
-        losses: Mean losses along the curve at `POINTS` points by split.
+        losses: Mean losses along the curve at `CURVE_POINTS` points by split.
     """
 
     recipe: TrainingRecipe
     control_points: list[Point]
-    losses: Losses
+    losses: CurveLosses
 
 
 def train_curve(
@@ -92,7 +92,7 @@ def train_curve(
     return TrainedCurve(recipe=recipe, control_points=between, losses=losses)
 
 
-def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> Losses:
+def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> CurveLosses:
     """Measure the mean losses along a curve, with BatchNorm statistics that are recomputed at each point.
 
     Args:
@@ -101,17 +101,17 @@ def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> Losses:
         points: The ends and the control points between them, in their order.
 
     Returns:
-        Losses at `POINTS` points by split.
+        Losses at `CURVE_POINTS` points by split.
     """
     net, data, loss = ends.net, ends.data, ends.loss
     device = next(net.parameters()).device
     quantity = LossQuantity(batch_size=128, recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0)
-    grid = Grid(np.linspace(0, 1, POINTS))
+    grid = Grid(np.linspace(0, 1, CURVE_POINTS))
     surface = quantity.new_surface(net, data, loss, grid, device=str(device), request={}, about={})
     plan: ExecutionPlan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
     rows = evaluator([(float(t), 0.0) for t in surface.grid.x])
-    fields = surface.with_cells(range(POINTS), rows).fields
+    fields = surface.with_cells(range(CURVE_POINTS), rows).fields
     return {split: fields[f"{split}_loss"].tolist() for split in data}
 
 

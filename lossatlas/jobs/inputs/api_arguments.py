@@ -21,7 +21,7 @@ OPTIONS_OF = {  # the group of options, and the name in it, that defines the wor
     "activation_site": (config.SpectrumSettings, "activation_site"),
     "bn": (config.BatchNormOptions, "bn"),
 }
-Axis = str | Sequence[float] | np.ndarray
+AxisLike = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
 
 
@@ -65,10 +65,10 @@ def check_settings(settings: object) -> None:
     check_values(type(settings), **numbers)
 
 
-def grid_of(x: Axis, y: Axis | None) -> Grid:
+def grid_of(x: AxisLike, y: AxisLike | None) -> Grid:
     """Return the grid of two axes, each as 'min:max:num' or as coordinates. Raises BadUsage."""
 
-    def axis(name: str, coordinates: Axis) -> np.ndarray:
+    def axis(name: str, coordinates: AxisLike) -> np.ndarray:
         if isinstance(coordinates, str):
             return Grid.parse(coordinates).x
         try:

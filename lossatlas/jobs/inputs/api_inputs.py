@@ -22,9 +22,7 @@ from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.stored_vectors import from_file
 from lossatlas.models.adapters import is_adapter
-from lossatlas.models.checkpoint import (
-    state_digest,
-)
+from lossatlas.models.checkpoint import state_digest
 from lossatlas.parameter_space import (
     Point,
     Selection,
@@ -57,7 +55,7 @@ class DirectionArguments:
     towards: Net | Sequence[Net] | None = None
     norm: str | None = None
     ignore: str = ""
-    seed: int = config.SEED
+    seed: int = config.DIRECTION_SEED
     selection: Selection = EVERYTHING
     orthogonalize: bool = False
     curvature: bool = False

@@ -93,10 +93,10 @@ def with_classes(
         BadInput: The network cannot take samples of this shape.
     """
     from lossatlas.data import shape_of
-    from lossatlas.datasets.registry import OWN
+    from lossatlas.datasets.registry import OWN_KINDS
     from lossatlas.models import classes_in
 
-    if not (chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files)):
+    if not (chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN_KINDS or any(chosen.files)):
         return data
     first = data[chosen.splits[0]]
     with checking_shapes(model, first):

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from lossatlas.config import SEED, AxisConfig, DirectionConfig, GridConfig, ModelChoice, NetworkConfig
+from lossatlas.config import DIRECTION_SEED, AxisConfig, DirectionConfig, GridConfig, ModelChoice, NetworkConfig
 from lossatlas.user_code import UserFunction
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
@@ -37,7 +37,7 @@ def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
     name += f"_{choice.curve}_{Path(choice.control_points[0]).stem}" if choice.curve else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
-    if choice.seed != SEED:
+    if choice.seed != DIRECTION_SEED:
         name += f"_seed={choice.seed}"
     return shortened_name(Path(name + ".h5"))
 

@@ -10,7 +10,7 @@ from lossatlas.data.loss_check import check_loss
 from lossatlas.data.losses import Loss, Losses, output_of
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
-from lossatlas.errors import HERE, BadInput, Stop, error_location, first_line
+from lossatlas.errors import PACKAGE_FOLDER, BadInput, Stop, error_location, first_line
 from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
@@ -45,7 +45,9 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, name: str, count: in
     except Stop as error:
         raise type(error)(f"{name}: {error}") from error
     except Exception as error:
-        raise BadInput(f"{calls.failed(name, few)}: {error_location(error, [HERE])}{first_line(error)}") from error
+        raise BadInput(
+            f"{calls.failed(name, few)}: {error_location(error, [PACKAGE_FOLDER])}{first_line(error)}"
+        ) from error
 
 
 def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:

@@ -26,11 +26,11 @@ def accepts_folder(
     """
 
     @functools.wraps(function)
-    def with_folder(*arguments: Any, **named: Any) -> R:
-        given = {**dict(zip(("net", "data"), arguments, strict=False)), **named}
+    def with_folder(*arguments: Any, **keywords: Any) -> R:
+        given = {**dict(zip(("net", "data"), arguments, strict=False)), **keywords}
         folder = given.get("net")
         if not isinstance(folder, str | Path):
-            return function(*arguments, **named)
+            return function(*arguments, **keywords)
         ranks, others = given.get("ranks"), arguments[2:]
         say = bool(given.get("progress", True)) and rank_of(ranks) == 0
 

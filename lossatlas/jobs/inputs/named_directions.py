@@ -209,7 +209,7 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
         )
         asked |= {letter: saved.about[letter] for letter in earlier}
     recorded = {name: saved.about.get(name) for name in asked}
-    if choice.dir_file is None or choice.idx or choice.seed != config.SEED:
+    if choice.dir_file is None or choice.idx or choice.seed != config.DIRECTION_SEED:
         compare_request(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
     for name, value in asked.items():
         if recorded[name] in (None, value):

@@ -22,9 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 TRACED = 64  # samples on which alignment is checked to change nothing
-INPUT_CHECK_SAMPLES = (
-    4  # samples on which a loss and a network of this package are checked; a user's are checked on more
-)
+INPUT_CHECK_SAMPLES = 4  # on which a loss and a network of this package are checked; a user's are checked on more
 
 
 def load_inputs(

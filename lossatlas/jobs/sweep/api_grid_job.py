@@ -14,7 +14,7 @@ from lossatlas.errors import note
 from lossatlas.evaluation.reference import KeptTensors
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock
-from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, dir_type_of, grid_of
 from lossatlas.jobs.inputs.api_inputs import DirectionArguments, recorded_loss_name
 from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs
 from lossatlas.jobs.inputs.make_directions import ArraysInFile, DirectionRequest, Origin, note_sheared
@@ -55,8 +55,8 @@ class SurfaceArguments:
 
     quantity: Quantity
     axes: DirectionArguments
-    x: Axis
-    y: Axis | None
+    x: AxisLike
+    y: AxisLike | None
     device: torch.device
     limit: int | None
     dir_type: str | None
@@ -69,8 +69,8 @@ class SurfaceArguments:
         *,
         quantity: Quantity,
         axes: DirectionArguments,
-        x: Axis,
-        y: Axis | None,
+        x: AxisLike,
+        y: AxisLike | None,
         device: str | torch.device | None,
         limit: int | None,
         dir_type: str | None,

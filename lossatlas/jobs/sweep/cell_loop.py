@@ -38,7 +38,7 @@ class BlockNote(NamedTuple):
     batch_size: int = 0
 
 
-Work = Callable[[Any], tuple[BlockResult, BlockNote]]
+BlockWork = Callable[[Any], tuple[BlockResult, BlockNote]]
 Timed = Callable[[Any], tuple[BlockResult, BlockNote, tuple[str, float]]]
 MakeWork = Callable[[], Timed]
 
@@ -134,7 +134,7 @@ def stopped_with(snapshots: "Snapshots", count: int, error: BaseException) -> In
     return stopped
 
 
-def timed(work: Work, device: str = "") -> Timed:
+def timed(work: BlockWork, device: str = "") -> Timed:
     """Add the device and the seconds to the results of a function.
 
     Args:

@@ -18,7 +18,7 @@ from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.hessian.operator_checks import check_deterministic
-from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
+from lossatlas.jobs.sweep.cell_loop import BlockNote, BlockWork
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.jobs.sweep.reference_check import far_points
@@ -179,7 +179,7 @@ class EigenvalueQuantity:
         hessian(vector).sum().item()
         return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
-    def block_worker(self, surface: Surface, evaluator: MovedHessian) -> Work:
+    def block_worker(self, surface: Surface, evaluator: MovedHessian) -> BlockWork:
         """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew each time."""
         hessian, plane = evaluator
         tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]

@@ -10,9 +10,7 @@ from lossatlas.io.lock import Lock
 from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.make_directions import Origin
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.jobs.sweep.grid_points import (
-    GridPoints,
-)
+from lossatlas.jobs.sweep.grid_points import GridPoints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Progress, make_progress
 from lossatlas.io.resume import resume
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
-from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
+from lossatlas.jobs.sweep.cell_loop import BlockWork, Timed, compute_cells, timed
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
 from lossatlas.mpi.block_queue import BlockQueue
@@ -85,7 +85,7 @@ class Quantity(Protocol):
         """Return the seconds that a cell may take, and what was measured."""
         ...
 
-    def block_worker(self, surface: Surface, evaluator: Any) -> Work:
+    def block_worker(self, surface: Surface, evaluator: Any) -> BlockWork:
         """Return the function from a block of `block_queue` to its result."""
         ...
 

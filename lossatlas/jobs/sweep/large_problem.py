@@ -78,7 +78,7 @@ class LargeProblem:
 
     def unpack(self, loss: "Loss", device: "str | torch.device") -> "Problem":
         """Return the problem on a device of this rank. Raises BadInput where this rank reads other data than rank 0."""
-        from lossatlas.evaluation.reference import KEPT
+        from lossatlas.evaluation.reference import KEPT_TENSORS
         from lossatlas.jobs.sweep.problem import Problem
         from lossatlas.parameter_space import AffinePlane
 
@@ -87,7 +87,7 @@ class LargeProblem:
         net.to(device)
         data = {split: packed.unpack(split) for split, packed in self.inputs.data.items()}
         _, dx, *rest = self.files
-        plane = AffinePlane(KEPT[net].point(net, self.dir_type), dx, rest[0] if rest else None)
+        plane = AffinePlane(KEPT_TENSORS[net].point(net, self.dir_type), dx, rest[0] if rest else None)
         return Problem(net, plane, data, loss, device, None, lambda: net)
 
 

@@ -16,7 +16,7 @@ from lossatlas.evaluation.autotuning import choose_parallel_batches, seconds_in_
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import LOW, OWN, resolve_precision
+from lossatlas.evaluation.precision import LOW, OWN_PRECISION, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
@@ -120,7 +120,7 @@ def fastest_path(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
         return IN_PLACE, f"it cannot be copied ({first_line(error)})"
-    if precision == OWN:
+    if precision == OWN_PRECISION:
         return "unfolded", "folding would round differently in this precision"
     folded, why_not = choose_path(net, loss, few)
     return ("folded" if folded else "unfolded"), why_not
@@ -273,7 +273,7 @@ def precision_error(problem: Problem, grid: Grid, plan: ExecutionPlan) -> dict[s
 
 def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
     """Describe the result of `precision_error`, a line for each loss."""
-    label = "the network's own precision" if precision == OWN else precision
+    label = "the network's own precision" if precision == OWN_PRECISION else precision
     return [
         f"{label} changes {name} by "
         + ", ".join(f"{value:.1e} at ({a:.3g}, {b:.3g})" for value, (a, b) in zip(values, error["points"], strict=True))

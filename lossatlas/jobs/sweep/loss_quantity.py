@@ -14,11 +14,11 @@ from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, 
 from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.precision import LOW, resolve_precision
-from lossatlas.evaluation.recalibration import BATCH
+from lossatlas.evaluation.recalibration import RECALIBRATION_BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
-from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
+from lossatlas.jobs.sweep.cell_loop import BlockNote, BlockWork
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
@@ -108,11 +108,11 @@ class LossQuantity:
             found = loss(own, copy_samples(few))
             if not self.tolerance.exact:
                 refuse_tolerance(data, spread=found.spread)
-            path, why_not = (IN_PLACE, LOW_MEMORY) if low else fastest_path(net, loss, few, precision)
+            mode, why_not = (IN_PLACE, LOW_MEMORY) if low else fastest_path(net, loss, few, precision)
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": precision,
-            "path": path,
+            "path": mode,
             "batch_size": self.batch_size or (small_batch_size(first) if low else 0),
             "points_per_call": 0,
             "lanes": 0,
@@ -120,13 +120,13 @@ class LossQuantity:
         if low:
             plan["memory"] = "low"
         if self.recalibrated:
-            plan |= {"recalibrated": self.recalibrated, "recalibrated_batch": BATCH}
+            plan |= {"recalibrated": self.recalibrated, "recalibrated_batch": RECALIBRATION_BATCH}
         populations, multilevel = {split: len(samples) for split, samples in data.items()}, not self.tolerance.exact
         if multilevel and precision in LOW:
             plan["corrected"] = True
             populations |= {f"{LOW_PRECISION}{split}": count for split, count in populations.items()}
         about = {**about, "parameters": sum(parameter.numel() for parameter in net.parameters())}
-        if path == IN_PLACE:
+        if mode == IN_PLACE:
             about = {**about, "why_in_place": why_not}
         elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
             about = {**about, "why_not_folded": why_not}
@@ -162,29 +162,29 @@ class LossQuantity:
         low = surface.plan.get("memory") == "low"
         batch = surface.plan["batch_size"] if low else 0
         reference = ReferenceLosses.of(problem, surface.grid, batch)
-        paths = PATHS[PATHS.index(surface.plan["path"]) :]
+        modes = PATHS[PATHS.index(surface.plan["path"]) :]
         new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
-        for path in paths:
-            plan: ExecutionPlan = {**surface.plan, "path": path}
+        for mode in modes:
+            plan: ExecutionPlan = {**surface.plan, "path": mode}
             try:
                 known, evaluator, differs = self.verify(problem, replace(surface, plan=plan), reference, cells)
             except (Stop, torch.cuda.OutOfMemoryError):
                 raise
             except Exception as error:
-                if path == IN_PLACE:
+                if mode == IN_PLACE:
                     raise
                 differs = first_line(error)
             if not differs:
                 break
             if not new:
                 raise BadInput(
-                    f"the file was started with {path} evaluation, which is not what the network computes: {differs}: "
+                    f"the file was started with {mode} evaluation, which is not what the network computes: {differs}: "
                     "write another file"
                 )
             why_not = differs
-        if path == IN_PLACE and new and not low:
+        if mode == IN_PLACE and new and not low:
             note(f"the network itself is moved for every point, which is slower: {why_not}")
-        if path != surface.plan["path"]:
+        if mode != surface.plan["path"]:
             known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
         return replace(known, about={**known.about, "tolerance": self.asked}), evaluator
 
@@ -228,7 +228,7 @@ class LossQuantity:
             return seconds, "measured when the file was started" + fewer
         return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
-    def block_worker(self, surface: Surface, evaluator: Evaluator) -> Work:
+    def block_worker(self, surface: Surface, evaluator: Evaluator) -> BlockWork:
         """Return the function from a block of `block_queue` to its result and a remark.
 
         A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where

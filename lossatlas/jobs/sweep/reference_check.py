@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, some_of
-from lossatlas.errors import HERE, BadInput, BadUsage, Stop, error_location, first_line, named, note
+from lossatlas.errors import PACKAGE_FOLDER, BadInput, BadUsage, Stop, error_location, first_line, named, note
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import deep_copy
-from lossatlas.evaluation.precision import OWN, PRECISIONS
+from lossatlas.evaluation.precision import OWN_PRECISION, PRECISION_TYPES
 from lossatlas.evaluation.reference import evaluated_in_place, untouched
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 from lossatlas.jobs.sweep.problem import Problem
@@ -82,7 +82,7 @@ class ReferenceLosses:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
             raise BadInput(
                 f"{type(net).__name__} fails far from its weights, at {far}: "
-                f"{error_location(error, [HERE])}{first_line(error)}"
+                f"{error_location(error, [PACKAGE_FOLDER])}{first_line(error)}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(
@@ -109,9 +109,9 @@ class ReferenceLosses:
 
     def allowed(self, precision: str) -> float:
         """Return the relative difference that rounding can cause in a precision."""
-        if precision == OWN:
+        if precision == OWN_PRECISION:
             return ROUNDING[self.kind][0]
-        _, forward = PRECISIONS[precision]
+        _, forward = PRECISION_TYPES[precision]
         return max(ROUNDING[self.kind][0], ROUNDING[forward][0], TF32 if precision == "tf32" else 0.0)
 
 
@@ -231,7 +231,7 @@ def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData], batc
     """
     device = next(net.parameters()).device
     return Evaluator(
-        net, problem.plane, data, problem.loss, batch_size=batch, device=device, precision=OWN, in_place=True
+        net, problem.plane, data, problem.loss, batch_size=batch, device=device, precision=OWN_PRECISION, in_place=True
     )
 
 

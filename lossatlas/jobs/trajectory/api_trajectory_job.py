@@ -15,7 +15,7 @@ from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
-from lossatlas.jobs.inputs.api_arguments import Axis
+from lossatlas.jobs.inputs.api_arguments import AxisLike
 from lossatlas.jobs.inputs.api_inputs import (
     Direction,
     DirectionArguments,
@@ -49,7 +49,7 @@ from lossatlas.parameter_space import Selection, as_arrays
 if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
 
-FEWEST = {"pca": 3, "river": 2}  # checkpoints that a plane needs
+FEWEST_CHECKPOINTS = {"pca": 3, "river": 2}  # checkpoints that a plane needs
 GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
 
 
@@ -174,7 +174,7 @@ class TrajectoryJob:
         arguments, run = self.arguments, self.runs[0]
         if arguments.directions is None:
             count = sum(len(each.checkpoints) for each in self.runs)
-            needed = FEWEST[arguments.choice.kind]
+            needed = FEWEST_CHECKPOINTS[arguments.choice.kind]
             if count < needed:
                 raise BadUsage(f"{count} checkpoints span no plane: give at least {needed}")
         if empty := [each for each in self.runs if not each.checkpoints]:
@@ -250,7 +250,7 @@ class TrajectoryJob:
         return EndCurvature(record=EndCurvature.record_of(self.end, train, loss, fields), make=make)
 
     def surface_arguments(
-        self, quantity: LossQuantity, axes: DirectionArguments, x: Axis, y: Axis | None, *, dir_type: str
+        self, quantity: LossQuantity, axes: DirectionArguments, x: AxisLike, y: AxisLike | None, *, dir_type: str
     ) -> SurfaceArguments:
         """Return the arguments of a surface around the origin of the plane.
 

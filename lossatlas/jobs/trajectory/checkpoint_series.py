@@ -14,7 +14,7 @@ from lossatlas.io.checkpoint_names import checkpoint_exists, checkpoints_in, cou
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.inputs.networks import Net
 
-PREFIX, SUFFIX = "model_", ".t7"  # of train.py and of the release of 2018
+MODEL_PREFIX, SUFFIX = "model_", ".t7"  # of train.py and of the release of 2018
 DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
 
 
@@ -75,7 +75,7 @@ class FolderSelection:
         drops: Epochs at which the learning rate dropped; empty to read them from saved states of the optimizer.
     """
 
-    prefix: str = PREFIX
+    prefix: str = MODEL_PREFIX
     suffix: str = SUFFIX
     start_epoch: int | None = None
     max_epoch: int | None = None
@@ -88,7 +88,10 @@ class FolderSelection:
             raise BadInput(f"no folder {folder}")
         pattern = re.compile(re.escape(self.prefix) + r"(\d+)" + re.escape(self.suffix))
         found = [(int(match.group(1)), file) for file in folder.iterdir() if (match := pattern.fullmatch(file.name))]
-        if not found and (self.prefix, self.suffix) == (PREFIX, SUFFIX):  # of lossatlas.Recorder or another program
+        if not found and (self.prefix, self.suffix) == (
+            MODEL_PREFIX,
+            SUFFIX,
+        ):  # of lossatlas.Recorder or another program
             found = checkpoints_in(folder)
         files = dict(found)
         if len(files) < len(found):

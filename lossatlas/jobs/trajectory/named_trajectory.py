@@ -162,7 +162,7 @@ def surface_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridCon
         x=axis,
         y=axis,
         same_dir=False,
-        seed=config.SEED,
+        seed=config.DIRECTION_SEED,
         idx=0,
         dir_file=str(stored.dir_file),
     )
