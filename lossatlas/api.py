@@ -11,7 +11,6 @@ are described in `lossatlas.data.as_loss`. Arguments that several functions have
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,43 +19,24 @@ from torch import Tensor, nn
 
 from lossatlas import config
 from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
-from lossatlas.config.job_configs import memory_of
-from lossatlas.data import DataLike, LossLike, as_dataset
-from lossatlas.errors import BadInput, Incomplete, note
+from lossatlas.data import DataLike, LossLike
+from lossatlas.errors import BadInput
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import resolve_precision
-from lossatlas.evaluation.recalibration import check_recalibrated
-from lossatlas.evaluation.reference import KeptTensors, restoring
-from lossatlas.io.lock import Lock
-from lossatlas.io.resume import resume_findings
-from lossatlas.jobs.curvature import api_hessian_job
+from lossatlas.evaluation.reference import restoring
+from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, checked_hessian_settings, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
-from lossatlas.jobs.curvature.hessian_job import FindingsOutput
-from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
-from lossatlas.jobs.inputs.api_arguments import (
-    AxisLike,
-    check_settings,
-    check_values,
-    check_words,
-    tolerance_of,
-)
-from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments, shared_copy
-from lossatlas.jobs.inputs.fingerprint import recalibration_record
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, check_words
+from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments
 from lossatlas.jobs.inputs.model_folders import accepts_folder
-from lossatlas.jobs.inputs.network_memory import kept_on_disk, small_batch_size, takes_little_memory
-from lossatlas.jobs.inputs.networks import Net, state_for, state_unless_module, statistics_differ
-from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.inputs.network_memory import kept_on_disk
+from lossatlas.jobs.inputs.networks import Net, state_for
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
+from lossatlas.jobs.sweep.api_loss_job import LossArguments
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
-from lossatlas.jobs.sweep.grid_job import obey_signal
-from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.jobs.sweep.reference_check import check_ends
-from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
-from lossatlas.mpi.communicator import World
-from lossatlas.mpi.rank_resources import device_of
+from lossatlas.mpi.agreement import on_all, warn_of_launcher
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape
@@ -178,65 +158,42 @@ def surface(
         True
     """
 
-    def checked() -> SurfaceArguments:
-        check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn, memory=memory)
-        others = (("repeat", repeat), ("per_layer", per_layer), ("bn", bn == "recalibrate"))
-        low = takes_little_memory(net, memory_of(memory, [field for field, chosen in others if chosen]))
-        check_values(config.BatchOptions, batch_size=batch_size)
-        check_values(config.BatchNormOptions, bn_samples=bn_samples)
-        check_values(config.SchemeOptions, repeat=repeat)
-        axes = DirectionArguments(
-            directions=directions,
-            towards=towards,
-            norm=norm,
-            ignore=ignore,
-            seed=seed,
-            selection=Selection(only, without),
-            orthogonalize=orthogonalize,
-            curvature=curvature,
-            repeat=repeat,
-            per_layer=per_layer,
-        )
-        quantity = LossQuantity(
-            tolerance=tolerance_of(tolerance),
-            adaptive=None if adaptive is None else tolerance_of(adaptive, "adaptive"),
-            precision=precision,
-            batch_size=batch_size,
-            recalibrated=bn_samples if bn == "recalibrate" else 0,
-            memory="low" if low else "fast",
-        )
-        return SurfaceArguments.checked(
-            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type, low=low
-        )
-
     warn_of_launcher(ranks)
-    arguments = on_all(ranks, checked)
-
-    def begin(kept: KeptTensors | None) -> SurfaceInputs:
-        inputs = arguments.read(net, data, test, loss, kept)
-        if bn == "recalibrate":
-            training = inputs.splits["train"]
-            check_recalibrated(net, training, resolve_precision(precision, net), bn_samples)
-            inputs.request["bn"] = recalibration_record(bn_samples, training)
-        problem = Problem(
-            shared_copy(net) if kept is None else net,
-            inputs.plane,
-            inputs.splits,
-            inputs.loss,
-            arguments.device,
-            inputs.splits["train"],
-            lambda: net,
-        )
-        # With `orthogonalize` the second network is off the y axis.
-        others = [state_unless_module(net, each) for each in arguments.axes.others[: 1 if orthogonalize else None]]
-        if others and not only and not without and not per_layer:
-            batch = 0 if kept is None else small_batch_size(inputs.splits["train"])
-            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), batch=batch)
-        return replace(inputs, problem=problem)
-
+    evaluation = LossArguments(
+        tolerance=tolerance,
+        adaptive=adaptive,
+        precision=precision,
+        bn=bn,
+        bn_samples=bn_samples,
+        batch_size=batch_size,
+        memory=memory,
+    )
+    arguments = on_all(
+        ranks,
+        lambda: evaluation.checked(
+            net,
+            DirectionArguments(
+                directions=directions,
+                towards=towards,
+                norm=norm,
+                ignore=ignore,
+                seed=seed,
+                selection=Selection(only, without),
+                orthogonalize=orthogonalize,
+                curvature=curvature,
+                repeat=repeat,
+                per_layer=per_layer,
+            ),
+            x=x,
+            y=y,
+            device=device,
+            limit=limit,
+            dir_type=dir_type,
+        ),
+    )
     with ExitStack() as stack:
         kept = on_all(ranks, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
-        inputs = on_all(ranks, lambda: begin(kept))
+        inputs = on_all(ranks, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
         found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
         return Landscape.of(found, inputs.points.directions)
 
@@ -446,65 +403,45 @@ def spectrum(
         3
     """
 
-    def checked() -> tuple[SpectrumSettings, HessianSettings, torch.device]:
-        check_words(product_precision=precision, activation_site=activation_site)
-        check_values(config.BatchOptions, batch_size=batch_size)
-        check_values(config.DatasetOptions, limit=limit)
-        check_values(config.SelectionOptions, only=patterns_of(only), without=patterns_of(without))
-        wanted = SpectrumSettings(
-            top=top,
-            bottom=bottom,
-            tolerance=tolerance,
-            max_products=max_products,
-            trace_error=trace_error,
-            max_trace_products=max_trace_products,
-            probes=probes,
-            steps=steps,
-            damping=damping,
-            layers=layers,
-            activations=None if activations is None else patterns_of(activations),
-            activation_site=activation_site,
-            activation_error=activation_error,
-            max_activation_probes=max_activation_probes,
-            seed=seed,
-        )
-        check_settings(wanted)
-        chosen = HessianSettings(
-            parameters=patterns_of(only),
-            without=patterns_of(without),
-            matrices_only=matrices_only,
-            batch_size=batch_size,
-            precision=precision,
-            compiled=compiled,
-            activations=wanted.activations,
-            activation_site=activation_site,
-        )
-        return wanted, chosen, device_of(device, net=net)
-
     warn_of_launcher(ranks)
-    wanted, chosen, place = on_all(ranks, checked)
-    world = World.of_communicator(ranks)
-    command = "lossatlas.spectrum"
-    samples = on_all(ranks, lambda: as_dataset(data, limit=limit))
-    make_job = partial(api_hessian_job.of_objects, settings=chosen, device=place, command=command, seed=seed)
-    job = on_all(ranks, lambda: make_job(world, net, samples, loss))
-    check_same_request(ranks, job.fresh.request)
-
-    def finish(lock: Lock | None) -> Curvature:
-        known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
-        output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
-        try:
-            found = api_hessian_job.run_objects_job(
-                world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
-            )
-        except (KeyboardInterrupt, Incomplete) as error:
-            if isinstance(error, Incomplete):
-                obey_signal(error)
-            note("stopped: the parts of the spectrum that were finished are there")
-            found = output.findings
-        return Curvature(found)
-
-    return with_lock("spectrum", file, ranks, force=force, finish=finish)
+    arguments = on_all(
+        ranks,
+        lambda: SpectrumArguments.checked(
+            net,
+            checked_hessian_settings(
+                HessianSettings(
+                    parameters=patterns_of(only),
+                    without=patterns_of(without),
+                    matrices_only=matrices_only,
+                    batch_size=batch_size,
+                    precision=precision,
+                    compiled=compiled,
+                    activation_site=activation_site,
+                ),
+                limit,
+            ),
+            SpectrumSettings(
+                top=top,
+                bottom=bottom,
+                tolerance=tolerance,
+                max_products=max_products,
+                trace_error=trace_error,
+                max_trace_products=max_trace_products,
+                probes=probes,
+                steps=steps,
+                damping=damping,
+                layers=layers,
+                activations=None if activations is None else patterns_of(activations),
+                activation_site=activation_site,
+                activation_error=activation_error,
+                max_activation_probes=max_activation_probes,
+                seed=seed,
+            ),
+            device,
+            limit=limit,
+        ),
+    )
+    return Curvature(run_spectrum_job(ranks, net, arguments, data, loss, file=file, force=force, progress=progress))
 
 
 @restoring

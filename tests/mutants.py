@@ -265,10 +265,9 @@ MUTANTS = (
     ),
     mutant(
         "the network at the other end is not compared",
-        "lossatlas/api.py",
-        "            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others), "
-        "batch=batch)",
-        "            pass",
+        "lossatlas/jobs/sweep/api_loss_job.py",
+        "        check_ends(problem, others, dir_type, states_differ=statistics_differ(net, others), batch=batch)\n",
+        "        pass\n",
         "reference_check",
     ),
     mutant(

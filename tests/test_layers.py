@@ -93,6 +93,7 @@ SAME_FOR_USERS = {  # documented: computes, and draws; of two libraries
     "spectrum": ["lossatlas.api", "lossatlas.figures.plot_functions"],
     "RecorderCallback": ["lossatlas.integrations.lightning", "lossatlas.integrations.transformers"],
 }
+LONGEST_BODY = 40  # lines of a function without its docstring
 DRAWS = "lossatlas.io.seeded_directions"  # with torch's generator, when vectors are asked for and not before
 FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "lossatlas").rglob("*.py")]
 
@@ -355,3 +356,27 @@ def test_no_modules_import_each_other_in_a_circle():
     order = TopologicalSorter({name: modules_imported(file, known) - {name} for name, file in files.items()})
     order.prepare()  # a CycleError names the modules
     assert len(known) > 200
+
+
+def long_functions(source: str, limit: int) -> list[str]:
+    """The functions and methods whose body has more lines than the limit, without the docstring."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            count = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            found += [f"{node.name}: {count}"] * (count > limit)
+    return found
+
+
+def test_a_function_fits_on_a_screen():
+    """Functions within a function count as its lines."""
+    long = [f"{name_of(file)}.{each}" for file in FILES for each in long_functions(file.read_text(), LONGEST_BODY)]
+    assert long == []
+    inner = (
+        "def f():\n    '''Text.'''\n    def g():\n        '''Text.'''\n        x = 1\n        return x\n    return g\n"
+    )
+    assert long_functions(inner, 4) == ["f: 5"]
+    assert long_functions(inner, 2) == ["f: 5"]
+    assert long_functions(inner, 1) == ["f: 5", "g: 2"]
+    assert long_functions("class A:\n    def f(self):\n        '''Text.'''\n", 0) == []

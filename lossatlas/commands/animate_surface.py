@@ -30,7 +30,7 @@ from lossatlas.figures.animations import FASTEST, SLOWEST
 from lossatlas.figures.figure_files import animation_name
 from lossatlas.figures.film_frames import Subject
 from lossatlas.figures.kinds import Film, words_of
-from lossatlas.figures.panels import panels_scale, surface_panel
+from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
 from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
@@ -157,16 +157,11 @@ def animate(
     """
     paths = [Path(file) for file in files]
     check_label_count(labels, paths)
-    _check_kind(kind, len(paths), proj_file, render=render)
-    if swing is not None and kind is not Film.TURN:
-        raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind.word}")
+    _check_kind(kind, len(paths), proj_file, swing=swing, render=render)
     overlay = check_layout(layout, paths)
     if render:
         surface_renderer.require_rendering()
-    surfaces = [read_plane(path) for path in paths]
-    name = choose_common_field(surfaces, paths, surf_name)
-    labels = figure_labels(labels, paths)
-    panels = [surface_panel(surface, name, label) for surface, label in zip(surfaces, labels, strict=True)]
+    surfaces, panels, name = _read_panels(paths, surf_name, labels)
     target = Path(out) if out else animation_name(paths[0], name, kind)
     film_files.check_animation_file(target)
     camera = camera or (rendered_plots.CAMERA if render else figures.Camera())
@@ -200,7 +195,18 @@ def animate(
     return target
 
 
-def _check_kind(kind: Film, count: int, proj_file: str | None, *, render: bool) -> None:
+def _read_panels(
+    paths: Sequence[Path], surf_name: str | None, labels: Sequence[str] | None
+) -> tuple[list[Surface], list[Panel], str]:
+    """Read surfaces, and return them, their panels and the name of the field that these show."""
+    surfaces = [read_plane(path) for path in paths]
+    name = choose_common_field(surfaces, paths, surf_name)
+    titles = figure_labels(labels, paths)
+    panels = [surface_panel(surface, name, title) for surface, title in zip(surfaces, titles, strict=True)]
+    return surfaces, panels, name
+
+
+def _check_kind(kind: Film, count: int, proj_file: str | None, *, swing: float | None, render: bool) -> None:
     """Refuse arguments that do not suit the kind of the animation."""
     if kind is not Film.TURN and count > 1:
         raise BadUsage(f"{named('kind', kind.word)} shows one surface, and there are {count} files")
@@ -211,6 +217,8 @@ def _check_kind(kind: Film, count: int, proj_file: str | None, *, render: bool) 
         raise BadUsage(f"{projection} belongs to {path} and {turn}, not to {kind.word}")
     if render and kind is not Film.TURN:
         raise BadUsage(f"{named('render')} belongs to {turn}, not to {kind.word}")
+    if swing is not None and kind is not Film.TURN:
+        raise BadUsage(f"{named('swing')} belongs to {turn}, not to {kind.word}")
 
 
 def _read_run(

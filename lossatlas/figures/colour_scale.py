@@ -6,7 +6,6 @@ the scale, and the heights of 3-D surfaces follow it too. `ColourScale.norm` tur
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,6 @@ LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmi
 LOG_SHIFT = 0.1  # added before the logarithm, as in the release of Li et al., where the loss of a basin is nearly zero
 LARGEST_DRAWN = 1e300  # largest absolute value that can be drawn: sums and squares of a few must not overflow
 SAME = 1e-12  # values are equal if they differ by less, relative to the largest
-VALUE_SHARE = 0.4  # of the value in blended colours; the rest is the rank among the cells
 CROWDED = 0.7, 0.2  # colours are blended where this share of the cells lies in this share of the range
 FEWEST, QUANTILES = 64, 257  # cells that can be crowded; ranks that are kept for blended colours
 DECADES = 5.0  # a wider logarithmic range is cut at the top, to keep the basin readable
@@ -102,8 +100,10 @@ class ColourScale:
         """Map of heights to shares of the colour map, with an exact inverse for the ticks of colour bars."""
         from matplotlib.colors import Normalize
 
+        from lossatlas.figures.blended_norm import BlendedNorm  # loads matplotlib
+
         low, high = self.limits
-        return blended_norm(low, high, self.ranks) if self.ranks else Normalize(low, high)
+        return BlendedNorm(low, high, self.ranks) if self.ranks else Normalize(low, high)
 
     def bar_title(self, name: str) -> str:
         """Return the title of the colour bar of a field, which says where colours do not follow the value alone."""
@@ -161,8 +161,8 @@ def choose_colour_scale(
         vlevel: Distance of the contours, on a linear scale; None chooses round levels.
         log: Take the plain logarithm where all values are positive.
         linear: Take no logarithm unless `log` is given.
-        colours: "value" for colours in proportion to the height, "blended" for `VALUE_SHARE` of it and the rest by
-            rank; None blends where the cells are `CROWDED` and `linear` is not set.
+        colours: "value" for colours in proportion to the height, "blended" for a share of it and the rest by rank,
+            see `blended_norm`; None blends where the cells are `CROWDED` and `linear` is not set.
 
     Returns:
         The scale.
@@ -223,67 +223,6 @@ def _ranked(heights: np.ndarray) -> tuple[float, ...]:
     ordered = np.sort(heights)
     kept = np.linspace(0, len(ordered) - 1, min(QUANTILES, len(ordered))).round().astype(int)
     return tuple(ordered[kept].tolist())
-
-
-def blended_norm(low: float, high: float, ranks: Sequence[float]) -> "Normalize":
-    """Return a strictly monotone map from heights to [0, 1] that blends value and rank.
-
-    Args:
-        low: Height of the lower end of the range.
-        high: Height of its upper end.
-        ranks: Heights at evenly spaced ranks, ascending.
-    """
-    return _blended_class()(low, high, ranks)
-
-
-@cache
-def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
-    """Define the class `BlendedNorm`, whose base class needs matplotlib."""
-    from matplotlib.colors import Normalize
-
-    class BlendedNorm(Normalize):
-        """Piecewise linear and strictly monotone map of heights to [0, 1].
-
-        Args:
-            vmin: Height of the lower end of the range.
-            vmax: Height of its upper end.
-            ranks: Heights at evenly spaced ranks, ascending.
-        """
-
-        def __init__(self, vmin: float, vmax: float, ranks: Sequence[float]) -> None:
-            super().__init__(vmin, vmax)
-            inner = np.clip(ranks, vmin, vmax)
-            rank = np.linspace(0, 1, len(inner))
-            self.heights = np.unique(np.concatenate([[vmin], inner, [vmax]]))
-            # Equal heights share the middle of their ranks; the ends of the range are the ends of the map.
-            first = np.searchsorted(inner, self.heights, "left").clip(0, len(inner) - 1)
-            last = (np.searchsorted(inner, self.heights, "right") - 1).clip(0)
-            shares = (rank[np.minimum(first, last)] + rank[np.maximum(first, last)]) / 2
-            shares[0], shares[-1] = 0.0, 1.0
-            self.shares = VALUE_SHARE * (self.heights - vmin) / (vmax - vmin) + (1 - VALUE_SHARE) * shares
-
-        def __call__(self, value: Any, clip: bool | None = None) -> Any:
-            """Return the share of the colour map at heights; beyond the range it goes on in proportion to them."""
-            heights, is_scalar = self.process_value(value)
-            assert self.vmin is not None
-            assert self.vmax is not None
-            data = np.asarray(heights.filled(np.nan), float)
-            with np.errstate(invalid="ignore"):
-                beyond = np.minimum(data - self.vmin, 0) + np.maximum(data - self.vmax, 0)
-            inside = np.interp(data, self.heights, self.shares) + beyond / (self.vmax - self.vmin)
-            result = np.ma.masked_array(np.clip(inside, 0, 1) if clip else inside, heights.mask)
-            return result[0] if is_scalar else result
-
-        def inverse(self, value: Any) -> Any:
-            """Return the heights at shares of the colour map: the exact inverse."""
-            assert self.vmin is not None
-            assert self.vmax is not None
-            share = np.asarray(value, float)
-            beyond = np.minimum(share, 0) + np.maximum(share - 1, 0)
-            found = np.interp(share, self.shares, self.heights) + beyond * (self.vmax - self.vmin)
-            return float(found) if np.ndim(value) == 0 else found
-
-    return BlendedNorm
 
 
 def has_deep_basin(low: float, high: float) -> bool:

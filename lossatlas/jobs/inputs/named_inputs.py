@@ -5,7 +5,8 @@ packed = PackedInputs.of(loaded)                            # to be sent to the 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, named, say
@@ -51,61 +52,29 @@ def load_inputs(
         BadUsage: The options contradict each other.
         BadInput: A file, the network, the data and the loss do not fit each other.
     """
-    from lossatlas.evaluation.parallel_batches import is_training
     from lossatlas.evaluation.reference import keep_on_disk
-    from lossatlas.jobs.inputs.fingerprint import settings_digest
     from lossatlas.jobs.inputs.input_check import CHECKED
     from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
-    from lossatlas.jobs.inputs.networks import NamedState, point_of
     from lossatlas.models import read_state
-    from lossatlas.models.adapters import is_adapter, with_adapter
+    from lossatlas.models.adapters import is_adapter
     from lossatlas.models.checkpoint import state_digest
-    from lossatlas.parameter_space import position, tensors
 
     files = [file for file in (nets.file, nets.file2, nets.file3) if file]
     states = {file: read_state(file) for file in files if not is_adapter(file)}
     data = load_data(chosen, states.get(nets.file, {}), nets.model)
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
-    low = takes_little_memory(net, memory)
-    if not nets.file:
-        say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
-        states[""] = {
-            name: value.detach() if low else value.detach().clone() for name, value in net.state_dict().items()
-        }
-    training_mode = is_training(net)
-    if adapters := list(filter(is_adapter, files)):
-        base = states.get(nets.file or "") or {name: value.clone() for name, value in net.state_dict().items()}
-        states |= {file: with_adapter(net, base, file) for file in adapters}
-
-    def tensors_of(file: str) -> "Point":
-        if file != nets.file and is_adapter(file):  # not rounded to the type of the network
-            return point_of(net, NamedState.read(states[file], file), dir_type, as_stored=low)
-        if low and file != nets.file:
-            return point_of(net, NamedState.read(states[file], file), dir_type, as_stored=True)
-        load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)
-        return tensors(net, dir_type) if low else position(net, dir_type)
-
-    towards = {file: state_digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    read = ReadNetworks.of(net, nets, states, dir_type, low=takes_little_memory(net, memory))
+    towards = {file: state_digest(read.states[file]) for file in (nets.file2, nets.file3) if file}
     if nets.align:
         for file in towards:
-            states[file] = aligned_state(net, states, nets.file, file, first)
+            read.states[file] = aligned_state(net, read.states, nets.file, file, first)
             towards[file] += ", aligned"
-
-    targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
-    origin = tensors_of(nets.file)
-    kept = keep_on_disk(net) if low else None
+    targets = [read.point_of(file) if file else None for file in (nets.file2, nets.file3)]
+    origin = read.point_of(nets.file)  # last: the network keeps it
+    kept = keep_on_disk(net) if read.low else None
     checked = None if kept is None else min(CHECKED, max(2, small_batch_size(first)))
-    loss = loss_name.function if isinstance(loss_name, UserFunction) else loss_name
-    record = {
-        **function_record("model", nets.model),
-        "model_class": type(net).__name__,
-        "model_settings": settings_digest(net),
-        "loss_settings": settings_digest(loss),
-        LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first, checked),
-        "checkpoint": state_digest(states[nets.file]),
-        "dir_type": dir_type,
-    }
+    record = read.record(nets.model, loss_name, first, checked)
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
     return LoadedInputs(
         net=net,
@@ -121,6 +90,110 @@ def load_inputs(
         training=training,
         kept=kept,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadNetworks:
+    """The network of a command, and the states that it takes at the origin and at the ends of the axes.
+
+    Attributes:
+        net: The network, which is loaded with one state after the other.
+        states: The states by file; '' for the parameters that the network was made with.
+        origin: The file of the network at the origin; '' without one.
+        dir_type: 'weights' or 'states'.
+        low: The network is moved in place, and everything else of its size is on disk.
+        in_training_mode: The network was made in training mode.
+    """
+
+    net: "nn.Module"
+    states: "dict[str, dict[str, Tensor]]"
+    origin: str
+    dir_type: str
+    low: bool
+    in_training_mode: bool
+
+    @classmethod
+    def of(
+        cls,
+        net: "nn.Module",
+        nets: config.NetworkConfig,
+        states: "Mapping[str, dict[str, Tensor]]",
+        dir_type: str,
+        *,
+        low: bool,
+    ) -> "ReadNetworks":
+        """Add the states that no checkpoint holds: the network as it was made, and adapters merged into the origin.
+
+        Args:
+            net: The network as it was made.
+            nets: The network at the origin and those at the ends of the axes.
+            states: The states of the checkpoints by file.
+            dir_type: 'weights' or 'states'.
+            low: The network is moved in place, and everything else of its size is on disk.
+
+        Raises:
+            BadInput: An adapter is damaged, or does not fit the network.
+        """
+        from lossatlas.evaluation.parallel_batches import is_training
+        from lossatlas.models.adapters import is_adapter, with_adapter
+
+        every, in_training_mode = dict(states), is_training(net)
+        if not nets.file:
+            say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
+            every[""] = {
+                name: value.detach() if low else value.detach().clone() for name, value in net.state_dict().items()
+            }
+        adapters = [file for file in (nets.file, nets.file2, nets.file3) if file and is_adapter(file)]
+        if adapters:
+            base = every.get(nets.file) or {name: value.clone() for name, value in net.state_dict().items()}
+            every |= {file: with_adapter(net, base, file) for file in adapters}
+        return cls(
+            net=net,
+            states=every,
+            origin=nets.file,
+            dir_type=dir_type,
+            low=low,
+            in_training_mode=in_training_mode,
+        )
+
+    def point_of(self, file: str) -> "Point":
+        """Return the tensors of a file; the network takes them, unless they are not rounded to its types."""
+        from lossatlas.jobs.inputs.networks import NamedState, point_of
+        from lossatlas.models.adapters import is_adapter
+        from lossatlas.parameter_space import position, tensors
+
+        if file != self.origin and (self.low or is_adapter(file)):
+            return point_of(self.net, NamedState.read(self.states[file], file), self.dir_type, as_stored=self.low)
+        load_to_evaluate(self.net, self.states[file], file, training=bool(file) or self.in_training_mode)
+        return tensors(self.net, self.dir_type) if self.low else position(self.net, self.dir_type)
+
+    def record(
+        self, model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData", count: int | None
+    ) -> dict[str, Any]:
+        """Return the fields that identify the network at the origin and its loss, after `checked_loss`.
+
+        Args:
+            model: The network's name, or the user's function that makes it.
+            loss_name: The loss's name, or the user's function.
+            data: The samples of which some are evaluated.
+            count: The number of samples; None for the usual one.
+
+        Raises:
+            BadInput: The network, the data and the loss do not fit each other.
+        """
+        from lossatlas.jobs.inputs.fingerprint import settings_digest
+        from lossatlas.models.checkpoint import state_digest
+
+        loss = loss_name.function if isinstance(loss_name, UserFunction) else loss_name
+        return {
+            **function_record("model", model),
+            "model_class": type(self.net).__name__,
+            "model_settings": settings_digest(self.net),
+            "loss_settings": settings_digest(loss),
+            LOSS_OF_SOME_SAMPLES: checked_loss(self.net, model, loss_name, data, count),
+            "checkpoint": state_digest(self.states[self.origin]),
+            "dir_type": self.dir_type,
+        }
 
 
 def checked_loss(
