@@ -11,7 +11,7 @@ from lossatlas.data import DataLike, LossLike
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import KeptTensors
-from lossatlas.jobs.inputs.api_arguments import Axis, check_values, check_words, tolerance_of
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, check_words, tolerance_of
 from lossatlas.jobs.inputs.api_inputs import DirectionArguments, shared_copy
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
 from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
@@ -54,8 +54,8 @@ class LossArguments:
         net: nn.Module,
         axes: DirectionArguments,
         *,
-        x: Axis,
-        y: Axis | None,
+        x: AxisLike,
+        y: AxisLike | None,
         device: str | torch.device | None,
         limit: int | None,
         dir_type: str | None,
