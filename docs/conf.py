@@ -37,7 +37,7 @@ nb_merge_streams = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
-autodoc_type_aliases = {"Axis": "Axis", "Net": "Net"}
+autodoc_type_aliases = {"AxisLike": "AxisLike", "Net": "Net"}
 python_maximum_signature_line_length = 72
 napoleon_numpy_docstring = False
 

@@ -59,6 +59,7 @@ def recalibrated_on(args: config.GridCommandOptions) -> int:
 
 
 def run_choice(args: config.BatchOptions) -> RunConfig:
+    """Return device, threads, batches and memory that the options choose."""
     if args.ngpu > 1:
         say(
             f"note: {named('ngpu', args.ngpu)}: every rank uses one device; start {args.ngpu} times as many ranks "
