@@ -129,13 +129,23 @@ def test_samples_of_any_structure_come_out_as_they_were(samples):
         assert_same(found.samples, samples)
 
 
-def test_samples_of_another_rank_can_be_written():
-    found = sent(pack_samples(images(), CHOSEN)).unpack("train")
-    found.inputs[0] = 7
-    found.targets[0] = 7
-    assert (found.inputs[0] == 7).all()
-    assert found.targets.tolist() == [7, 9, 4]
-    assert LABELS.tolist() == [0, 9, 4]
+@pytest.mark.parametrize("samples", [(IMAGES, LABELS), {"pixels": IMAGES, "labels": [LABELS]}])
+def test_samples_of_another_rank_are_copied_before_they_can_be_written(samples):
+    packed = sent(pack_samples(Dataset("mine", "train", samples, 10), CHOSEN))
+    for tensor in leaves(packed.unpack("train").samples):
+        tensor.fill_(7)
+        assert (tensor == 7).all()
+    assert_same(packed.unpack("train").samples, samples)
+
+
+def test_weights_of_another_rank_are_copied_before_they_can_be_written():
+    packed = sent(PackedInputs.of(loaded(seeded(lambda: build("mlp", (2, 28, 28), 10)))))
+    before = {name: array.copy() for name, array in packed.state.items()}
+    own, _ = packed.unpack()
+    for tensor in own.state_dict().values():
+        tensor.fill_(7)
+    for name, array in packed.state.items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 def test_batches_of_other_shapes_stay_apart():
