@@ -93,6 +93,20 @@ def test_the_loss_at_one_is_that_of_the_adapted_network(tmp_path, settings, scal
         assert line.loss[k] == pytest.approx(wanted, rel=1e-5)
 
 
+def test_the_kind_of_a_layer_decides_about_its_axes(tmp_path):
+    """peft writes fan_in_fan_out=true for all layers where one of them is a Conv1D: here of square weights."""
+    net = nn.Sequential(nn.Linear(4, 4), Conv1D(4, 4))
+    tensors = {
+        f"{k}.lora_{letter}.weight": torch.randn((RANK, 4) if letter == "A" else (4, RANK))
+        for k in (0, 1)
+        for letter in "AB"
+    }
+    found = with_adapter(net, net.state_dict(), save(tmp_path / "adapter", tensors, fan_in_fan_out=True))
+    for k, turn in enumerate((False, True)):
+        wanted = ALPHA / RANK * tensors[f"{k}.lora_B.weight"] @ tensors[f"{k}.lora_A.weight"]
+        torch.testing.assert_close(found[f"{k}.weight"] - net[k].weight, wanted.T if turn else wanted)
+
+
 def test_alphas_of_single_modules_are_used(tmp_path):
     net = network()
     folder = save(tmp_path / "adapter", alpha_pattern={"1": 30.0})
@@ -164,6 +178,10 @@ def test_little_memory_gives_the_same_losses(tmp_path):
 def damaged(folder, what):
     if what == "kind":
         return save(folder, peft_type="LOHA")
+    if what == "start":
+        return save(folder, init_lora_weights="pissa_niter_4")
+    if what == "activated":
+        return save(folder, alora_invocation_tokens=[3])
     if what == "dora":
         return save(folder, {**factors(), "1.lora_magnitude_vector": torch.ones(6)})
     if what == "foreign":
@@ -183,6 +201,8 @@ def damaged(folder, what):
     ("what", "words"),
     [
         ("kind", "LOHA"),
+        ("start", "pissa"),
+        ("activated", "activated LoRA"),
         ("dora", "no part of a plain LoRA"),
         ("foreign", "9.weight"),
         ("shape", r"\(7, 6\)"),
@@ -205,10 +225,11 @@ def test_a_tied_weight_is_refused(tmp_path):
             self.words, self.head = nn.Embedding(11, 6), nn.Linear(6, 11, bias=False)
             self.head.weight = self.words.weight
 
-    tensors = {"words.lora_embedding_A": torch.ones(2, 11), "words.lora_embedding_B": torch.ones(6, 2)}
     net = Tied()
-    with pytest.raises(BadInput, match=r"'head.weight' too"):
-        with_adapter(net, net.state_dict(), save(tmp_path / "adapter", tensors))
+    factors = {"words.lora_embedding_A": torch.ones(2, 11), "words.lora_embedding_B": torch.ones(6, 2)}
+    for tensors in (factors, {"words.weight": torch.ones(11, 6)}):  # of `modules_to_save`, as a whole
+        with pytest.raises(BadInput, match=r"'head.weight' too"):
+            with_adapter(net, net.state_dict(), save(tmp_path / "adapter", tensors))
 
 
 def test_an_adapter_alone_is_no_network(tmp_path):

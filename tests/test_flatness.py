@@ -323,3 +323,46 @@ def test_the_command_measures_basins_of_repeats(tmp_path, capsys):
     with open(tmp_path / "t.csv") as file:
         row = next(each for each in csv.reader(file) if each[0] == "radius within +50 %, mean")
     assert float(row[4]) > 0
+
+
+@pytest.mark.parametrize("name", ["exp(train_loss/2)", "log(train_loss + 1)", "train_loss * 1.0"])
+def test_expressions_of_a_loss_rise(name):
+    line = made(lambda a, b: 2 + a**2 + 0 * b, "-1:1:81", None)
+    line = replace(line, values={name: line.values["train_loss"]})
+    assert "radius within +10 %, smallest" in flatness(line, name, 10)
+
+
+def test_a_radius_ends_at_the_last_known_point():
+    values = np.full(9, np.nan)
+    values[3:6] = 1.0
+    line = made(lambda a, b: np.broadcast_to(values, a.shape) + 0 * b, "-1:1:9", None)
+    found = flatness(line)["radius below +0.5, mean"]
+    assert found.bound
+    assert 0.2 <= found.value <= 0.25  # cells at -0.25, 0 and 0.25 are known
+
+
+def test_noise_between_cells_does_not_shorten_a_radius():
+    """All cells near the centre are below the level, and so is the surface between them."""
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        noise = np.where(np.abs(np.linspace(-1, 1, 17)) < 0.6, generator.uniform(0, 0.4, 17), 3.0)
+        noise[8] = 0.0
+        line = made(lambda a, b, noise=noise: 1 + np.broadcast_to(noise, a.shape) + 0 * b, "-1:1:17", None)
+        assert flatness(line)["radius below +0.5, smallest"].value >= 0.5
+
+
+def test_a_direction_without_a_value_at_the_origin_is_left_out():
+    rows = repeated([1.0, 2.0, 4.0])
+    broken = rows.values["train_loss"].copy()
+    broken[1, 30:51] = np.nan
+    found = flatness_of_repeats(replace(rows, values={"train_loss": broken}), within=50)
+    wanted = flatness_of_repeats(repeated([1.0, 4.0]), within=50)
+    assert found["radius within +50 %, mean"] == wanted["radius within +50 %, mean"]
+
+
+def test_the_file_without_a_percentage_is_named(tmp_path, capsys):
+    for name, bottom in (("a", 1.0), ("b", 0.0)):
+        write_surface(tmp_path / f"{name}.h5", made(lambda a, b, c=bottom: c + a**2 + 0 * b, "-1:1:21", None))
+    files = [str(tmp_path / f"{name}.h5") for name in "ab"]
+    assert command.main(["--surf_file", *files, "--within", "5"]) == 2
+    assert f"{files[1]}: train_loss is 0 at the centre" in capsys.readouterr().err

@@ -156,6 +156,16 @@ def test_an_empty_context_is_the_beginning_of_a_text():
         encoded_pair(Letters(), "t", "")
 
 
+def test_an_end_that_the_tokenizer_appends_is_no_part_of_a_question():
+    class WithEnd(Letters):
+        def __call__(self, text, add_special_tokens=True):
+            found = super().__call__(text, add_special_tokens)["input_ids"]
+            return {"input_ids": found + [self.eos_token_id] * add_special_tokens}
+
+    for context, choice in (("the", " a"), ("t", "he"), ("", "b")):
+        assert encoded_pair(WithEnd(), context, choice) == encoded_pair(Letters(), context, choice)
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [

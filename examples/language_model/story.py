@@ -26,6 +26,7 @@ from training import Pairs, adapter, code, fine_tuned, pretrained, prose
 import lossatlas
 from lossatlas import figures
 from lossatlas.data import LOSSES, Dataset
+from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.hessian import Hessian
 from lossatlas.hessian.sharpness_measures import sharpness
@@ -155,6 +156,8 @@ def draw_directions(plt: Any, lines: dict[str, lossatlas.Landscape], units: dict
         losses = line.loss if line.loss.ndim == 1 else line.loss.mean(0)
         ax.plot(line.x / units[name], losses, color=colour, label=name)
     ax.set(xlabel="distance / length of the weights", ylabel="loss", yscale="log", xlim=(-5 * ASCENT, 5 * ASCENT))
+    ax.set_xticks(np.linspace(-5 * ASCENT, 5 * ASCENT, 5))
+    set_log_ticks(ax)
     ax.legend(frameon=False, fontsize="small")
     fig.savefig(out / "language_model_directions.png", dpi=200)
 

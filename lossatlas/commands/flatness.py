@@ -26,7 +26,7 @@ from lossatlas.commands.open_results import (
     read_started,
 )
 from lossatlas.config.option_fields import above_zero, option
-from lossatlas.errors import exit_code, printable, say
+from lossatlas.errors import BadUsage, exit_code, printable, say
 from lossatlas.figures import choose_field
 from lossatlas.figures.text_tables import align_columns
 from lossatlas.io import read_surface
@@ -97,7 +97,10 @@ def run(args: FlatnessOptions) -> None:
     for path in paths:
         surface = read_started(path, "repeats" if read_surface(path).rows_of == "repeats" else "")
         name = choose_field(surface, args.surf_name, path)
-        measures.append((flatness_of_repeats if surface.rows_of else flatness)(surface, name, args.within))
+        try:
+            measures.append((flatness_of_repeats if surface.rows_of else flatness)(surface, name, args.within))
+        except BadUsage as error:
+            raise BadUsage(f"{path}: {error}") from error
         note_unfinished(path, surface)
         note_interpolated(path, surface)
         note_not_finite(path, surface, name)

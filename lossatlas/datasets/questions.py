@@ -181,8 +181,9 @@ def encoded_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[
     kept = context.rstrip()
     continuation = context[len(kept) :] + continuation
     if kept:
-        first = list(tokenizer(kept)["input_ids"])
-        rest = list(tokenizer(kept + continuation)["input_ids"])[len(first) :]
+        plain = list(tokenizer(kept, add_special_tokens=False)["input_ids"])
+        first = start_tokens(tokenizer, kept, plain) + plain
+        rest = list(tokenizer(kept + continuation, add_special_tokens=False)["input_ids"])[len(plain) :]
     else:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if start is None:
@@ -192,6 +193,19 @@ def encoded_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[
     if not rest:
         raise BadInput(f"the choice {continuation!r} has no token of its own behind its context")
     return first, rest
+
+
+def start_tokens(tokenizer: Any, text: str, plain: list[int]) -> list[int]:
+    """Return the special tokens that the tokenizer puts in front of a text; those behind it are no part of a question.
+
+    Args:
+        tokenizer: The tokenizer.
+        text: A text.
+        plain: Its tokens without special ones.
+    """
+    whole = list(tokenizer(text)["input_ids"])
+    places = range(len(whole) - len(plain) + 1)
+    return whole[: next((k for k in places if whole[k : k + len(plain)] == plain), 0)]
 
 
 def padded_questions(

@@ -112,7 +112,7 @@ def paragraphs(content: str) -> list[str]:
 def read_text_file(file: Path) -> str:
     """Return the content of a file in UTF-8. Raises BadInput."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise BadInput(f"{file} cannot be read as text: {reason}") from error
@@ -207,8 +207,8 @@ class TextSettings:
                 texts = [tokenizer.apply_chat_template(text, tokenize=False) for text in texts]
             except Exception as error:  # templates raise nearly anything
                 raise BadInput(f"chat=True: the chat template fails: {first_line(error)}") from error
-        elif odd := next((text for text in texts if not isinstance(text, str)), None):
-            raise BadInput(f"a text is {type(odd).__name__}, not a str (conversations need chat=True)")
+        elif odd := [text for text in texts if not isinstance(text, str)]:
+            raise BadInput(f"a text is {type(odd[0]).__name__}, not a str (conversations need chat=True)")
         if not texts:
             raise BadInput("there are no texts")
         return tokenizer(list(texts), add_special_tokens=not self.chat)["input_ids"]

@@ -89,7 +89,8 @@ def probe_of(mean_loss: MeanLoss) -> "Probe":
             for parameter in parameters:
                 parameter.requires_grad_(True)
         probe = Probe(mean_loss, net, parameters, torch.float64)
-        probe.loss(0.0)
+        if probe.rounds_coarsely():  # a layer converts to float32, as normalization layers of language models do
+            probe.use_coarse_steps()
         return probe
     except BadInput:
         raise
@@ -114,9 +115,9 @@ class Probe:
     def __init__(self, mean_loss: MeanLoss, net: nn.Module, parameters: Sequence[Tensor], dtype: torch.dtype) -> None:
         self.mean_loss, self.net, self.parameters = mean_loss, net, parameters
         double = dtype == torch.float64
-        self.dtype, self.rounding = dtype, 1e-14 if double else 1e-5
-        self.steps = STEPS if double else COARSE_STEPS
-        self.largest_error = LARGEST_ERROR if double else LARGEST_COARSE_ERROR
+        self.dtype, self.rounding, self.steps, self.largest_error = dtype, 1e-14, STEPS, LARGEST_ERROR
+        if not double:
+            self.use_coarse_steps()
         generator = torch.Generator().manual_seed(2)
         self.direction = []
         for p in parameters:
@@ -126,6 +127,16 @@ class Probe:
             self.direction = [d * mask.to(d.device, d.dtype) for d, mask in zip(self.direction, masks, strict=True)]
         pieces = mean_loss.unflatten(mean_loss.chosen.small_step())
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
+
+    def use_coarse_steps(self) -> None:
+        """Take steps for a network that computes in float32."""
+        self.rounding, self.steps, self.largest_error = 1e-5, COARSE_STEPS, LARGEST_COARSE_ERROR
+
+    def rounds_coarsely(self) -> bool:
+        """Return whether losses jump between steps that hardly move the weights, as they do not in float64."""
+        here = self.loss(0.0)
+        jumps = [abs(self.loss(step) + self.loss(-step) - 2 * here) for step in (1e-13, 3e-13, 1e-12, 1e-11)]
+        return max(jumps) > 1e-11 * abs(here)
 
     def batch(self) -> Batch:
         few = self.mean_loss.samples.few(SAMPLES)

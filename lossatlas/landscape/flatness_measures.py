@@ -4,7 +4,6 @@ Distances are in the coordinates of the line or plane: for filter-normalized dir
 the weights.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,7 +58,7 @@ def flatness(surface: Surface, name: str = "train_loss", within: float | None = 
         surface: A line or a plane.
         name: The name of the field.
         within: Measure as well how far from the centre the field stays within this percentage of its value there:
-            until a loss has risen by it, or a score (a field whose name does not end with 'loss') has fallen by it.
+            until a loss has risen by it, or a score (a field without 'loss' in its name) has fallen by it.
 
     Returns:
         Measures by description, in the order of a report; a line has fewer.
@@ -121,11 +120,11 @@ class RelativeChange:
     @classmethod
     def of(cls, name: str, percent: float, centre: float) -> "RelativeChange":
         """Return the change of a field. Raises BadUsage where the centre or the percentage is 0, or not finite."""
-        if not 0 < percent < np.inf:
-            raise BadUsage(f"{named('within', f'{percent:g}')}: give a percentage above 0")
+        if isinstance(percent, bool) or not isinstance(percent, int | float | np.number) or not 0 < percent < np.inf:
+            raise BadUsage(f"{named('within', percent)}: give a percentage above 0")
         if not 0 < abs(centre) < np.inf:
             raise BadUsage(f"{name} is {centre:g} at the centre: {named('within')} asks for a percentage of it")
-        rises = re.search(r"loss\W*$", name) is not None  # exp(train_loss) as well
+        rises = "loss" in name  # exp(train_loss) as well
         return cls(f"{'+' if rises else '-'}{percent:g} %", 1 if rises else -1, abs(centre) * percent / 100)
 
     def radii(self, field: "InterpolatedField") -> "Radii":
@@ -282,11 +281,15 @@ class InterpolatedField:
         return Interpolant.of(self.x, rows, wide, log=log)
 
     def at(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return values at points (a, b). Next to an infinite cell, each point has the value of the nearest cell."""
+        """Return values at points (a, b), never above all cells around them.
+
+        Next to an infinite cell, each point has the value of the nearest cell.
+        """
         found = self.between.at(a, b)[0]
+        corners, nearest = self.square(a, b)
+        found = np.fmin(found, np.where(np.isnan(corners).any(0) | np.isnan(found), found, corners.max(0)))
         if not np.isinf(self.values).any():
             return found
-        corners, nearest = self.square(a, b)
         inside = (a >= self.x[0]) & (a <= self.x[-1]) & ((len(self.y) == 1) | ((b >= self.y[0]) & (b <= self.y[-1])))
         at_infinity = inside & np.isnan(found) & (np.isinf(nearest) | ~np.isnan(corners).any(0))
         return np.where(at_infinity, nearest, found)
@@ -348,7 +351,9 @@ class InterpolatedField:
             with np.errstate(invalid="ignore", divide="ignore"):
                 part = np.where(bound | ~np.isfinite(below), 0.0, (level - below) / (above - below))
             lengths = far[np.maximum(first - 1, 0)] + part * (far[1] - far[0])
-            lengths = np.where(bound, self.edge(centre, rays, far[first]), lengths)
+            end = self.edge(centre, rays, np.full(len(turns), reach)[: len(first)])  # of the grid
+            known = np.where(stop.any(0), far[np.maximum(first - 1, 0)], far[first])
+            lengths = np.where(bound, np.where(end <= far[first], end, known), lengths)
             found.append(Radii(lengths, bound, np.isposinf(above)))
         return found
 

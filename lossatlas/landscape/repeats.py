@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.landscape.flatness_measures import Measure, flatness
+from lossatlas.landscape.flatness_measures import InterpolatedField, Measure, flatness
 from lossatlas.landscape.surface import Surface
 
 CONFIDENCE = 0.95  # of the interval of a mean over directions
@@ -46,6 +46,8 @@ def flatness_of_repeats(surface: Surface, name: str = "train_loss", within: floa
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")
     curves = [surface.curve(k) for k in range(len(surface.done))]
     usable = [each for each in curves if np.isfinite(each.fields[name][each.done]).any()]
+    at_origin = [each for each in usable if InterpolatedField.of_surface(each, name).centre()[1] == ""]
+    usable = at_origin or usable  # a direction whose value at the origin is not known has another centre
     if len(usable) < 2:
         raise BadUsage(f"'{name}' has finite values along {len(usable)} of {len(curves)} directions: two are needed")
     tables = [flatness(each, name, within) for each in usable]

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from lossatlas.errors import BadInput
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+NO_SUM = {"use_dora": "DoRA", "alora_invocation_tokens": "activated LoRA", "layer_replication": "repeated layers"}
+PLAIN_STARTS = {"gaussian", "orthogonal", "eva"}  # of the factors, which leave the base weights as they are
 PREFIX = "base_model.model."  # of the names in the file
 WRAPPED = re.compile(r"\.base_layer(?=\.)|\.modules_to_save(\.default)?(?=\.)")  # components of names of whole tensors
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<letter>[AB])(\.weight)?")
@@ -36,13 +38,11 @@ class AdapterConfig:
         alpha: Numerator of the scale.
         alphas: Other numerators, by patterns of the ends of module names.
         rank_stabilized: The scale is alpha / sqrt(rank).
-        transposed: Weights have the shape (inputs, outputs).
     """
 
     alpha: float
     alphas: Mapping[str, float]
     rank_stabilized: bool
-    transposed: bool
 
     @classmethod
     def read(cls, folder: Path) -> "AdapterConfig":
@@ -54,14 +54,18 @@ class AdapterConfig:
                 float(found["lora_alpha"]) if kind == "LORA" else 0.0,
                 {str(key): float(value) for key, value in (found.get("alpha_pattern") or {}).items()},
                 bool(found.get("use_rslora")),
-                bool(found.get("fan_in_fan_out")),
             )
+            start = found.get("init_lora_weights", True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{folder / CONFIG} cannot be read ({type(error).__name__}: {error})") from error
-        if kind != "LORA" or found.get("use_dora"):
+        what = (kind or "unknown") * (kind != "LORA")
+        what = what or next((name for key, name in NO_SUM.items() if found.get(key)), "")
+        if not what and isinstance(start, str) and start not in PLAIN_STARTS:
+            what = f"{start} (its start changes the base weights)"
+        if what:
             raise BadInput(
-                f"{folder} holds an adapter of the kind {'DoRA' if kind == 'LORA' else kind or 'unknown'}: LoRA alone "
-                "is a sum of weights and a change; merge it into its base network, and give that"
+                f"{folder} holds an adapter of the kind {what}: plain LoRA alone is a sum of the base weights and a "
+                "change; merge it into its base network, and give that"
             )
         return config
 
@@ -107,6 +111,7 @@ def with_adapter(net: nn.Module, state: Mapping[str, Tensor], folder: str | Path
             raise BadInput(
                 f"{folder} holds '{name}' of the shape {tuple(value.shape)}, which the network does not have"
             )
+        _check_not_tied(net, names[name], folder)
         result[names[name]] = value
     for module, pair in factors.pairs.items():
         changed = names.get(f"{module}.weight")
@@ -117,7 +122,7 @@ def with_adapter(net: nn.Module, state: Mapping[str, Tensor], folder: str | Path
         if {"A", "B"} - pair.keys():
             raise BadInput(f"{folder} lacks one of the two factors of '{module}'")
         _check_not_tied(net, changed, folder)
-        change = _change(config, module, pair, transposed=config.transposed or _is_transposed(net, module))
+        change = _change(config, module, pair, transposed=_is_transposed(net, module))
         result[changed] = _sum(result[changed], change, changed, folder)
     return result
 
