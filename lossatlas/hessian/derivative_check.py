@@ -135,8 +135,8 @@ class Probe:
     def rounds_coarsely(self) -> bool:
         """Return whether losses jump between steps that hardly move the weights, as they do not in float64."""
         here = self.loss(0.0)
-        jumps = [abs(self.loss(step) + self.loss(-step) - 2 * here) for step in (1e-13, 3e-13, 1e-12, 1e-11)]
-        return max(jumps) > 1e-11 * abs(here)
+        jumps = [abs(self.loss(step) + self.loss(-step) - 2 * here) for step in (1e-13, 1e-11, 1e-10, 1e-9)]
+        return max(jumps) > 1e-12 * abs(here)
 
     def batch(self) -> Batch:
         few = self.mean_loss.samples.few(SAMPLES)

@@ -17,16 +17,7 @@ from lossatlas.programs import program
 
 FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
 WRITERS = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
-DENSITY_ARRAYS = (
-    "grid",
-    "density",
-    "density_se",
-    "cumulative",
-    "cumulative_se",
-    "nodes",
-    "weights",
-    "sigma",
-)  # of a density
+DENSITY_ARRAYS = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
 

@@ -46,7 +46,7 @@ MakeWork = Callable[[], Work]
 
 
 class Dismissal:
-    """End of the work of the other ranks: each receives one None instead of a block, and sends one GONE_TAG.
+    """End of the work of the other ranks: each receives one None instead of a block, and says once that it is gone.
 
     Args:
         world: The ranks.
@@ -65,7 +65,7 @@ class Dismissal:
                 self.world.comm.send(None, dest=rank, tag=BLOCK_TAG)
 
     def wait(self) -> Iterator[None]:
-        """Wait for the GONE_TAG of each rank; yield None now and then. A rank without a block may still be setting up.
+        """Wait until each rank is gone; yield None now and then. A rank without a block may still be setting up.
 
         Raises:
             WorkFailed: Another rank reports an error instead.

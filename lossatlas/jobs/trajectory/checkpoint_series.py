@@ -88,10 +88,8 @@ class FolderSelection:
             raise BadInput(f"no folder {folder}")
         pattern = re.compile(re.escape(self.prefix) + r"(\d+)" + re.escape(self.suffix))
         found = [(int(match.group(1)), file) for file in folder.iterdir() if (match := pattern.fullmatch(file.name))]
-        if not found and (self.prefix, self.suffix) == (
-            MODEL_PREFIX,
-            SUFFIX,
-        ):  # of lossatlas.Recorder or another program
+        by_default = (self.prefix, self.suffix) == (MODEL_PREFIX, SUFFIX)
+        if not found and by_default:  # files of lossatlas.Recorder or of another program
             found = checkpoints_in(folder)
         files = dict(found)
         if len(files) < len(found):
