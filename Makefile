@@ -1,5 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page (three minutes)
-# make test   the tests to run before every change: all markers of pyproject.toml but `full` (ten minutes)
+# make test   the tests to run before every change: all markers of pyproject.toml but `full` (15 to 20 minutes on
+#              two cores)
 # make quick  those without a browser, ranks, pictures and other programs: every module, three minutes
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts; axe-core looks at
 #              the pages where it lies in node_modules (npm install --no-save axe-core)

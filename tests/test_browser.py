@@ -565,6 +565,7 @@ def boxes_of(page, *selectors):
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", SCREENS, ids=str)
 @pytest.mark.parametrize("name", ["one", "two", pytest.param("curve", marks=full)])
 def test_the_first_screen_says_what_is_shown_and_what_one_may_do(opened, name, size):

@@ -292,6 +292,7 @@ def test_what_is_above_the_scale_is_a_flat_lid_in_the_scene(opened):
 # The race ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_rates_suit_each_surface_and_are_shown(opened):
     page = opened("steeper", "#at=300")
     rates = page.evaluate(
@@ -361,6 +362,7 @@ def test_no_race_is_offered_on_eigenvalues(opened):
     assert "No race here" in page.locator("#remark").text_content()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "fragment"), [("checkpoints", ""), ("curve", "#height=train_acc"), ("curve", "")])
 @pytest.mark.parametrize("size", [(1280, 700), (390, 700)])
 def test_curves_fill_their_panel_with_and_without_a_race(opened, name, fragment, size):

@@ -181,6 +181,7 @@ def test_the_reader_takes_the_camera(opened):
     assert state(page, "azimuth") == pytest.approx(stopped)
 
 
+@pytest.mark.full
 def test_a_story_of_ones_own_opens_with_the_page(opened):
     page = opened("own")
     assert title(page) == "Look <b>here</b>"

@@ -104,6 +104,7 @@ def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp
     assert "--kill-on-bad-exit=1" in (tmp_path / "options").read_text()
 
 
+@pytest.mark.full
 @pytest.mark.mpi
 def test_the_script_for_mpirun_starts_again_what_was_stopped(tmp_path):
     place = Place.at(tmp_path)

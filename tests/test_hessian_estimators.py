@@ -186,6 +186,7 @@ def test_against_scipy():
     np.testing.assert_allclose(found.values, np.sort(np.concatenate(expected))[::-1], rtol=1e-9)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_hutch_plus_plus_needs_fewer_products_where_few_values_carry_the_trace():
     a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 96)

@@ -138,6 +138,7 @@ def signals_are_caught(pid: int) -> bool:
     return bool(int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1)
 
 
+@pytest.mark.full
 @pytest.mark.mpi
 def test_the_ranks_exit_code_is_that_of_the_command(place, tmp_path):
     wrong = place.run(surface(place, tmp_path / "s.h5", "--model_file", "nowhere.pt"), PYTHONPATH=str(ROOT))

@@ -104,6 +104,7 @@ def test_every_cell_of_a_path_between_two_networks_has_the_extreme_eigenvalues(t
     assert not unresolved(surface, "min_eig").any()
 
 
+@pytest.mark.full
 def test_files_of_earlier_versions_are_drawn_unresolved_and_not_continued(tmp_path, perceptron, alone, capsys):
     out, whole = tmp_path / "e.h5", read_surface(alone)
     shutil.copy(alone.with_name("directions.h5"), tmp_path / "directions.h5")
@@ -133,6 +134,7 @@ def test_other_work_under_the_name_is_refused(tmp_path, perceptron, alone, capsy
         assert more[0].strip("-").removesuffix("_name") in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_a_file_of_the_original_is_not_continued(tmp_path, perceptron, capsys):
     import h5py
 

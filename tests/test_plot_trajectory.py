@@ -315,6 +315,7 @@ def test_losses_of_other_data_are_not_drawn(finished, capsys):
     assert "of other data" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_several_runs_on_one_plane(tmp_path, capsys):
     for name, shift in (("sgd", 0.0), ("adam", 0.2)):
         (tmp_path / name).mkdir()

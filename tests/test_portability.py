@@ -33,6 +33,7 @@ cli.main()
 """
 
 
+@pytest.mark.full
 def test_a_surface_is_computed_continued_and_drawn_without_posix(tmp_path, perceptron):
     data = f"--model mlp --dataset fashion_mnist_mini --limit 40 --model_file {perceptron}"
     grid = "--x=-1:1:3 --y=-1:1:3 --surf_file s.h5 --dir_file d.h5"

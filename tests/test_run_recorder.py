@@ -383,7 +383,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.commands
-@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("kind", [pytest.param("ddp", marks=pytest.mark.full), "fsdp2"])
 def test_one_of_several_processes_writes_the_whole_network(tmp_path, kind):
     folder = tmp_path / "run"
     runs = [

@@ -28,7 +28,6 @@ STORIES = {
     "todays_networks": ("todays_networks.png",),
     "two_models": ("two_models_train_loss_3dsurface.png", "two_models.html"),
 }
-QUICK = {"scale_invariance"}  # trains, computes and draws within seconds; the others are for `make test-all`
 
 
 def test_every_story_is_tested_and_told():
@@ -55,9 +54,8 @@ def files_of(name: str) -> set[Path]:
     return {path for path in places if "__pycache__" not in path.parts}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.full] * (name not in QUICK)) for name in STORIES]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", STORIES)
 def test_a_story_runs_by_its_one_command(name, tmp_path):
     if name == "original_readme" and MPIRUN is None:
         pytest.skip("no mpirun: pip install mpich")
