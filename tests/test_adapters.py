@@ -166,13 +166,14 @@ def test_the_command_takes_adapters_at_every_place_and_gives_the_numbers_of_pyth
     assert between == pytest.approx([found[0, 1], found[1, 0]], rel=1e-5)
 
 
-def test_little_memory_gives_the_same_losses(tmp_path):
-    folder = save(tmp_path / "adapter")
+def test_little_memory_gives_the_same_losses_and_the_network_stays_as_it_is(tmp_path):
+    folder, net, untouched = save(tmp_path / "adapter"), network(), network().state_dict()
     low, fast = (
-        lossatlas.surface(network(), samples(), x="0:1:3", towards=folder, memory=memory, **QUIET)
+        lossatlas.surface(net, samples(), x="0:1:3", towards=folder, memory=memory, **QUIET)
         for memory in ("low", "fast")
     )
     assert low.loss == pytest.approx(fast.loss, rel=1e-6)
+    assert all(torch.equal(value, untouched[name]) for name, value in net.state_dict().items())
 
 
 def damaged(folder, what):

@@ -122,7 +122,7 @@ COMMANDS = [  # a rule about what Python functions do not offer, options, and wh
 
 
 def of_command(options, command=plot_surface):
-    """What a command says to these options."""
+    """Return the message with which a command refuses these options."""
     args = command.parser().parse_args(["--model", "mlp", "--model_file", "a.pt", *options])
     with option_names(), pytest.raises(BadUsage) as refused:
         direction_choice(args, second_axis=bool(getattr(args, "y", None)))

@@ -59,7 +59,7 @@ def loaded(net: nn.Module, **changes: Any) -> LoadedInputs:
 
 
 def sent(value: Any) -> Any:
-    """What another rank receives: equal arrays in memory of its own, which cannot be written."""
+    """Return a copy as another rank receives it: equal arrays in memory of its own, which are read-only."""
     buffers: list[pickle.PickleBuffer] = []
     text = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     return pickle.loads(text, buffers=[bytes(buffer.raw()) for buffer in buffers])

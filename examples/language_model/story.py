@@ -41,7 +41,7 @@ RISE = 0.5  # of the loss, up to which directions are compared
 
 @dataclass(frozen=True)
 class Size:
-    """How much is computed."""
+    """Widths of the models, steps of training, and points of the lines and the plane."""
 
     widths: tuple[int, ...] = (24, 48, 96)
     steps: int = 800
@@ -180,18 +180,19 @@ def basin_claims(radii: dict[int, Any], far: dict[str, Reach]) -> list[Row]:
     """Claims about the size of basins and the worst directions, what was found, and whether it agrees."""
     found = list(radii.values())
     ends = [(each.value - each.confidence, each.value + each.confidence) for each in found]
-    grows = all(low > high for (low, _), (_, high) in zip(ends[1:], ends, strict=False))
+    measured = not any(each.bound for each in found)  # a line may end within the basin
+    grows = measured and all(low > high for (low, _), (_, high) in zip(ends[1:], ends, strict=False))
     random = far["random, filter-normalized"]
     sharpest = min((v for k, v in far.items() if not k.startswith("random")), key=lambda each: each.value)
     return [
         (
             "random changes leave a model nearly as it is up to some distance, and destroy it beyond",
             "; ".join(f"width {width}: within {PERCENT} % up to {radius}" for width, radius in radii.items()),
-            "confirmed" if not any(each.bound for each in found) else "not confirmed: no end within the lines",
+            "confirmed" if measured else "not confirmed: no end within the lines",
         ),
         (
             "larger models have larger basins",
-            ", ".join(f"{width}: {each.value:.3f} +- {each.confidence:.3f}" for width, each in radii.items()),
+            ", ".join(f"width {width}: {radius}" for width, radius in radii.items()),
             "confirmed" if grows else "not confirmed at these sizes",
         ),
         (

@@ -1,4 +1,4 @@
-"""What films show, and how a figure becomes a frame."""
+"""Subjects of films, and figures as frames of pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -351,7 +351,7 @@ class InterpolatedField:
             with np.errstate(invalid="ignore", divide="ignore"):
                 part = np.where(bound | ~np.isfinite(below), 0.0, (level - below) / (above - below))
             lengths = far[np.maximum(first - 1, 0)] + part * (far[1] - far[0])
-            end = self.edge(centre, rays, np.full(len(turns), reach)[: len(first)])  # of the grid
+            end = self.edge(centre, rays, np.full(rays.shape[1], reach))  # of the grid
             known = np.where(stop.any(0), far[np.maximum(first - 1, 0)], far[first])
             lengths = np.where(bound, np.where(end <= far[first], end, known), lengths)
             found.append(Radii(lengths, bound, np.isposinf(above)))

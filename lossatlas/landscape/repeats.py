@@ -37,7 +37,7 @@ def flatness_of_repeats(surface: Surface, name: str = "train_loss", within: floa
     Returns:
         The measures of `flatness`. Each is the mean over the directions with `confidence`, half of its 95 % confidence
         interval (Student's t); a 'smallest' radius is that of all directions, and the centre is the same for all.
-        A mean is a lower bound where that of one direction is.
+        Where the radius of one direction is a lower bound, the mean is one too, without a confidence.
 
     Raises:
         BadUsage: As `flatness`, or fewer than two directions have a finite value.
@@ -62,11 +62,12 @@ def _over_directions(label: str, measures: list[Measure]) -> Measure:
     if label == "lowest cell" or label.endswith("smallest"):
         return min(measures, key=lambda each: (each.value, each.bound))
     mean, half = mean_and_confidence(np.array([each.value for each in measures]))
+    bound = any(each.bound for each in measures)
     return replace(
         measures[0],
         value=float(mean),
-        confidence=float(half),
-        bound=any(each.bound for each in measures),
+        confidence=0.0 if bound else float(half),
+        bound=bound,
         error=float(np.mean([each.error for each in measures])),
         method=f"{len(measures)} directions",
     )
