@@ -33,9 +33,9 @@ from lossatlas.parameter_space.points import restored
 SAMPLES = 16
 # Relative to the weights, in float64. The gradient jumps at kinks, of which a deep network has many: the two sides of a
 # difference must not have one between them, and rounding limits the shortest step.
-STEPS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
+STEPS: tuple[float, ...] = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 ALWAYS = 4  # steps that are used whatever the rounding
-COARSE_STEPS = (1e-1, 1e-2, 1e-3)  # where the network computes in float32 only
+COARSE_STEPS: tuple[float, ...] = (1e-1, 1e-2, 1e-3)  # where the network computes in float32 only
 LARGEST_ERROR, LARGEST_COARSE_ERROR = 1e-3, 0.2  # relative
 SECOND = " (torch's second derivative of one of its layers may be wrong: that of the fused weight_norm is)"
 
