@@ -23,7 +23,7 @@ from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.reference import restoring
-from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, checked_hessian_settings, run_spectrum_job
+from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
@@ -36,7 +36,7 @@ from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, r
 from lossatlas.jobs.sweep.api_loss_job import LossArguments
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.mpi.agreement import on_all, warn_of_launcher
+from lossatlas.mpi.agreement import on_all, script_world
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape
@@ -158,7 +158,7 @@ def surface(
         True
     """
 
-    warn_of_launcher(ranks)
+    world = script_world(ranks)
     evaluation = LossArguments(
         tolerance=tolerance,
         adaptive=adaptive,
@@ -169,7 +169,7 @@ def surface(
         memory=memory,
     )
     arguments = on_all(
-        ranks,
+        world,
         lambda: evaluation.checked(
             net,
             DirectionArguments(
@@ -192,9 +192,9 @@ def surface(
         ),
     )
     with ExitStack() as stack:
-        kept = on_all(ranks, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
-        inputs = on_all(ranks, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
-        found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+        kept = on_all(world, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
+        inputs = on_all(world, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
+        found = run_surface_job(world, net, arguments.quantity, inputs, file, force=force, progress=progress)
         return Landscape.of(found, inputs.points.directions)
 
 
@@ -298,16 +298,16 @@ def eigenvalues(
             net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type="weights"
         )
 
-    warn_of_launcher(ranks)
-    arguments = on_all(ranks, checked)
+    world = script_world(ranks)
+    arguments = on_all(world, checked)
 
     def begin() -> SurfaceInputs:
         inputs = arguments.read(net, data, None, loss)
         problem = Problem(net, inputs.plane, inputs.splits, inputs.loss, arguments.device)
         return replace(inputs, problem=problem)
 
-    inputs = on_all(ranks, begin)
-    found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+    inputs = on_all(world, begin)
+    found = run_surface_job(world, net, arguments.quantity, inputs, file, force=force, progress=progress)
     return Landscape.of(found, inputs.points.directions)
 
 
@@ -403,22 +403,19 @@ def spectrum(
         3
     """
 
-    warn_of_launcher(ranks)
+    world = script_world(ranks)
     arguments = on_all(
-        ranks,
+        world,
         lambda: SpectrumArguments.checked(
             net,
-            checked_hessian_settings(
-                HessianSettings(
-                    parameters=patterns_of(only),
-                    without=patterns_of(without),
-                    matrices_only=matrices_only,
-                    batch_size=batch_size,
-                    precision=precision,
-                    compiled=compiled,
-                    activation_site=activation_site,
-                ),
-                limit,
+            HessianSettings(
+                parameters=patterns_of(only),
+                without=patterns_of(without),
+                matrices_only=matrices_only,
+                batch_size=batch_size,
+                precision=precision,
+                compiled=compiled,
+                activation_site=activation_site,
             ),
             SpectrumSettings(
                 top=top,
@@ -441,7 +438,7 @@ def spectrum(
             limit=limit,
         ),
     )
-    return Curvature(run_spectrum_job(ranks, net, arguments, data, loss, file=file, force=force, progress=progress))
+    return Curvature(run_spectrum_job(world, net, arguments, data, loss, file=file, force=force, progress=progress))
 
 
 @restoring

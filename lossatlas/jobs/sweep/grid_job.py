@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.jobs.sweep.problem import Problem
-    from lossatlas.mpi.agreement import Ranks
 
 
 class Quantity(Protocol):
@@ -186,7 +185,7 @@ def make_worker(
 
 
 def run_from_python(
-    ranks: "Ranks",
+    world: World,
     quantity: Quantity,
     problem: "Problem",
     known: Surface,
@@ -197,7 +196,7 @@ def run_from_python(
     """Compute a surface for a Python function, which every rank calls with its own network and data.
 
     Args:
-        ranks: A communicator of mpi4py, or None.
+        world: The ranks of the script.
         quantity: The quantity to compute.
         problem: The network, the plane and the data.
         known: The surface to continue; the same on every rank.
@@ -213,14 +212,14 @@ def run_from_python(
     """
     if not len(quantity.pending(known)):
         return known
-    world, device = World.of_communicator(ranks), str(problem.device)
+    device = str(problem.device)
 
     def finalize() -> tuple[Surface, Any]:
         return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
 
-    known, evaluator = on_all(ranks, finalize)
-    known = from_first(ranks, known)
-    evaluator = on_all(ranks, lambda: evaluator or quantity.evaluator(problem, known))
+    known, evaluator = on_all(world, finalize)
+    known = from_first(world, known)
+    evaluator = on_all(world, lambda: evaluator or quantity.evaluator(problem, known))
 
     def compute() -> Surface | None:
         if not world.root:
@@ -238,14 +237,14 @@ def run_from_python(
         )
 
     try:
-        surface = on_all(ranks, compute)
+        surface = on_all(world, compute)
     except Incomplete as error:
         obey_signal(error)
         if world.size > 1:
             raise
         note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
         surface = error.partial
-    return from_first(ranks, surface)
+    return from_first(world, surface)
 
 
 def obey_signal(error: Incomplete) -> None:
@@ -255,9 +254,9 @@ def obey_signal(error: Incomplete) -> None:
         signal.raise_signal(error.signal)
 
 
-def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
+def continued(world: World, file: str | Path | None, fresh: Surface) -> Surface:
     """Return the surface to continue on every rank, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
-    return on_first(ranks, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
+    return on_first(world, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 
 def with_second_derivatives(
