@@ -18,6 +18,7 @@ from lossatlas.models.densenet import DenseNet
 from lossatlas.models.mlp import mlp
 from lossatlas.models.resnet import Block, Bottleneck, cifar_resnet, imagenet_resnet
 from lossatlas.models.vgg import Vgg9, Vgg13
+from lossatlas.parameter_space.offloaded import load_on_host
 from lossatlas.user_code import UserFunction
 
 __all__ = ["MODELS", "build", "classes_in", "load_into", "load_network", "read_state", "save_state"]
@@ -91,6 +92,7 @@ def _call_seeded(function: UserFunction, seed: int) -> nn.Module:
         net = function()
     if not isinstance(net, nn.Module):
         raise BadInput(f"{named('model')} {function} gives {type(net).__name__}, not a torch.nn.Module")
+    load_on_host(net)
     return net
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lossatlas.errors import BadUsage, named
+
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
@@ -20,8 +22,22 @@ def takes_little_memory(net: "nn.Module", memory: str | None) -> bool:
 
     Args:
         net: The network.
-        memory: 'low' or 'fast'; None to choose by the number of parameters, which is the same on every machine.
+        memory: 'low' or 'fast'; None to choose by the number of parameters, which is the same on every machine. A
+            network whose modules accelerate has placed has low memory, because copies of it would be on one device.
+
+    Raises:
+        BadUsage: 'fast' is asked for, or needed, and the network has weights on several devices.
     """
+    from lossatlas.parameter_space.offloaded import is_dispatched
+
+    if memory is None and is_dispatched(net):
+        return True
+    devices = sorted({str(parameter.device) for parameter in net.parameters()})
+    if memory == "fast" and len(devices) > 1:
+        raise BadUsage(
+            f"the network has weights on {' and '.join(devices)}: they stay there on lines and planes along directions "
+            f"with {named('memory', 'low')} alone"
+        )
     if memory is not None:
         return memory == "low"
     return sum(parameter.numel() for parameter in net.parameters()) >= LARGE_NETWORK
