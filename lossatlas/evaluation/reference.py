@@ -109,8 +109,8 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
     """
     if is_sharded(net):
         raise BadInput(
-            f"{type(net).__name__} has parameters spread over processes (DTensor, FSDP), which cannot be moved: give the "
-            "network before they are spread, or one that accelerate has placed on several devices (device_map)"
+            f"{type(net).__name__} has parameters spread over processes (DTensor, FSDP), which cannot be moved: give "
+            "the network before they are spread, or one that accelerate has placed on several devices (device_map)"
         )
     with weights_on_host(net):
         check_movable(net)
