@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lossatlas.errors import BadInput
 from lossatlas.parameter_space.scratch import Scratch
 
-Memory = tuple[int, torch.Size, torch.dtype]  # address, shape and type of values
+Address = tuple[int, torch.Size, torch.dtype]  # address, shape and type of values
 HOOK = "_hf_hook"  # the attribute of a module in which accelerate keeps its hooks
 
 
@@ -81,7 +81,7 @@ class HostTensors:
     net: nn.Module
     scratch: Scratch
     by_placeholder: dict[int, Tensor] = field(default_factory=dict)
-    by_memory: dict[Memory, Tensor] = field(default_factory=dict)
+    by_memory: dict[Address, Tensor] = field(default_factory=dict)
     in_files: list[tuple[OffloadedTensor, Tensor]] = field(default_factory=list)
 
     def of(self, tensor: OffloadedTensor) -> Tensor:
@@ -116,7 +116,7 @@ class HostTensors:
         return made
 
 
-def memory_of_values(values: Tensor) -> Memory:
+def memory_of_values(values: Tensor) -> Address:
     """Return address, shape and type of values in memory."""
     return values.data_ptr(), values.shape, values.dtype
 
@@ -269,7 +269,7 @@ def load_on_host(net: nn.Module) -> None:
     if not tensors:
         return
     own = {memory_of_values(p): p for p in net.parameters() if not p.is_meta}  # accelerate leaves some tied names
-    host = HostTensors(net, Scratch.in_folder(), by_memory=dict[Memory, Tensor](own))
+    host = HostTensors(net, Scratch.in_folder(), by_memory=dict[Address, Tensor](own))
     loaded = [(each, host.of(each)) for each in tensors]  # all before the first placeholder goes
     names: dict[int, list[str]] = {}
     for each, value in loaded:
