@@ -46,7 +46,14 @@ from lossatlas.config.point_options import (
     SchemeOptions,
     SelectionOptions,
 )
-from lossatlas.config.run_options import BatchOptions, DeviceOptions, EvaluationOptions, ProductOptions, RanksOptions
+from lossatlas.config.run_options import (
+    BatchOptions,
+    DeviceOptions,
+    EvaluationOptions,
+    ModelGroupOptions,
+    ProductOptions,
+    RanksOptions,
+)
 
 __all__ = [
     "BN_SAMPLES",
@@ -75,6 +82,7 @@ __all__ = [
     "LanczosOptions",
     "LookOptions",
     "ModelChoice",
+    "ModelGroupOptions",
     "ModelOptions",
     "NetworkConfig",
     "NetworkOptions",

@@ -9,6 +9,7 @@ its hooks was made with it.
 """
 
 import copy
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from lossatlas.parameter_space.scratch import Scratch
 
 Address = tuple[int, torch.Size, torch.dtype]  # address, shape and type of values
 HOOK = "_hf_hook"  # the attribute of a module in which accelerate keeps its hooks
+PLACED = "_lossatlas_placed"  # the attribute of a network whose weights are spread over several ranks
+POINT = "_lossatlas_point"  # and the number of the point to which they were moved; None where it is not known
+NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -200,10 +204,21 @@ def placed(net: nn.Module, device: "str | torch.device") -> nn.Module:
 
 
 def is_dispatched(net: nn.Module) -> bool:
-    """Return whether accelerate has spread the modules of a network over devices, or keeps weights away from them."""
-    return any(
+    """Return whether the modules of a network have devices of their own, by accelerate or over a group of ranks."""
+    return is_grouped(net) or any(
         getattr(hook, "execution_device", None) is not None for module in net.modules() for hook in hooks_of(module)
     )
+
+
+def is_grouped(net: nn.Module) -> bool:
+    """Return whether a network computes on a group of ranks, each with a part of its weights."""
+    return PLACED in vars(net)
+
+
+def announce_point(net: nn.Module) -> None:
+    """Let the ranks of a network that computes on several know that its weights have moved to another point."""
+    if is_grouped(net):
+        vars(net)[POINT] = next(NUMBERS)
 
 
 def offloaded_tensors(net: nn.Module) -> list[OffloadedTensor]:
