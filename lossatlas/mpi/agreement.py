@@ -57,7 +57,11 @@ def on_all(ranks: "Ranks", function: Callable[[], T]) -> T:
 
 
 def on_first(ranks: "Ranks", function: Callable[[], T]) -> T:
-    """Call a function on rank 0 alone and return its result on every rank. Raises as `on_all`."""
+    """Call a function on rank 0 alone and return its result on every rank.
+
+    Raises:
+        FailedRank: As `on_all`.
+    """
     result = on_all(ranks, lambda: function() if rank_of(ranks) == 0 else None)
     return from_first(ranks, result)
 

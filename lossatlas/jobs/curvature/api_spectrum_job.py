@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
 
 def checked_hessian_settings(settings: HessianSettings, limit: int | None) -> HessianSettings:
-    """Return the settings of a Hessian after a check. Raises BadUsage; limit: the number of samples, None for all."""
+    """Return the settings of a Hessian after a check.
+
+    Args:
+        settings: The settings.
+        limit: The number of samples, None for all.
+
+    Raises:
+        BadUsage: A setting or the limit has a value that its option does not allow.
+    """
     check_words(product_precision=settings.precision, activation_site=settings.activation_site)
     check_values(config.BatchOptions, batch_size=settings.batch_size)
     check_values(config.DatasetOptions, limit=limit)

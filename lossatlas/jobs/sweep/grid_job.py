@@ -256,7 +256,17 @@ def obey_signal(error: Incomplete) -> None:
 
 
 def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
-    """Return the surface to continue on every rank, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
+    """Return the surface to continue on every rank.
+
+    Args:
+        ranks: A communicator of mpi4py, or None.
+        file: The surface file; None to begin with `fresh`.
+        fresh: The surface without computed cells that this run would begin.
+
+    Raises:
+        BadInput: As `io.resume.resume`.
+        FailedRank: As `on_all`.
+    """
     return on_first(ranks, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 
