@@ -244,7 +244,7 @@ def check_stored_directions(path: str | Path, surface: Surface) -> str:
         A line that says what was found.
 
     Raises:
-        BadInput: The directions cannot be read, or are others.
+        BadInput: The recorded directions cannot be read, or the directions are others.
     """
     recorded = surface.request.get("directions")
     if " " in str(recorded):  # a description, not a checksum: the surface has no direction file
