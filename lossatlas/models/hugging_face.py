@@ -155,7 +155,7 @@ def check_causal(net: Any, folder: str | Path) -> None:
     """Check on a sequence of PROBED tokens that outputs do not depend on later tokens.
 
     Raises:
-        BadInput: They do.
+        BadInput: The outputs depend on later tokens.
     """
     words = net.get_input_embeddings().weight.shape[0]
     ids = (torch.arange(PROBED) % words).repeat(2, 1)
