@@ -234,7 +234,12 @@ def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None
 
 
 def report_error(error: BaseException, on_error: Callable[[str], None]) -> int:
-    """Print the reason why a command ends, and return its exit code; on_error: called with the line."""
+    """Print the reason why a command ends, and return its exit code.
+
+    Args:
+        error: The reason.
+        on_error: Called with the line of the error.
+    """
     error = underlying_signal(error)
     if isinstance(error, BrokenPipeError):  # the reader of stdout, such as `head`, is gone
         silence()

@@ -198,7 +198,11 @@ def forbid_library_exit() -> None:
 
 
 def end_if_forked(error: BaseException) -> None:
-    """End a process that other code has forked, and that has returned into the code of a rank; error: its reason."""
+    """End a process that other code has forked, and that has returned into the code of a rank.
+
+    Args:
+        error: The reason.
+    """
     if ProcessState.forked:
         really_exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
 

@@ -18,7 +18,14 @@ LOCAL_RANKS = "LOSSATLAS_LOCAL_RANKS"
 
 
 class Command(NamedTuple):
-    """A command. module: of `lossatlas.commands`. options: added to the user's. script: at the root of a clone."""
+    """A command.
+
+    Attributes:
+        module: Its module in `lossatlas.commands`.
+        summary: A line that says what it does.
+        options: Options that are added to the user's.
+        script: Its script at the root of a clone, '' for none.
+    """
 
     module: str
     summary: str

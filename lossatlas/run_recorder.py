@@ -160,7 +160,11 @@ class Recorder:
         return found[0]
 
     def _existing(self) -> RunLog | None:
-        """Return the log of the folder, None for a new one. Raises BadInput where the folder holds something else."""
+        """Return the log of the folder, None for a new one.
+
+        Raises:
+            BadInput: As `read_log`, or the folder holds something else or the run of another network.
+        """
         log = read_log(self.folder)
         if log is None:
             others = sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
@@ -408,7 +412,11 @@ def recorded_state(net: nn.Module) -> dict[str, Tensor] | None:
 
 
 def as_whole(name: str, value: object, least: int) -> int:
-    """Return a whole number, also one of numpy. Raises BadUsage where it is none, or below `least`."""
+    """Return a whole number, also one of numpy.
+
+    Raises:
+        BadUsage: The value is no whole number, or is below `least`.
+    """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or int(value) < least:  # type: ignore[call-overload]
         raise BadUsage(f"{named(name, value)}: give a whole number, at least {least}")
@@ -416,7 +424,11 @@ def as_whole(name: str, value: object, least: int) -> int:
 
 
 def as_number(name: str, value: float | Tensor | None) -> float:
-    """Return a loss or metric as a number, NaN for None. Raises BadUsage."""
+    """Return a loss or metric as a number, NaN for None.
+
+    Raises:
+        BadUsage: The value is no number.
+    """
     if value is None:
         return float("nan")
     try:

@@ -225,14 +225,22 @@ def trajectory_of(
 
 
 def file_path(field: str, file: str | Path | None) -> Path | None:
-    """Return the path of a file. Raises BadUsage."""
+    """Return the path of a file.
+
+    Raises:
+        BadUsage: It is neither a text nor a path.
+    """
     if file is not None and not isinstance(file, str | Path):
         raise BadUsage(f"{named(field, file)}: give the path of a file")
     return None if file is None else Path(file)
 
 
 def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
-    """Return the numbers of grid points along x and along y. Raises BadUsage."""
+    """Return the numbers of grid points along x and along y.
+
+    Raises:
+        BadUsage: These are not one or two whole numbers of at least 2.
+    """
     counts = tuple(points) if isinstance(points, Sequence) else (points, points)
     if len(counts) != 2 or not all(isinstance(count, int | np.integer) and count >= 2 for count in counts):
         raise BadUsage(f"{named('points', points)}: give the number of grid points along each axis, at least 2")

@@ -214,7 +214,11 @@ class UserFunction:
             yield
 
     def module(self) -> ModuleType:
-        """Import the module. Raises BadInput."""
+        """Import the module.
+
+        Raises:
+            BadInput: There is no such module, or it cannot be imported.
+        """
         if self.path is not None:
             return load_module(self.field, self.path.resolve())
         try:
@@ -270,7 +274,11 @@ def parameter_names(function: Callable[..., Any]) -> set[str]:
 
 @cache
 def load_module(field: str, path: Path) -> ModuleType:
-    """Import a file as a module with a unique name; once for each file. Raises BadInput."""
+    """Import a file as a module with a unique name; once for each file.
+
+    Raises:
+        BadInput: There is no such file, or it cannot be imported.
+    """
     if not path.is_file():
         raise BadInput(f"{named(field)}: no file {path}")
     name = f"users_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"

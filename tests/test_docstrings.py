@@ -83,6 +83,20 @@ def wrongly_described(source: str) -> list[str]:
     return wrong
 
 
+def in_other_styles(source: str) -> list[str]:
+    """Classes and functions that define a parameter in the first line, or name exceptions outside of `Raises:`."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        text = ast.get_docstring(node) or ""
+        if re.search(r"[;.] \w+: ", text.partition("\n")[0]):
+            wrong.append(f"{node.name}: a definition in the first line")
+        if re.search(r"\bRaises \w", re.sub(r"^Raises:\n(?: {4}.*\n?|\n)+", "", text, flags=re.MULTILINE)):
+            wrong.append(f"{node.name}: exceptions in a sentence")
+    return wrong
+
+
 def found_in_package(check: Callable[[str], list[str]]) -> list[str]:
     """The findings of a check in all modules of the package."""
     return [f"{file.relative_to(ROOT)}: {each}" for file in SOURCES for each in check(file.read_text())]
@@ -106,6 +120,20 @@ def test_sections_of_arguments_name_parameters_in_their_order():
     assert wrongly_described(f"def f(b, a, c):\n{text}") == ["f: a, b, c"]
     assert wrongly_described(f"def f(a, c):\n{text}") == ["f: a, b, c"]
     assert found_in_package(wrongly_described) == []
+
+
+def test_parameters_and_exceptions_are_described_in_sections():
+    definition, sentence = "f: a definition in the first line", "f: exceptions in a sentence"
+    assert in_other_styles("def f(a):\n    'Do; a: it.'") == [definition]
+    assert in_other_styles("def f(a):\n    'Do. a: it.'") == [definition]
+    assert in_other_styles("class A:\n    async def f(self):\n        'Do. Raises B.'") == [sentence]
+    assert in_other_styles("def f(a):\n    'Do; a: it. Raises B where it fails.'") == [definition, sentence]
+    assert in_other_styles("def f(a):\n    'Do. Raises as `g`.'") == [sentence]
+    raises = "Raises:\n        B: It fails.\n            Raises all else.\n        C: So."
+    assert in_other_styles(f'def f(a):\n    """Do.\n\n    {raises}\n\n    It does. Raises D.\n    """') == [sentence]
+    sections = f"Args:\n        a: It; b: another one.\n\n    {raises}"
+    assert in_other_styles(f'def f(a):\n    """Raise B: it fails, see `c`.\n\n    {sections}\n    """') == []
+    assert found_in_package(in_other_styles) == []
 
 
 @cache

@@ -52,7 +52,11 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def completion_script(shell: str) -> str:
-    """Return the script. Raises BadUsage without shtab."""
+    """Return the completion script of a shell.
+
+    Raises:
+        BadUsage: shtab is not installed.
+    """
     try:
         import shtab
     except ImportError as error:

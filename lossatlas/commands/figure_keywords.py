@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 
 def check_figures(args: Any) -> None:
-    """Check the options of figures before anything is computed. Raises BadUsage."""
+    """Check the options of figures before anything is computed.
+
+    Raises:
+        BadUsage: There is no such colour map, the range of values is empty, or the distance of levels is not positive.
+    """
     if getattr(args, "cmap", None) is not None:
         from lossatlas.figures.palette import check_colour_map
 
@@ -23,12 +27,20 @@ def check_figures(args: Any) -> None:
 
 
 def plot_keywords(args: Any) -> dict[str, Any]:
-    """Translate ContourOptions, DisplayOptions and FigureOptions for functions that draw. Raises BadUsage."""
+    """Translate ContourOptions, DisplayOptions and FigureOptions for functions that draw.
+
+    Raises:
+        BadUsage: As `files_of`.
+    """
     return {**file_keywords(args), **scale_keywords(args)}
 
 
 def file_keywords(args: Any) -> dict[str, Any]:
-    """Translate FigureOptions and ShowOptions for functions that draw. Raises BadUsage."""
+    """Translate FigureOptions and ShowOptions for functions that draw.
+
+    Raises:
+        BadUsage: As `files_of`.
+    """
     return {**look_keywords(args), "title": args.title, "files_as": files_of(args)}
 
 
@@ -53,7 +65,11 @@ def camera_of(args: config.CameraOptions, usual: "Camera | None" = None) -> "Cam
 
 
 def files_of(args: config.FigureOptions) -> "FigureFiles":
-    """Return the formats and sizes of figure files that the options choose. Raises BadUsage."""
+    """Return the formats and sizes of figure files that the options choose.
+
+    Raises:
+        BadUsage: A format is none of pdf, png and svg, or the resolution is out of range.
+    """
     from lossatlas.figures import FigureFiles
 
     formats = tuple(dict.fromkeys(args.format.split(",")))

@@ -73,7 +73,15 @@ def hessian_settings(args: SpectrumOptions) -> HessianSettings:
 
 
 def spectrum_command(args: SpectrumOptions, command: Sequence[str]) -> CurvatureCommand[Findings]:
-    """Return the command that options describe; command: its line in words. Raises BadUsage."""
+    """Return the command that options describe.
+
+    Args:
+        args: The options.
+        command: The line of the command in words, for the record.
+
+    Raises:
+        BadUsage: The options contradict each other, or the name of the file of eigenvalues does not end in .npz.
+    """
     from lossatlas.jobs.curvature.spectrum_job import SpectrumQuantity
 
     if args.npz and not args.npz.endswith(".npz"):
@@ -91,7 +99,11 @@ def spectrum_command(args: SpectrumOptions, command: Sequence[str]) -> Curvature
 
 
 def report(path: Path, findings: Findings, npz: str | None) -> None:
-    """Print the findings, and write the eigenvalues where they are asked for. Raises CannotWrite."""
+    """Print the findings, and write the eigenvalues where they are asked for.
+
+    Raises:
+        CannotWrite: The file of eigenvalues cannot be written.
+    """
     from lossatlas.figures.spectrum_table import spectrum_table
 
     for line in spectrum_table(findings):
@@ -113,7 +125,11 @@ def draw(path: Path, args: SpectrumOptions) -> None:
 
 
 def write_eigenvalues(name: str, findings: Findings) -> None:
-    """Write the eigenvalues as pos_evals and neg_evals. Raises CannotWrite."""
+    """Write the eigenvalues as pos_evals and neg_evals.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+    """
     values, _, resolved = findings.eigenpairs()
     if loose := int((~resolved).sum()):
         say(f"note: {loose} of the {len(values)} eigenvalues in {name} are not resolved")

@@ -28,7 +28,12 @@ T = TypeVar("T")
 
 
 def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridConfig:
-    """Return the configuration of a command over a grid. Raises BadInput, and BadUsage for options that do not fit."""
+    """Return the configuration of a command over a grid.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: The trajectory that is to be drawn cannot be read.
+    """
     if args.plot and args.proj_file is not None:  # before hours are spent
         read_projection(args.proj_file)
     return GridConfig(
@@ -48,7 +53,11 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
 
 
 def recalibrated_on(args: config.GridCommandOptions) -> int:
-    """Return the number of samples for the BatchNorm statistics of a point; 0 where they are kept. Raises BadUsage."""
+    """Return the number of samples for the BatchNorm statistics of a point; 0 where they are kept.
+
+    Raises:
+        BadUsage: A number is given, and the statistics are kept.
+    """
     if not isinstance(args, config.BatchNormOptions):
         return 0
     if args.bn_samples and args.bn == "keep":
@@ -80,7 +89,11 @@ def hessian_choice(args: Any) -> HessianConfig:
 
 
 def model_choice(args: config.ModelOptions) -> ModelChoice:
-    """Return a name in the zoo, or a user's function. Raises BadUsage."""
+    """Return a name in the zoo, or a user's function.
+
+    Raises:
+        BadUsage: As `UserFunction.parse`, a file is given without a function, or a network of the zoo gets arguments.
+    """
     if is_user_function(args.model):
         return UserFunction.parse("model", args.model, args.model_args)
     if args.model.endswith(".py"):
@@ -96,7 +109,14 @@ def model_choice(args: config.ModelOptions) -> ModelChoice:
 
 
 def model_file(args: config.NetworkOptions) -> str:
-    """Return the checkpoint at the centre, '' where the user's function gives a trained network. Raises BadUsage."""
+    """Return the checkpoint at the centre.
+
+    Returns:
+        The checkpoint; '' where the user's function gives a trained network.
+
+    Raises:
+        BadUsage: As `model_choice`, or there is no checkpoint for a network of the zoo.
+    """
     if args.model_file:
         return in_folder(args.model_file, args.model_folder)
     model_choice(args)
@@ -114,7 +134,11 @@ def in_folder(name: str, folder: str) -> str:
 
 
 def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
-    """Return the network at the centre, and the one at x = 1. Raises BadUsage."""
+    """Return the network at the centre, and the one at x = 1.
+
+    Raises:
+        BadUsage: As `model_file`, or there is no second network to be aligned.
+    """
     if args.align and not args.model_file2:
         raise BadUsage(f"{named('align')} orders the hidden units of another network: give {named('model_file2')} too")
     second = in_folder(args.model_file2, args.model_folder) if args.model_file2 else None
@@ -122,14 +146,26 @@ def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:
 
 
 def networks(args: config.PlaneOptions) -> NetworkConfig:
-    """Return all networks. As in the original release, --same_dir overrides the third one. Raises BadUsage."""
+    """Return all networks.
+
+    As in the original release, --same_dir overrides the third one.
+
+    Raises:
+        BadUsage: As `two_networks`.
+    """
     third = in_folder(args.model_file3, args.model_folder) if args.model_file3 and not args.same_dir else None
     nets = two_networks(args)
     return NetworkConfig(nets.model, nets.file, nets.file2, third, nets.align)
 
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """Return a name, or a user's function. A model `hf:FOLDER` has its own loss for crossentropy. Raises BadUsage."""
+    """Return the name of a loss, or a user's function.
+
+    A model `hf:FOLDER` has its own loss for crossentropy.
+
+    Raises:
+        BadUsage: As `UserFunction.parse`.
+    """
     if is_user_function(args.loss_name):
         return UserFunction.parse("loss_name", args.loss_name)
     if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
@@ -138,7 +174,13 @@ def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 
 def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
-    """Return a name, or a user's function; `text:` and `choices:` get the tokenizer of `hf:FOLDER`. Raises BadUsage."""
+    """Return the name of a data set, or a user's function.
+
+    `text:` and `choices:` get the tokenizer of `hf:FOLDER`.
+
+    Raises:
+        BadUsage: As `UserFunction.parse`, or a data set that is no function gets arguments.
+    """
     if not is_user_function(args.dataset):
         if args.dataset_args:
             raise BadUsage(
@@ -153,7 +195,11 @@ def dataset_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 
 def data_choice(args: config.DataOptions) -> DataConfig:
-    """Return the data set and the samples of it that the options choose. Raises BadUsage."""
+    """Return the data set and the samples of it that the options choose.
+
+    Raises:
+        BadUsage: As `dataset_choice`.
+    """
     return config_of(
         DataConfig,
         args,
@@ -201,7 +247,15 @@ def direction_facts(
 
 
 def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionConfig:
-    """Return the directions that the options choose; second_axis: the surface has a y axis. Raises BadUsage."""
+    """Return the directions that the options choose.
+
+    Args:
+        args: The options.
+        second_axis: The surface has a y axis.
+
+    Raises:
+        BadUsage: A direction is malformed, or the options contradict each other.
+    """
     schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
     x = AxisConfig.parse(named("xdirection"), args.xdirection, args.xnorm, args.xignore)
     second = AxisConfig.parse(named("ydirection"), args.ydirection, args.ynorm, args.yignore)

@@ -28,7 +28,14 @@ from lossatlas.mpi.rank_resources import device_of
 
 
 def describe_direction_file(path: Path) -> list[str]:
-    """Describe a direction file in lines of text: lengths, angle, record, moves of each tensor. Raises BadInput."""
+    """Describe a direction file in lines of text.
+
+    Returns:
+        Lines of the lengths, the angle, the record and the moves of each tensor.
+
+    Raises:
+        BadInput: As `read_directions`.
+    """
     saved = read_directions(path)
     axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
     flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]

@@ -22,7 +22,14 @@ from lossatlas.io.contents import kind_of
 
 
 class Drawing(NamedTuple):
-    """The command that draws a kind of file. option: before the files. several: it draws more than one."""
+    """The command that draws a kind of file.
+
+    Attributes:
+        module: The module of the command in `lossatlas.commands`.
+        option: The option before the names of the files.
+        what: The content of such a file in words.
+        several: The command draws more than one file.
+    """
 
     module: str
     option: str
@@ -55,7 +62,12 @@ def parser() -> options.Parser[PlotFileOptions]:
 
 
 def drawing_of(file: str) -> Drawing:
-    """Return the command that draws a file. Raises BadInput where it holds nothing to be drawn."""
+    """Return the command that draws a file.
+
+    Raises:
+        BadUsage: There is no figure of the content of the file.
+        BadInput: The file cannot be read.
+    """
     kind = kind_of(file)
     if kind == "surface":
         surface = read_surface(file)
@@ -66,7 +78,12 @@ def drawing_of(file: str) -> Drawing:
 
 
 def command_for(files: Sequence[str]) -> Drawing:
-    """Return the command that draws all of these files. Raises BadInput, and BadUsage for files of several kinds."""
+    """Return the command that draws all of these files.
+
+    Raises:
+        BadUsage: As `drawing_of`, the files are of several kinds, or the command draws one file alone.
+        BadInput: As `drawing_of`.
+    """
     first, *others = [drawing_of(file) for file in files]
     for file, other in zip(files[1:], others, strict=True):
         if other != first:

@@ -49,7 +49,11 @@ def parser() -> options.Parser[SurfaceOptions]:
 
 
 def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | None]:
-    """Return the tolerances of a cell and of interpolation. Raises BadUsage, also for TF32 without a CUDA device."""
+    """Return the tolerances of a cell and of interpolation.
+
+    Raises:
+        BadUsage: As `Tolerance.parse`, or TF32 is chosen without a CUDA device.
+    """
     if args.precision == "tf32" and not args.cuda:
         raise BadUsage(
             f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another "
@@ -117,7 +121,11 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
 
 
 def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
-    """Return the command that computes losses over a grid. Raises BadUsage."""
+    """Return the command that computes losses over a grid.
+
+    Raises:
+        BadUsage: As `loss_quantity`.
+    """
     quantity = loss_quantity(args, task.run, task.recalibrated, task.memory)
     if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
         task = replace(task, data=replace(task.data, stream="always"))

@@ -66,7 +66,11 @@ def parser() -> options.Parser[SharpnessOptions]:
 
 
 def sharpness_settings(args: SharpnessOptions) -> SharpnessSettings:
-    """Return the radii, and how thoroughly to search. Raises BadUsage."""
+    """Return the radii and the effort of the search.
+
+    Raises:
+        BadUsage: No radius is given.
+    """
     if not args.rho and not args.adaptive_rho:
         raise BadUsage(f"{named('rho')} and {named('adaptive_rho')} are both empty: give a radius")
     return SharpnessSettings(
@@ -90,7 +94,15 @@ def hessian_settings(args: SharpnessOptions) -> HessianSettings:
 
 
 def sharpness_command(args: SharpnessOptions, command: Sequence[str]) -> CurvatureCommand[SharpnessResult]:
-    """Return the command that options describe; command: its line in words. Raises BadUsage."""
+    """Return the command that options describe.
+
+    Args:
+        args: The options.
+        command: The line of the command in words, for the record.
+
+    Raises:
+        BadUsage: As `sharpness_settings`, or the options contradict each other.
+    """
     settings = sharpness_settings(args)
     return CurvatureCommand(
         inputs=command_inputs(args, command, hessian_settings(args)),
@@ -105,7 +117,12 @@ def sharpness_command(args: SharpnessOptions, command: Sequence[str]) -> Curvatu
 
 
 def report(path: Path, result: SharpnessResult, settings: SharpnessSettings) -> None:
-    """Print the result, and write the changes with the largest rises as directions. Raises CannotWrite."""
+    """Print the result, and write the changes with the largest rises as directions.
+
+    Raises:
+        BadInput: As `write_worst`.
+        CannotWrite: As `write_worst`.
+    """
     from lossatlas.figures.sharpness_plots import table
 
     say(table([result.findings], [""])[-1])  # the lines before it have been printed

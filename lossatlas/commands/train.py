@@ -128,7 +128,12 @@ class ProgressLines:
             say(f"epoch {epoch + 1}/{self.epochs} step {step} loss {loss:.4f}")
 
     def on_epoch(self, result: "EpochResult", seconds: float) -> None:
-        """Print the result of an epoch; seconds: since the start."""
+        """Print the result of an epoch.
+
+        Args:
+            result: The result.
+            seconds: The seconds since the start.
+        """
         accuracy = _in_percent(result.test_acc)
         say(f"epoch {result.epoch}/{self.epochs}: test loss {result.test_loss:.4f}{accuracy}, {seconds:.0f} s")
 

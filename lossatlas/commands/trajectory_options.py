@@ -158,7 +158,12 @@ def grid_counts(text: str) -> tuple[int, int]:
 
 
 def read_series(args: CheckpointOptions) -> tuple[CheckpointSeries, ...]:
-    """Return the series of checkpoints that the options name. Raises BadUsage, BadInput."""
+    """Return the series of checkpoints that the options name.
+
+    Raises:
+        BadUsage: As `series_of_folders`, or not exactly one of folders and checkpoints is given.
+        BadInput: As `series_of_folders` or `series_of_files`.
+    """
     if bool(args.model_folder) == bool(args.checkpoints):
         raise BadUsage(f"name a {named('model_folder')} of checkpoints, or several, or {named('checkpoints')}")
     if args.checkpoints:

@@ -96,7 +96,15 @@ def gallery(
 
 
 def tops_of(vmax: Sequence[float | None] | None, count: int) -> list[float | None]:
-    """Return the top of the scale of each of `count` pages. Raises BadUsage unless it is one, or one for each."""
+    """Return the top of the scale of each page.
+
+    Args:
+        vmax: The given tops; None for the usual ones.
+        count: The number of pages.
+
+    Raises:
+        BadUsage: There is neither one top nor one for each page.
+    """
     tops = list(vmax or [None])
     if len(tops) not in (1, count):
         raise BadUsage(

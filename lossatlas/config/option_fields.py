@@ -75,7 +75,11 @@ class Option:
         return " ".join(parts)
 
     def value_of(self, given: Any) -> Any:
-        """Check a value from a configuration file, in which every number is still text. Raises ValueError."""
+        """Check a value from a configuration file, in which every number is still text.
+
+        Raises:
+            ValueError: As `one_of`, a flag is not true or false, or a list is empty and must not be.
+        """
         if given is None and self.default is None and not self.required:
             return None
         if self.flag:
@@ -89,7 +93,11 @@ class Option:
         return (self.one_of(given),) if self.many else self.one_of(given)
 
     def one_of(self, given: Any) -> Any:
-        """Convert one value to the type of the option. Raises ValueError, also where it is none of the choices."""
+        """Convert one value to the type of the option.
+
+        Raises:
+            ValueError: The value is no text, cannot be converted, or is none of the choices.
+        """
         if not isinstance(given, str):
             raise ValueError("give a list of values" if self.many else "give one number or text")
         value = self.kind(given)
@@ -188,7 +196,11 @@ def is_whole(text: str) -> bool:
 
 
 def number_of_ranks(text: str) -> int | str:
-    """Read a number of ranks, or 'gpus'. Raises ValueError."""
+    """Read a number of ranks, or 'gpus'.
+
+    Raises:
+        ValueError: The text is neither 'gpus' nor a whole number from 1 to MOST_RANKS.
+    """
     if text == "gpus":
         return text
     if not is_whole(text) or not 1 <= int(text) <= MOST_RANKS:
@@ -221,7 +233,11 @@ def threads(text: str) -> int:
 
 
 def finite(text: str) -> float:
-    """Read a finite number. Raises ValueError."""
+    """Read a finite number.
+
+    Raises:
+        ValueError: The text is no finite number.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -246,7 +262,11 @@ def above_zero(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """Read a number from 0 to 1. Raises ValueError."""
+    """Read a number from 0 to 1.
+
+    Raises:
+        ValueError: The text is no number from 0 to 1.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -257,7 +277,11 @@ def share(text: str) -> float:
 
 
 def pattern(text: str) -> str:
-    """Check a regular expression, and return it. Raises ValueError."""
+    """Check a regular expression, and return it.
+
+    Raises:
+        ValueError: The text is no regular expression.
+    """
     try:
         re.compile(text)
     except re.error as error:

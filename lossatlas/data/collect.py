@@ -115,7 +115,11 @@ def fewer_samples(data: Any, limit: int) -> Any:
 
 
 def all_samples(data: DataLike, reading: Reading) -> AnyData:
-    """Return the samples of any data, see `as_dataset`. Raises BadInput."""
+    """Return the samples of any data.
+
+    Raises:
+        BadInput: As `as_dataset`.
+    """
     name, split, classes = reading.name, reading.split, reading.classes
     if isinstance(data, Dataset | FixedBatches | Streamed):
         return data
@@ -139,7 +143,11 @@ def all_samples(data: DataLike, reading: Reading) -> AnyData:
 
 
 def from_loader(loader: "DataLoader[Any]", reading: Reading) -> AnyData:
-    """Return the samples of a loader, in the order of its data set. Raises BadInput."""
+    """Return the samples of a loader, in the order of its data set.
+
+    Raises:
+        BadInput: As `without_shuffling` or `from_batches`.
+    """
     if type(loader).__iter__ is not DataLoader.__iter__:  # a subclass may change the batches
         return from_batches(loader, reading)
     loader = without_shuffling(loader, reading.name)
@@ -163,7 +171,11 @@ def from_loader(loader: "DataLoader[Any]", reading: Reading) -> AnyData:
 
 
 def from_torch_dataset(dataset: "TorchDataset[Any]", reading: Reading) -> AnyData:
-    """Return the samples of a torch data set. Raises BadInput."""
+    """Return the samples of a torch data set.
+
+    Raises:
+        BadInput: As `check_repeatable` or `from_batches`.
+    """
     if isinstance(dataset, IterableDataset):
         return from_batches(DataLoader(dataset, batch_size=READ_BATCH), reading)
     check_repeatable(dataset, reading.name)

@@ -102,7 +102,14 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
 
 
 def check_not_shifted(kind: str) -> None:
-    """Raise BadInput for a network whose outputs are not about the labels at their positions; kind: its class."""
+    """Check that the outputs of a network are about the labels at their positions.
+
+    Args:
+        kind: The name of the class of the network.
+
+    Raises:
+        BadInput: The network predicts the next token, or makes its inputs of the labels.
+    """
     if any(word in kind for word in ("CausalLM", "LMHead")):
         raise BadInput(
             f"{kind} predicts the next token, and its labels have to be shifted: give "
@@ -214,7 +221,11 @@ def next_token(model: Model, batch: Batch) -> Losses:
 
 
 def tokens_alone(batch: Batch) -> Any:
-    """Return the one tensor of a batch without names. Raises BadInput where there are several."""
+    """Return the one tensor of a batch without names.
+
+    Raises:
+        BadInput: The batch has several tensors.
+    """
     if isinstance(batch, list | tuple) and len(batch) != 1:
         raise BadInput(
             "next_token: the batch has several tensors without names: give a dict with 'input_ids', or, where the "

@@ -69,7 +69,11 @@ def score_name(score: Score) -> str:
 
 
 def as_values(values: Any, per_sample: Tensor) -> Tensor:
-    """Return scores in float64 on the device of the losses. Raises BadInput where they are no numbers."""
+    """Return scores in float64 on the device of the losses.
+
+    Raises:
+        BadInput: The scores are no numbers.
+    """
     try:
         return torch.as_tensor(values, dtype=torch.float64, device=per_sample.device)
     except (TypeError, ValueError, RuntimeError) as error:

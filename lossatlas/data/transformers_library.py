@@ -47,7 +47,11 @@ def transformers_library() -> Iterator[Any]:
 
 
 def model_folder(folder: str | Path) -> Path:
-    """Return the path of a folder in the layout of Hugging Face. Raises BadInput where it is none."""
+    """Return the path of a folder in the layout of Hugging Face.
+
+    Raises:
+        BadInput: There is no such folder, or it has no config.json.
+    """
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise BadInput(
@@ -59,7 +63,11 @@ def model_folder(folder: str | Path) -> Path:
 
 
 def text_config(transformers: Any, folder: Path) -> Any:
-    """Return the configuration of the part of a model that reads text. Raises BadInput."""
+    """Return the configuration of the part of a model that reads text.
+
+    Raises:
+        BadInput: The file config.json cannot be read.
+    """
     try:
         return transformers.AutoConfig.from_pretrained(folder, **LOCAL).get_text_config()
     except Exception as error:  # damaged files raise nearly anything

@@ -122,7 +122,15 @@ class Question:
 
     @classmethod
     def of(cls, number: int, given: Any) -> "Question":
-        """Check a question; number: its own, from 1. Raises BadInput."""
+        """Check a question.
+
+        Args:
+            number: Its number, from 1.
+            given: A dict with KEYS.
+
+        Raises:
+            BadInput: It is no such dict, a part has another type, or the answer is none of the choices.
+        """
         if not isinstance(given, Mapping) or not set(KEYS) <= set(given):
             raise BadInput(f"question {number} is no dict with {', '.join(KEYS)}")
         context, choices, answer = (given[key] for key in KEYS)

@@ -110,7 +110,11 @@ def paragraphs(content: str) -> list[str]:
 
 
 def read_text_file(file: Path) -> str:
-    """Return the content of a file in UTF-8. Raises BadInput."""
+    """Return the content of a file in UTF-8.
+
+    Raises:
+        BadInput: The file cannot be read, or is not in UTF-8.
+    """
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -192,7 +196,11 @@ class TextSettings:
         return padded_samples(encoded, length, words.pad_token_id)
 
     def length_for(self, config: Any, tokenizer: Any) -> int:
-        """Return the largest number of tokens of a sample. Raises BadUsage."""
+        """Return the largest number of tokens of a sample.
+
+        Raises:
+            BadUsage: The length of the settings is neither 0 nor a whole number of at least 2.
+        """
         if self.length and (not isinstance(self.length, int) or self.length < 2):
             raise BadUsage(f"length={self.length}: a sample has at least 2 tokens, the second of which is predicted")
         own: Any = getattr(config, "max_position_embeddings", None) or getattr(tokenizer, "model_max_length", NO_LIMIT)
@@ -201,7 +209,11 @@ class TextSettings:
         return self.length or (min(LONGEST, int(own)) if own > 1 else LONGEST)
 
     def encoded(self, texts: Sequence[Text], tokenizer: Any) -> list[list[int]]:
-        """Return the tokens of each text. Raises BadInput."""
+        """Return the tokens of each text.
+
+        Raises:
+            BadInput: The chat template fails, a text is no str, or there are no texts.
+        """
         if self.chat:
             try:
                 texts = [tokenizer.apply_chat_template(text, tokenize=False) for text in texts]
@@ -215,7 +227,11 @@ class TextSettings:
 
 
 def read_tokenizer(transformers: Any, folder: Path) -> Any:
-    """Return the tokenizer in a folder. Raises BadInput."""
+    """Return the tokenizer in a folder.
+
+    Raises:
+        BadInput: The folder holds no tokenizer, or the tokenizer cannot be read.
+    """
     if not any(any(folder.glob(name)) for name in TOKENIZER_FILES):
         raise BadInput(
             f"{folder} holds no tokenizer: save it there too, or name the folder that has it by tokenizer=FOLDER"

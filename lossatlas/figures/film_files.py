@@ -76,7 +76,11 @@ def save_animation(
 
 
 def _encode_small_gif(path: Path, frames: Sequence[np.ndarray], rate: float, hold: float, most: float | None) -> bytes:
-    """Encode a GIF of at most `most` bytes. Raises BadUsage where that takes fewer frames or pixels."""
+    """Encode a GIF of at most `most` bytes.
+
+    Raises:
+        BadUsage: The GIF is larger, even with the fewest colours.
+    """
     content = _encode_gif(frames, rate, hold)
     for colours in FEWER_COLOURS:
         if most is None or len(content) <= most:

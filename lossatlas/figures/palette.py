@@ -140,14 +140,22 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
 
 
 def checked_look(name: Any) -> str:
-    """Return the name of a look. Raises BadUsage where there is none of this name."""
+    """Return the name of a look.
+
+    Raises:
+        BadUsage: There is no look of this name.
+    """
     if isinstance(name, str) and name in LOOK_OF_NAME:
         return name
     raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOK_OF_NAME)}: choose from {', '.join(LOOK_OF_NAME)}")
 
 
 def check_colour_map(name: Any) -> None:
-    """Check that matplotlib or seaborn has a colour map. Raises BadUsage with similar names."""
+    """Check that matplotlib or seaborn has a colour map.
+
+    Raises:
+        BadUsage: Neither has it; the message names similar ones.
+    """
     import seaborn  # noqa: F401, it registers its colour maps
     from matplotlib import colormaps
     from matplotlib.colors import Colormap

@@ -100,7 +100,11 @@ def usual_kind(surface: Surface) -> Kind:
 
 
 def checked_kind(word: str) -> Kind:
-    """Return the kind of a figure of a surface. Raises BadUsage where there is no such kind."""
+    """Return the kind of a figure of a surface.
+
+    Raises:
+        BadUsage: There is no such kind.
+    """
     if (kind := Kind.named(word, OF_SURFACE)) is None:
         meant = Kind.meant_by(word, OF_SURFACE)
         raise BadUsage(f"unknown kind of figure '{word}'{meant}: choose from {', '.join(words_of(OF_SURFACE))}")

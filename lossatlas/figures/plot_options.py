@@ -201,7 +201,11 @@ class PlotOptions:
         return FIGURE_SIZE
 
     def find(self, surface: Surface) -> tuple[Surface, str]:
-        """Return a surface that holds the field to draw, and the name of the field. Raises BadUsage."""
+        """Return a surface that holds the field to draw, and the name of the field.
+
+        Raises:
+            BadUsage: As `resolved_field`.
+        """
         return resolved_field(surface, default_field(surface) if self.field is None else self.field)
 
     def scale(self, panels: Sequence[Panel], name: str) -> ColourScale:
@@ -232,7 +236,11 @@ class PlotOptions:
 
 
 def check_keyword_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
-    """Check that keywords apply to a kind of figure. Raises BadUsage with the names that do."""
+    """Check that keywords apply to a kind of figure.
+
+    Raises:
+        BadUsage: A keyword does not; the message names those that do.
+    """
     valid = list(types_of(KIND_KEYWORDS[kind]))
     everything = list(types_of(PlotKeywords))
     for name in keywords:

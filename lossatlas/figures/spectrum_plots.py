@@ -258,7 +258,12 @@ def _bars_figure(
 
 @dataclass(frozen=True)
 class SpectrumFigure:
-    """A figure of a spectrum file. needs: the array without which there is none. draw: makes it."""
+    """A figure of a spectrum file.
+
+    Attributes:
+        needs: The name of the array without which there is no figure.
+        draw: The function that makes the figure.
+    """
 
     needs: str
     draw: Callable[[FigureFactory, Findings], "Figure"]

@@ -139,7 +139,16 @@ class Hessian(MeanLoss):
             self.parallel = ParallelBatches(workers, max(1, threads // count))
 
     def choose_mode(self, *, folded: bool | None, compiled: bool) -> None:
-        """Fold and compile as asked for. Raises BadInput, BadUsage where that is not possible."""
+        """Fold and compile as asked for.
+
+        Args:
+            folded: Fold BatchNorm; None to fold it where that is possible.
+            compiled: Compile the product of the folded network.
+
+        Raises:
+            BadUsage: The product is to be compiled, and BatchNorm is not folded.
+            BadInput: BatchNorm is to be folded, and that is not possible.
+        """
         self.why_not_folded = "not asked for" if folded is False else self.fold()
         if folded and not self.folded:
             raise BadInput(f"BatchNorm cannot be folded: {self.why_not_folded}")
@@ -238,7 +247,13 @@ class Hessian(MeanLoss):
     def folded_parts(
         self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
     ) -> Iterator[Tensor]:
-        """Compute each batch's part of a product in forward mode; names: of a block's parameters, None for all."""
+        """Compute each batch's part of a product in forward mode.
+
+        Args:
+            parameters: The parameters of the product.
+            pieces: The vector, in the shapes of the parameters.
+            names: The names of the parameters of a block; None for all.
+        """
         tensors = self.network.tensors()
         if names is not None:
             fixed = dict(zip(self.names, self.parameters, strict=True))

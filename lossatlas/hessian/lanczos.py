@@ -195,7 +195,11 @@ class LanczosRun:
         self.image, self.beta = first, 0.0  # what remains of the last product, and its length
 
     def step(self) -> LanczosState:
-        """Take a product with the last vector of the basis. Raises NotFinite."""
+        """Take a product with the last vector of the basis.
+
+        Raises:
+            NotFinite: The product holds a value that is not finite.
+        """
         operator, basis, alphas, betas, dtype = self.operator, self.basis, self.alphas, self.betas, self.operator.dtype
         image = operator(basis.last)
         if not torch.isfinite(image).all():

@@ -118,7 +118,12 @@ def weight_of(samples: StoredSamples, spans: Sequence[SampleSpan], loss: Loss, n
 
 
 def sum_of_weights(spans: Sequence[tuple[int, int]], weights: Sequence[Tensor | None]) -> float:
-    """Sum the weights of samples over batches; spans: where each batch starts and stops, None for weights of 1."""
+    """Sum the weights of samples over batches.
+
+    Args:
+        spans: The samples at which each batch starts and stops.
+        weights: The weights of the samples of each batch; None for weights of 1.
+    """
     return sum(
         float(stop - start if w is None else w.double().sum()) for (start, stop), w in zip(spans, weights, strict=True)
     )

@@ -51,7 +51,12 @@ class LossSettings:
     reduce: Reduce
 
     def parts(self, net: nn.Module, *, in_place: bool) -> LossParts:
-        """Choose the parameters of a network, and put the samples onto its device; in_place: it is the user's."""
+        """Choose the parameters of a network, and put the samples onto its device.
+
+        Args:
+            net: The network.
+            in_place: The network is the user's, see `EvaluatedNetwork`.
+        """
         chosen = ChosenParameters.of(net, self.selection, matrices_only=self.matrices_only)
         network = EvaluatedNetwork(net, chosen, in_place=in_place)
         samples = LossSamples.place(self.data, self.loss, network, batch_size=self.batch_size, reduce=self.reduce)

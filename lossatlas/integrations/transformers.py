@@ -58,7 +58,11 @@ class RecorderCallback(TrainerCallback):
 
     @property
     def recorder(self) -> Recorder:
-        """The recorder of the run. Raises BadUsage before the training."""
+        """The recorder of the run.
+
+        Raises:
+            BadUsage: The training has not begun.
+        """
         if self._recorder is None:
             raise BadUsage("nothing is recorded before Trainer.train: open a recorded run by lossatlas.Recorder.open")
         return self._recorder

@@ -118,7 +118,11 @@ def set_aside(path: str | Path) -> Path | None:
 
 
 def mode_of(path: Path) -> int | None:
-    """Return the permissions of a file, None where there is none. Raises CannotWrite for a device or a folder."""
+    """Return the permissions of a file, None where there is none.
+
+    Raises:
+        CannotWrite: It is no regular file, but a device or a folder.
+    """
     try:
         found = os.stat(path).st_mode
     except FileNotFoundError:
@@ -180,7 +184,11 @@ def is_leftover(temporary: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for output, with its parents. Raises CannotWrite."""
+    """Make a folder for output, with its parents.
+
+    Raises:
+        CannotWrite: The folder cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -217,7 +217,14 @@ def check(path: str | Path) -> list[str]:
 
 
 def check_sample_counts(path: str | Path, surface: Surface) -> list[str]:
-    """Check the numbers of samples at the cells. Raises BadInput where there are more than the data hold."""
+    """Check the numbers of samples at the cells.
+
+    Returns:
+        A line for each split.
+
+    Raises:
+        BadInput: A cell has less than one sample, or more than the data hold.
+    """
     lines = []
     for split, statistics in surface.statistics.items():
         used = statistics["n"][surface.done & np.isfinite(statistics["n"])]
@@ -231,7 +238,14 @@ def check_sample_counts(path: str | Path, surface: Surface) -> list[str]:
 
 
 def check_stored_directions(path: str | Path, surface: Surface) -> str:
-    """Check that the directions are those that the surface was computed along. Raises BadInput."""
+    """Check that the directions are those that the surface was computed along.
+
+    Returns:
+        A line that says what was found.
+
+    Raises:
+        BadInput: The recorded directions cannot be read, or the directions are others.
+    """
     recorded = surface.request.get("directions")
     if " " in str(recorded):  # a description, not a checksum: the surface has no direction file
         return f"no directions but {recorded}"

@@ -270,7 +270,12 @@ def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
 
 
 def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
-    """Read a JSON object from an attribute, {} where there is none. Raises BadInput for other JSON."""
+    """Read a JSON object from an attribute, {} where there is none.
+
+    Raises:
+        BadInput: The attribute holds JSON that is no object.
+        ValueError: The attribute holds no JSON.
+    """
     found = get_text(item, name)
     value = {} if found is None else json.loads(found)
     if not isinstance(value, dict):
@@ -279,7 +284,12 @@ def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
 
 
 def read_plan(item: h5py.Group) -> ExecutionPlan:
-    """Read the execution plan of a file. Raises BadInput where it is missing or damaged."""
+    """Read the execution plan of a file.
+
+    Raises:
+        BadInput: As `read_json`.
+        ValueError: As `read_json`.
+    """
     return cast(ExecutionPlan, read_json(item, "plan"))
 
 

@@ -20,7 +20,11 @@ LARGE = 1 << 28  # bytes of one array that a smaller file may hold
 
 
 def limit(size: int) -> None:
-    """Limit processor time and memory of this process; size: of the file in bytes."""
+    """Limit processor time and memory of this process.
+
+    Args:
+        size: The size of the file in bytes.
+    """
     if resource is None:
         return
     used, _ = resource.getrusage(resource.RUSAGE_SELF)[:2]
@@ -36,7 +40,12 @@ def limit(size: int) -> None:
 
 
 def read_all(path: str) -> None:
-    """Read all attributes and arrays of a file. Raises the errors of h5py."""
+    """Read all attributes and arrays of a file.
+
+    Raises:
+        Exception: An error of h5py, which cannot read the file.
+        SystemExit: An array is larger than the file allows.
+    """
     import h5py
 
     size = os.path.getsize(path)

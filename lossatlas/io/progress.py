@@ -66,7 +66,12 @@ class Progress:
         self.terminal = is_terminal(stream_of_front_end())
 
     def show(self, done: int, *, last: bool = False) -> None:
-        """Show the number of saved cells; last: nothing follows."""
+        """Show the number of saved cells.
+
+        Args:
+            done: The number of saved cells.
+            last: Nothing follows.
+        """
         now = time.monotonic()
         if last and self.terminal and done == self.shown:
             print(file=stream_of_front_end())
@@ -125,7 +130,12 @@ class ProgressBar(Progress):
         self.bar = tqdm(total=total, initial=done, unit="cell")
 
     def show(self, done: int, *, last: bool = False) -> None:
-        """Show the number of saved cells; last: nothing follows."""
+        """Show the number of saved cells.
+
+        Args:
+            done: The number of saved cells.
+            last: Nothing follows.
+        """
         self.bar.update(done - self.shown)
         self.shown = done
         if last:

@@ -43,7 +43,11 @@ NOT_COMPUTED = "not computed in a dry run"
 
 
 def advice_for(field: str) -> str:
-    """Return advice for a file that belongs to another job; field: the option that names the file."""
+    """Return advice for a file that belongs to another job.
+
+    Args:
+        field: The option that names the file.
+    """
     return f"give another {named(field)}, or {named('force') if FrontEnd.command else 'force=True'} to start over"
 
 

@@ -96,7 +96,14 @@ def bytes_of_log(folder: Path) -> bytes | None:
 
 
 def write_log(folder: Path, log: RunLog) -> bytes:
-    """Write the log of a run atomically, and return what was written. Raises CannotWrite."""
+    """Write the log of a run atomically.
+
+    Returns:
+        The bytes that were written.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+    """
     entries = [_json_numbers(asdict(entry)) for entry in log.entries]
     content = {"format": FORMAT, "interval": log.interval, "entries": entries}
     image = json.dumps(content, indent=1, allow_nan=False).encode()

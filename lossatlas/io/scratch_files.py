@@ -81,7 +81,11 @@ class MappedImage(io.RawIOBase):
         return count
 
     def write(self, content: Any) -> int:
-        """Write bytes, and return their number. Raises OSError beyond the capacity."""
+        """Write bytes, and return their number.
+
+        Raises:
+            OSError: The bytes exceed the capacity.
+        """
         view = memoryview(content).cast("B")
         end = self.place + len(view)
         if end > len(self.file.bytes):
@@ -132,7 +136,15 @@ def new_file(size: int, folder: Path) -> MappedFile:
 
 
 def open_file(place: str, size: int) -> MappedFile:
-    """Map the file of another process of this host, see `MappedFile.place`. Raises OSError if it cannot be reached."""
+    """Map the file of another process of this host.
+
+    Args:
+        place: The file, see `MappedFile.place`.
+        size: Its bytes.
+
+    Raises:
+        OSError: The file cannot be opened, or has another size.
+    """
     handle = os.open(place, os.O_RDWR)
     if os.fstat(handle).st_size != max(size, 1):
         os.close(handle)

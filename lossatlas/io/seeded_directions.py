@@ -198,7 +198,11 @@ def fill_seeded(group: h5py.Group, direction: SeededDirection) -> None:
 
 
 def read_seeded(group: h5py.Group) -> SeededDirection:
-    """Read a direction. Raises BadInput where the generator is another one, or parts are missing."""
+    """Read a direction.
+
+    Raises:
+        BadInput: The generator is another one, or the record is damaged.
+    """
     if (generator := get_text(group, "generator")) != GENERATOR:
         raise BadInput(f"the directions were drawn by '{generator}', which this version does not know")
     try:
@@ -210,7 +214,12 @@ def read_seeded(group: h5py.Group) -> SeededDirection:
 
 
 def read_tensor(own: h5py.Group) -> SeededTensor:
-    """Read the record of one tensor. Raises ValueError, KeyError."""
+    """Read the record of one tensor.
+
+    Raises:
+        KeyError: A part of the record is missing.
+        ValueError: The kind, the shape and the factors do not fit each other.
+    """
     shape, kind = tuple(int(n) for n in own.attrs["shape"]), get_text(own, "kind") or ""
     factor = np.asarray(own["factor"][()]) if "factor" in own else None
     if kind not in KINDS or (kind == "stored") != (factor is not None and factor.shape == shape and kind == "stored"):
@@ -221,7 +230,12 @@ def read_tensor(own: h5py.Group) -> SeededTensor:
 
 
 def read_place(own: h5py.Group, count: int) -> int | tuple[int, ...]:
-    """Read the place of one array. Raises ValueError, KeyError."""
+    """Read the place of one array.
+
+    Raises:
+        KeyError: A part of the record is missing.
+        ValueError: There is no tensor of this number.
+    """
     number = int(own.attrs["tensor"])
     if number >= count:
         raise ValueError(f"tensor {number} of {count}")

@@ -73,7 +73,14 @@ class Findings:
         return np.concatenate([self.arrays[largest], self.arrays.get(smallest, np.zeros(0, bool))[::-1]])
 
     def vector(self, number: int) -> dict[str, np.ndarray]:
-        """Return an eigenvector by parameter name, float32. number: position of its eigenvalue in `eigenpairs`."""
+        """Return an eigenvector by parameter name.
+
+        Args:
+            number: The position of its eigenvalue in `eigenpairs`.
+
+        Returns:
+            float32 arrays in the shapes of the parameters.
+        """
         flat, result = self.arrays["eigenvectors"][number].astype(np.float32), dict[str, np.ndarray]()
         for name, shape in self.about["parameters"]:
             count = int(np.prod(shape))
@@ -113,7 +120,11 @@ class Findings:
 
 
 def write_findings(path: str | Path, findings: Findings) -> None:
-    """Write a file of findings atomically. Raises CannotWrite."""
+    """Write a file of findings atomically.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+    """
 
     def fill(f: h5py.File) -> None:
         for name, array in findings.arrays.items():
@@ -128,7 +139,11 @@ def write_findings(path: str | Path, findings: Findings) -> None:
 
 
 def is_findings(path: str | Path) -> bool:
-    """Test whether an HDF5 file is a file of findings. Raises BadInput where it cannot be read."""
+    """Test whether an HDF5 file is a file of findings.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
     with opened(path) as f:
         return get_text(f, "format") in FORMATS.values()
 

@@ -199,7 +199,11 @@ def read_own(f: h5py.File, grid: Grid) -> Surface:
 
 
 def cell_by_cell(arrays: Mapping[str, np.ndarray]) -> list[Mapping[str, np.ndarray]]:
-    """Split the samples of all cells into one mapping for each cell. Raises ValueError where their numbers disagree."""
+    """Split the samples of all cells into one mapping for each cell.
+
+    Raises:
+        ValueError: A cell has a negative number of samples, or an array does not hold the samples of all cells.
+    """
     counts = arrays["n"]
     edges = np.concatenate([[0], np.cumsum(counts)])
     named = {name: array for name, array in arrays.items() if name != "n"}

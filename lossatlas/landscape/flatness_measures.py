@@ -119,7 +119,16 @@ class RelativeChange:
 
     @classmethod
     def of(cls, name: str, percent: float, centre: float) -> "RelativeChange":
-        """Return the change of a field. Raises BadUsage where the centre or the percentage is 0, or not finite."""
+        """Return the change of a field.
+
+        Args:
+            name: The name of the field.
+            percent: The percentage.
+            centre: The value of the field at the centre.
+
+        Raises:
+            BadUsage: The percentage is not positive and finite, or the centre is 0 or not finite.
+        """
         if isinstance(percent, bool) or not isinstance(percent, int | float | np.number) or not 0 < percent < np.inf:
             raise BadUsage(f"{named('within', percent)}: give a percentage above 0")
         if not 0 < abs(centre) < np.inf:

@@ -23,7 +23,7 @@ LOW_PRECISION = "draft of "  # prefix of a split in lower precision, a control v
 
 @dataclass(frozen=True)
 class Surface:
-    """Values and records on a grid. Immutable: `with_cells` returns a new one.
+    """Immutable values and records on a grid; `with_cells` returns a new surface.
 
     Attributes:
         grid: The grid.
@@ -198,7 +198,11 @@ class Surface:
         }
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """Return a field by its name, an array of the grid's shape. Raises BadUsage, which lists the fields."""
+        """Return a field by its name, an array of the grid's shape.
+
+        Raises:
+            BadUsage: There is no such field; the message lists the fields.
+        """
         fields = self.fields
         if name not in fields:
             raise BadUsage(f"there is no field {name!r}: choose from {', '.join(fields)}")

@@ -46,7 +46,11 @@ class AdapterConfig:
 
     @classmethod
     def read(cls, folder: Path) -> "AdapterConfig":
-        """Read the settings in a folder. Raises BadInput if damaged, or of another adapter than a plain LoRA."""
+        """Read the settings in a folder.
+
+        Raises:
+            BadInput: The settings are damaged, or of another adapter than a plain LoRA.
+        """
         try:
             found = json.loads((folder / CONFIG).read_text())
             kind = str(found.get("peft_type", "")).upper()

@@ -378,7 +378,12 @@ def save_state(file: str | Path, net: nn.Module) -> None:
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors to a safetensors file, atomically and bit for bit. Raises CannotWrite, BadInput."""
+    """Write tensors to a safetensors file, atomically and bit for bit.
+
+    Raises:
+        BadInput: The format has no name for the type of a tensor.
+        CannotWrite: The file cannot be written.
+    """
     from safetensors.torch import save
 
     try:

@@ -152,7 +152,11 @@ def check_weights(folder: str | Path, found: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def check_causal(net: Any, folder: str | Path) -> None:
-    """Check that outputs do not depend on later tokens, on a sequence of PROBED tokens. Raises BadInput."""
+    """Check on a sequence of PROBED tokens that outputs do not depend on later tokens.
+
+    Raises:
+        BadInput: The outputs depend on later tokens.
+    """
     words = net.get_input_embeddings().weight.shape[0]
     ids = (torch.arange(PROBED) % words).repeat(2, 1)
     half = PROBED // 2

@@ -205,7 +205,12 @@ def make_spread(function: UserFunction, seed: int, group: ModelGroup) -> nn.Modu
 
 
 def made_on_rank(request: MakeNetwork, group: ModelGroup) -> SpreadNetwork:
-    """Make a network on this rank, at the same time as on the others of its group. Raises as `make_spread`."""
+    """Make a network on this rank, at the same time as on the others of its group.
+
+    Raises:
+        BadInput: As `make_spread`.
+        CannotWrite: As `make_spread`.
+    """
     if not distributed.is_initialized():
         start_processes(group)
     with torch.random.fork_rng():

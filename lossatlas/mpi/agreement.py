@@ -50,7 +50,11 @@ def on_all(world: World, function: Callable[[], T]) -> T:
 
 
 def on_first(world: World, function: Callable[[], T]) -> T:
-    """Call a function on rank 0 alone and return its result on every rank. Raises as `on_all`."""
+    """Call a function on rank 0 alone and return its result on every rank.
+
+    Raises:
+        FailedRank: As `on_all`.
+    """
     result = on_all(world, lambda: function() if world.root else None)
     return from_first(world, result)
 

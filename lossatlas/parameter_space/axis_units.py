@@ -50,7 +50,13 @@ def fresh(size: int) -> AxisUnits:
 
 
 def fixed_axis(size: int, why: str = "", *, outside: bool = False) -> AxisUnits:
-    """Make an axis of fixed units; why: the operation that fixes them."""
+    """Make an axis of fixed units.
+
+    Args:
+        size: The number of units.
+        why: The operation that fixes them.
+        outside: They are inputs or outputs of the network.
+    """
     return (UnitBlock(Units(size, fixed=True, why=why, outside=outside)),)
 
 

@@ -264,7 +264,13 @@ def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
 
 def note_skewed(x: Mapping[str, Tensor], y: Mapping[str, Tensor], advice: str) -> None:
-    """Give a note where axes, which figures draw at right angles, are not; advice: a way to avoid that."""
+    """Give a note where axes, which figures draw at right angles, are not.
+
+    Args:
+        x: The first direction by tensor name.
+        y: The second direction.
+        advice: A way to avoid that.
+    """
     if abs(value := cosine(x, y)) > SKEWED:
         note(f"the cosine between the directions is {value:.2f}, though figures draw them at right angles: {advice}")
 

@@ -107,7 +107,13 @@ def normalized_tensors(
 
 
 def is_bias(name: str, d: Tensor, norms: Collection[str]) -> bool:
-    """Test whether a tensor counts as bias or normalization layer; norms: names of parameters of the latter."""
+    """Test whether a tensor counts as bias or normalization layer.
+
+    Args:
+        name: The name of the tensor.
+        d: The tensor.
+        norms: The names of the parameters of normalization layers.
+    """
     return d.dim() <= 1 or name in norms
 
 

@@ -295,7 +295,12 @@ def load_on_host(net: nn.Module) -> None:
 
 
 def stand_in(module: nn.Module, names: Mapping[int, list[str]]) -> None:
-    """Replace the hooks of a module that offload, by `HostHook`; names: the weights of each hook, by its id."""
+    """Replace the hooks of a module that offload by `HostHook`.
+
+    Args:
+        module: The module.
+        names: The weights of each hook, by its id.
+    """
     hook = vars(module)[HOOK]
     made = tuple(HostHook(each, names[id(each)]) if id(each) in names else each for each in hooks_of(module))
     if hasattr(hook, "hooks"):

@@ -57,7 +57,11 @@ class Scratch:
         return cls(temporary_folder() if folder is None else Path(folder))
 
     def empty(self, formats: Sequence[Format]) -> MappedPoint:
-        """Return mapped tensors, which hold zeros, on the CPU. Raises CannotWrite where the disk lacks the space."""
+        """Return mapped tensors, which hold zeros, on the CPU.
+
+        Raises:
+            CannotWrite: The folder cannot be written, or lacks the space.
+        """
         return MappedPoint(new_file(layout_of(formats)[1], self.folder), formats)
 
     def like(self, point: Mapping[str, Tensor]) -> MappedPoint:

@@ -24,7 +24,11 @@ NETCDF = ("netCDF4", "h5netcdf")  # packages that write netCDF files, the prefer
 
 
 def optional_package(name: str, purpose: str) -> Any:
-    """Import a package that is not needed otherwise. Raises BadUsage that says how to install it."""
+    """Import a package that is not needed otherwise.
+
+    Raises:
+        BadUsage: It is not installed; the message says how to install it.
+    """
     if find_spec(name) is None:
         raise BadUsage(f"{purpose} needs {name}, which is not installed: pip install {name}")
     return import_module(name)
@@ -129,7 +133,16 @@ def save_surface(file: str | Path, surface: Surface, directions: Directions | No
 
 
 def save_findings(file: str | Path, findings: Findings) -> None:
-    """Write findings in the format that the ending of the name says: .h5, .hdf5 or .npz. Raises as `save_surface`."""
+    """Write findings in the format that the ending of the name says.
+
+    Args:
+        file: A name that ends in .h5, .hdf5 or .npz.
+        findings: The findings.
+
+    Raises:
+        BadUsage: The ending is another one.
+        CannotWrite: The file cannot be written.
+    """
     writers: dict[str, Callable[[], object]] = {
         ".h5": lambda: write_findings(file, findings),
         ".hdf5": lambda: write_findings(file, findings),
@@ -139,7 +152,11 @@ def save_findings(file: str | Path, findings: Findings) -> None:
 
 
 def writer_for(file: str | Path, writers: Mapping[str, Callable[[], object]]) -> Callable[[], object]:
-    """Return the writer for the ending of a name. Raises BadUsage where there is none."""
+    """Return the writer for the ending of a name.
+
+    Raises:
+        BadUsage: There is no writer for it.
+    """
     ending = Path(file).suffix.lower()
     if ending not in writers:
         what = f"the ending '{ending}'" if ending else "no ending"
@@ -158,7 +175,11 @@ def surface_arrays(surface: Surface) -> dict[str, np.ndarray]:
 
 
 def write_npz(file: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays atomically, so that `numpy.load` reads them without pickle. Raises CannotWrite."""
+    """Write arrays atomically, so that `numpy.load` reads them without pickle.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+    """
     named: dict[str, Any] = dict(arrays)
 
     def fill(out: BinaryIO) -> None:
@@ -168,7 +189,12 @@ def write_npz(file: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_netcdf(file: str | Path, surface: Surface) -> None:
-    """Write a surface as a netCDF file atomically. Raises BadUsage, CannotWrite."""
+    """Write a surface as a netCDF file atomically.
+
+    Raises:
+        BadUsage: No package that writes netCDF is installed.
+        CannotWrite: The file cannot be written.
+    """
     found = next((name for name in NETCDF if find_spec(name) is not None), None)
     if found is None:
         raise BadUsage(f"{file} needs {' or '.join(NETCDF)}, of which none is installed: pip install {NETCDF[1]}")

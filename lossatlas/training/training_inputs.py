@@ -99,7 +99,11 @@ def _classes_of(data: AnyData) -> int:
 
 
 def check_batches(net: nn.Module, data: AnyData, batch_size: int) -> None:
-    """Refuse a batch of one sample where the network has BatchNorm, which has no variance of it. Raises BadUsage."""
+    """Refuse a batch of one sample where the network has BatchNorm, which has no variance of it.
+
+    Raises:
+        BadUsage: There is such a batch.
+    """
     single = not isinstance(data, FixedBatches) and 1 in (batch_size, len(data) % batch_size)
     if single and any("BatchNorm" in type(m).__name__ for m in net.modules()):
         raise BadUsage(

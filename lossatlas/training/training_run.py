@@ -76,7 +76,10 @@ class TrainingRun:
         return self.done
 
     def train(self, *, channels_last: bool) -> None:
-        """Train to the last epoch of the recipe; channels_last: see `loop.train`.
+        """Train to the last epoch of the recipe.
+
+        Args:
+            channels_last: See `loop.train`.
 
         Raises:
             BadUsage: The recipe does not suit the data.

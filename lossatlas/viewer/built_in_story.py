@@ -104,7 +104,13 @@ def many(surface: Surface) -> str:
 
 
 def what_it_is(shown: Shown, field: str, scale: str) -> Step:
-    """Explain points, height and values of the first surface. scale: name of its first scale."""
+    """Explain points, height and values of the first surface.
+
+    Args:
+        shown: The surface.
+        field: The name of the field that is its height.
+        scale: The name of the first scale of the field.
+    """
     surface, flat = shown.surface, shown.surface.grid.y is None
     values = finite_values(surface, field)
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
@@ -271,7 +277,11 @@ def training(shown: Shown) -> Step:
 
 
 def ball(*, flat: bool) -> Step:
-    """Explain the optimizers that roll down the surface. flat: it is a line."""
+    """Explain the optimizers that roll down the surface.
+
+    Args:
+        flat: The surface is a line.
+    """
     where = "line" if flat else "sheet"
     state = {"on": RUNNERS, "seconds": "6"} | ({} if flat else {"azimuth": "-40", "elevation": "48"})
     return told(

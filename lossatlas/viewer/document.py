@@ -85,7 +85,16 @@ def filled_template(text: str, parts: Mapping[str, str]) -> str:
 
 
 def story_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]], file: str | Path | None) -> Story:
-    """Return the story in a file, or the one that tells what the page shows. fields: of the page's content."""
+    """Return the story of a page.
+
+    Args:
+        shown: The surfaces.
+        fields: The fields of the page's content.
+        file: The file of a story; None for the story that tells what the page shows.
+
+    Raises:
+        BadInput: As `read_story`.
+    """
     if file is not None:
         return read_story(file, [field["name"] for field in fields], len(shown), limits_of(shown, fields))
     height = next(field for field in fields if field["range"] is not None)
@@ -93,7 +102,12 @@ def story_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]], file: 
 
 
 def limits_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]]) -> Limits:
-    """Return the numbers that the state of a page can have. fields: of the page's content."""
+    """Return the numbers that the state of a page can have.
+
+    Args:
+        shown: The surfaces.
+        fields: The fields of the page's content.
+    """
     grid = shown[0].surface.grid
     y = (0.0,) if grid.y is None else grid.y
     paths = [len(each.trajectory.x) for each in shown if each.trajectory is not None]

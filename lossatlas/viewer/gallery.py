@@ -99,7 +99,12 @@ def write_gallery(
 
 
 def parts_of(page: GalleryPage) -> tuple[bytes, bytes]:
-    """Make a page and its picture. Raises BadUsage, which names the page, and BadInput."""
+    """Make a page and its picture.
+
+    Raises:
+        BadUsage: As `page_of` or `card_picture`; the message names the page.
+        BadInput: As `page_of`.
+    """
     try:
         text = page_of(page.shown, page.title, page.story, page.vmax).encode(errors="replace")
         return text, card_picture([each.surface for each in page.shown], page.shown[0].trajectory, page.vmax)
@@ -108,7 +113,11 @@ def parts_of(page: GalleryPage) -> tuple[bytes, bytes]:
 
 
 def check_gallery_names(names: Sequence[str]) -> None:
-    """Check the names of a gallery's files. Raises BadUsage."""
+    """Check the names of a gallery's files.
+
+    Raises:
+        BadUsage: There is no name, a name is not allowed, or two are equal.
+    """
     if not names:
         raise BadUsage("a gallery needs at least one page")
     for name in names:

@@ -38,7 +38,11 @@ class Module:
 
 
 def parse(name: str, text: str) -> Module:
-    """Split the text of a module. Raises LinkError."""
+    """Split the text of a module.
+
+    Raises:
+        LinkError: A form of import or export is not supported, or a source is imported from twice.
+    """
     imports: dict[str, tuple[str, ...]] = {}
     at = LEADING_COMMENT.match(text).end()  # type: ignore[union-attr]  # it matches the empty text as well
     top, rest = text[:at], text[at:]

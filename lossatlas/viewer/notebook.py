@@ -119,7 +119,11 @@ class Page:
 
 
 def check_showable(surface: Surface, label: str) -> None:
-    """Check that a page can show a surface. Raises BadUsage."""
+    """Check that a page can show a surface.
+
+    Raises:
+        BadUsage: It holds curves of repeats or layers, has fewer than 2 points on an axis, or no finite value.
+    """
     if surface.rows_of:
         raise BadUsage(f"{label} holds curves of {surface.rows_of}, which a page does not show: use plot()")
     if min(surface.grid.shape) < 2:

@@ -142,7 +142,11 @@ def read_fragment(text: str, fields: Collection[str], more: Collection[str] = ()
 
 
 def check_value(name: str, value: str, fields: Collection[str]) -> None:
-    """Check the value of one name. Raises BadInput."""
+    """Check the value of one name.
+
+    Raises:
+        BadInput: The name cannot have this value.
+    """
     kind = STATE[name]
     parts = value.split("~") if kind in (TEXTS, NUMBERS) and value else [value] if kind == NUMBER else []
     if kind in (NUMBER, NUMBERS) and not all(is_number(part) for part in parts):

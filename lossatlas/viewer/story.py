@@ -56,7 +56,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Story:
-    """The steps of a story. opens: it is open when the page opens."""
+    """The steps of a story.
+
+    Attributes:
+        steps: The steps in their order.
+        opens: It is open when the page opens.
+    """
 
     steps: tuple[Step, ...]
     opens: bool = False
@@ -115,7 +120,11 @@ NumberedLine = tuple[int, str]  # its number, from 1, and its text
 
 
 def steps_of(lines: Sequence[str], path: str | Path) -> list[list[NumberedLine]]:
-    """Split the lines of a file at its headings. Raises BadInput."""
+    """Split the lines of a file at its headings.
+
+    Raises:
+        BadInput: There is no heading, or a line stands before the first one.
+    """
     steps: list[list[NumberedLine]] = []
     within = False  # a block
     for number, line in enumerate(lines, 1):
@@ -140,7 +149,11 @@ def is_fence(line: str, *, within: bool) -> bool:
 
 
 def step_of(lines: Sequence[NumberedLine], path: str | Path, page: PageFacts) -> Step:
-    """Read one step, which begins with its heading. Raises BadInput."""
+    """Read one step, which begins with its heading.
+
+    Raises:
+        BadInput: The title or the text is missing, the text is too long, or the text or the block is malformed.
+    """
     (first, heading), *rest = lines
     title = HEADING.match(heading)[1]  # type: ignore[index]  # it begins with a heading
     if not title:
@@ -168,7 +181,14 @@ def step_of(lines: Sequence[NumberedLine], path: str | Path, page: PageFacts) ->
 def without_block(
     lines: Sequence[NumberedLine], path: str | Path
 ) -> tuple[list[NumberedLine], list[NumberedLine] | None]:
-    """Split the lines below a heading into text and the lines of its block, None without a block. Raises BadInput."""
+    """Split the lines below a heading into text and block.
+
+    Returns:
+        The lines of the text, and those of the block; None without a block.
+
+    Raises:
+        BadInput: A block is of another kind, has no end, or is the second one.
+    """
     texts: list[NumberedLine] = []
     block: list[NumberedLine] | None = None
     begun = 0  # the number of the line at which an open block begins
@@ -221,7 +241,11 @@ def located(path: str | Path, number: int, line: str, page: PageFacts) -> dict[s
 
 
 def paragraphs_of(lines: Sequence[NumberedLine], path: str | Path) -> tuple[tuple[TextSpan, ...], ...]:
-    """Join lines to paragraphs, which empty lines separate. Raises BadInput."""
+    """Join lines to paragraphs, which empty lines separate.
+
+    Raises:
+        BadInput: A line is of no paragraph, such as an item of a list, or an address does not begin as one of LINKS.
+    """
     found: list[tuple[int, list[str]]] = []
     empty = True
     for number, line in lines:

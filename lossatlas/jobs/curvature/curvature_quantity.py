@@ -86,15 +86,27 @@ class CurvatureQuantity(Protocol[Result_co]):
         ...
 
     def new_findings(self, fresh: Findings) -> Findings:
-        """Return findings without any result, with the request of this quantity. fresh: findings of its Hessian."""
+        """Return findings without any result, with the request of this quantity.
+
+        Args:
+            fresh: The findings of the Hessian.
+        """
         ...
 
     def say_cost(self, job: LoadedJob, path: Path) -> None:
-        """Print the time and the space that a dry run foresees. Raises CannotWrite where the space is not there."""
+        """Print the time and the space that a dry run predicts.
+
+        Raises:
+            CannotWrite: The folder lacks the space.
+        """
         ...
 
     def compute(self, operator: DistributedHessian, output: FindingsOutput) -> None:
-        """Compute what the output lacks, and save each part. Raises Incomplete after a signal in `operator.caught`."""
+        """Compute what the output lacks, and save each part.
+
+        Raises:
+            Incomplete: There is a signal in `operator.caught`.
+        """
         ...
 
     def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> Result_co:

@@ -150,7 +150,11 @@ class HessianShare:
         return as_vector(total).to(vector.device, vector.dtype)
 
     def fitting(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Call a function. Raises BadUsage where a batch does not fit into the memory of the device."""
+        """Call a function that computes batches on the device.
+
+        Raises:
+            BadUsage: A batch does not fit into the memory of the device.
+        """
         import torch
 
         try:
@@ -179,7 +183,11 @@ class HessianShare:
         return self.fitting(self.activations, number * self.world.size + self.world.rank)
 
     def calls(self, caught: list[int]) -> dict[str, Callable[..., Any]]:
-        """Return the functions that rank 0 calls on every rank, by name. caught: signals that ask this rank to end."""
+        """Return the functions that rank 0 calls on every rank, by name.
+
+        Args:
+            caught: The signals that ask this rank to end.
+        """
 
         def ended_by_signal(function: Callable[..., Any]) -> Callable[..., Any]:
             def checked(*arguments: Any) -> Any:
@@ -255,12 +263,20 @@ class DistributedHessian:
         return dict(zip(self.names, self.share.hessian.unflatten(vector), strict=True))
 
     def loss_at(self, change: "Tensor | None") -> float:
-        """Return the mean loss at changed parameters. Raises Incomplete after a signal."""
+        """Return the mean loss at changed parameters.
+
+        Raises:
+            Incomplete: A signal asks for an end.
+        """
         check_signals(self.caught)
         return self.on_every_rank("loss_at", None if change is None else self.portable(change))
 
     def gradient_at(self, change: "Tensor | None") -> "tuple[float, Tensor]":
-        """Return the mean loss and its gradient (size,) at changed parameters. Raises Incomplete after a signal."""
+        """Return the mean loss and its gradient (size,) at changed parameters.
+
+        Raises:
+            Incomplete: A signal asks for an end.
+        """
         check_signals(self.caught)
         return self.on_every_rank("gradient_at", None if change is None else self.portable(change))
 

@@ -34,7 +34,11 @@ class FindingsOutput:
     lock: Lock | None = None
 
     def save(self, findings: Findings) -> None:
-        """Keep newer findings. Raises CannotWrite."""
+        """Keep newer findings.
+
+        Raises:
+            CannotWrite: The file cannot be written, or another run has taken over its lock.
+        """
         self.findings = findings
         if self.path is not None:
             if self.lock is not None:
@@ -42,7 +46,11 @@ class FindingsOutput:
             write_findings(self.path, findings)
 
     def add(self, arrays: Mapping[str, Any]) -> None:
-        """Add arrays to the findings and save them. Raises CannotWrite."""
+        """Add arrays to the findings and save them.
+
+        Raises:
+            CannotWrite: As `save`.
+        """
         self.save(self.findings.with_arrays(arrays))
 
 

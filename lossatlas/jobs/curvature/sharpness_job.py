@@ -85,7 +85,11 @@ class SharpnessQuantity:
         check_worst(worst_file(path))
 
     def new_findings(self, fresh: Findings) -> Findings:
-        """Return findings without any result. fresh: findings of the Hessian, which identify network, data and loss."""
+        """Return findings without any result.
+
+        Args:
+            fresh: The findings of the Hessian, which identify network, data and loss.
+        """
         request = {name: value for name, value in fresh.request.items() if name != "matrices_only"}  # all tensors move
         own = {
             "rho": list(self.settings.rho),
@@ -206,7 +210,15 @@ def worst_file(path: Path) -> Path:
 
 
 def write_worst(path: Path, changes: Directions) -> Path:
-    """Write the changes with the largest rises beside a sharpness file, and return their file. Raises CannotWrite."""
+    """Write the changes with the largest rises beside a sharpness file.
+
+    Returns:
+        The direction file.
+
+    Raises:
+        BadInput: As `write_directions`.
+        CannotWrite: As `write_directions`.
+    """
     file = worst_file(path)
     write_directions(file, changes, new=not file.exists())
     return file

@@ -105,7 +105,11 @@ def compute_parts(
 
 
 class Parts:
-    """The functions that compute the parts of a spectrum. about: the names of layers, parameters and activations."""
+    """The functions that compute the parts of a spectrum.
+
+    Attributes:
+        about: The names of layers, parameters and activations.
+    """
 
     def __init__(
         self, operator: Products, wanted: SpectrumSettings, findings: Findings, probes: ActivationProbes | None

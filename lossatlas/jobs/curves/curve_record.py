@@ -43,7 +43,15 @@ def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> str:
 
 
 def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
-    """Raise BadInput where the record beside the control points is another curve's. ends: digests of its networks."""
+    """Check that the control points are those of a curve.
+
+    Args:
+        choice: The curve and its control points.
+        ends: The digests of the networks at its ends.
+
+    Raises:
+        BadInput: The record beside the control points is another curve's.
+    """
     path, record = read_curve_record(choice.control_points)
     if record is None:
         say(f"note: there is no {path} that says between which networks these control points were trained")

@@ -37,11 +37,14 @@ def check_words(**words: str | None) -> None:
 
 
 def check_values(options: type, **values: object) -> None:
-    """Check arguments as the options of the same names are checked, which define them. Raises BadUsage.
+    """Check arguments by the options of the same names.
 
     Args:
         options: The dataclass of the options.
         values: The arguments by name; None, and several patterns, are checked one by one.
+
+    Raises:
+        BadUsage: An argument has a value that its option does not allow.
     """
     known = {each.field: each for each in definitions(options)}
     for name, value in values.items():
@@ -56,7 +59,11 @@ def check_values(options: type, **values: object) -> None:
 
 
 def check_settings(settings: object) -> None:
-    """Check all numbers and patterns of settings that are a dataclass of options. Raises BadUsage."""
+    """Check all numbers and patterns of settings that are a dataclass of options.
+
+    Raises:
+        BadUsage: As `check_values`.
+    """
     numbers = {
         each.name: getattr(settings, each.name)
         for each in fields(settings)  # type: ignore[arg-type]  # it is a dataclass
@@ -66,7 +73,15 @@ def check_settings(settings: object) -> None:
 
 
 def grid_of(x: AxisLike, y: AxisLike | None) -> Grid:
-    """Return the grid of two axes, each as 'min:max:num' or as coordinates. Raises BadUsage."""
+    """Return the grid of two axes.
+
+    Args:
+        x: The first axis, as 'min:max:num' or as coordinates.
+        y: The second axis; None for a line.
+
+    Raises:
+        BadUsage: A range is malformed, or coordinates are not finite or do not increase.
+    """
 
     def axis(name: str, coordinates: AxisLike) -> np.ndarray:
         if isinstance(coordinates, str):
@@ -105,7 +120,15 @@ def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:
 
 
 def tolerance_of(value: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
-    """Return REL or (REL, ABS) as a tolerance, None as the one that asks for all samples. Raises BadUsage."""
+    """Return a tolerance.
+
+    Args:
+        value: REL or (REL, ABS); None for the tolerance that asks for all samples.
+        option: The name of the argument.
+
+    Raises:
+        BadUsage: As `Tolerance.parse`.
+    """
     if value is None:
         return Tolerance()
     numbers = value if isinstance(value, tuple | list) else (value,)

@@ -167,14 +167,22 @@ class DirectionArguments:
 
 
 def parsed_direction(direction: str) -> config.AxisConfig:
-    """Return the direction that a text describes, see `config.AxisConfig.parse`. Raises BadUsage."""
+    """Return the direction that a text describes.
+
+    Raises:
+        BadUsage: As `config.AxisConfig.parse`, or it is no text.
+    """
     if not isinstance(direction, str):
         raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
     return config.AxisConfig.parse(named("directions"), direction, "", "")
 
 
 def direction_kind(direction: Direction) -> str:
-    """Return the kind of a direction, see `DirectionFacts`. Raises BadUsage."""
+    """Return the kind of a direction, see `DirectionFacts`.
+
+    Raises:
+        BadUsage: As `parsed_direction`.
+    """
     return "vector" if isinstance(direction, Mapping) else parsed_direction(direction).kind
 
 
@@ -184,7 +192,18 @@ def recorded_loss_name(loss: LossLike) -> str:
 
 
 def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
-    """Return a direction by tensor name, zero for the tensors that it does not name. Raises BadUsage."""
+    """Return a direction by tensor name.
+
+    Args:
+        direction: Tensors by name.
+        origin: The tensors of the network by name.
+
+    Returns:
+        The direction, zero for the tensors that it does not name.
+
+    Raises:
+        BadUsage: The network has no tensor of a name, or one of another shape.
+    """
     for name, value in direction.items():
         if name not in origin:
             raise BadUsage(

@@ -16,14 +16,25 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 def loss_of(name: str | UserFunction) -> "Loss":
-    """Return a loss by name, or the user's. Raises BadInput, BadUsage."""
+    """Return a loss by name, or the user's.
+
+    Raises:
+        BadUsage: As `as_loss`.
+        BadInput: As `UserFunction.function`.
+    """
     from lossatlas.data import as_loss
 
     return as_loss(name.function if isinstance(name, UserFunction) else name)
 
 
 def load_splits(chosen: config.DataConfig, model: config.ModelChoice) -> "dict[str, AnyData]":
-    """Load every split that is asked for. Raises BadInput."""
+    """Load every split that is asked for.
+
+    Raises:
+        BadUsage: As `load_split`.
+        BadInput: As `load_split`.
+        CannotWrite: As `load_split`.
+    """
     try:
         return {split: load_split(chosen, split) for split in chosen.splits}
     except BadInput as error:
@@ -130,7 +141,13 @@ def checking_shapes(model: config.ModelChoice, data: "AnyData") -> Iterator[None
 
 
 def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
-    """Load one split: from a file, from the user's function, or by the name of a data set. Raises BadInput."""
+    """Load one split: from a file, from the user's function, or by the name of a data set.
+
+    Raises:
+        BadUsage: The name or an argument of the user's function is unknown, or no sample is left.
+        BadInput: The data are missing or damaged, cannot be fetched, or the user's function fails.
+        CannotWrite: The folder of a download cannot be written.
+    """
     from lossatlas.datasets.registry import from_factory, get, load, load_file
 
     file = chosen.files[0 if split == "train" else 1]

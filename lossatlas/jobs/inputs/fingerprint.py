@@ -80,7 +80,12 @@ def user_loss_name(loss: Any) -> str:
 
 
 def parts(value: Any, depth: int) -> Iterator[str | bytes]:  # noqa: PLR0912  one case after the other
-    """Yield the contents of a value in a fixed order; depth: the levels of nested objects that are visited."""
+    """Yield the contents of a value in a fixed order.
+
+    Args:
+        value: The value.
+        depth: The levels of nested objects that are visited.
+    """
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
         yield repr(value)
     elif isinstance(value, Tensor | np.ndarray):

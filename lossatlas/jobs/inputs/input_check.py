@@ -78,7 +78,12 @@ class CallCounter:
         self.finished, self.output = self.finished + 1, output
 
     def failed(self, name: str, samples: Structure) -> str:
-        """Describe the part that failed, and its inputs. name: the name of the network."""
+        """Describe the part that failed, and its inputs.
+
+        Args:
+            name: The name of the network.
+            samples: The samples that it got.
+        """
         if self.started > self.finished:
             several = isinstance(samples, list | tuple) and len(samples) > 2
             hint = (

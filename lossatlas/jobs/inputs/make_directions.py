@@ -164,7 +164,11 @@ class Origin:
         return Layout.of(self.net)
 
     def vectors(self, directions: Directions) -> "list[Point]":
-        """Return stored directions by tensor name, float32 or complex64. Raises BadInput if they do not fit."""
+        """Return stored directions by tensor name.
+
+        Raises:
+            BadInput: As `as_point`.
+        """
         from lossatlas.parameter_space import as_point
 
         return [
@@ -252,7 +256,12 @@ class DirectionRequest:
         return vectors
 
     def stored(self, vectors: "Sequence[Point]", about: Mapping[str, Any]) -> Directions:
-        """Return directions as a file stores them, with their descriptions; about: further fields of their record."""
+        """Return directions as a file stores them, with their descriptions.
+
+        Args:
+            vectors: The directions by tensor name.
+            about: Further fields of their record.
+        """
         origin = self.origin
         axes = [as_stored(vector, origin, vectors_too=self.store) for vector in vectors]
         y = axes[1] if len(axes) > 1 else None

@@ -307,7 +307,11 @@ def check_checkpoints(*files: str | None) -> None:
 
 
 def check_user_functions(*names: str | UserFunction) -> None:
-    """Import the user's functions among these. Raises BadInput early, before anything is read."""
+    """Import the user's functions among these, before anything is read.
+
+    Raises:
+        BadInput: As `UserFunction.function`.
+    """
     for name in names:
         if isinstance(name, UserFunction):
             name.function  # noqa: B018

@@ -47,7 +47,15 @@ def takes_little_memory(net: "nn.Module", memory: str | None) -> bool:
 
 @contextmanager
 def kept_on_disk(net: "nn.Module", *, low: bool) -> "Iterator[KeptTensors | None]":
-    """Keep the tensors of a network in scratch files within the block; low=False does nothing. Raises CannotWrite."""
+    """Keep the tensors of a network in scratch files within the block.
+
+    Args:
+        net: The network.
+        low: Keep them; without it nothing is done.
+
+    Raises:
+        CannotWrite: As `keep_on_disk`.
+    """
     from lossatlas.evaluation.reference import restored_from_disk
 
     if not low:

@@ -39,7 +39,11 @@ class NamedState(dict[str, Tensor]):
 
     @classmethod
     def of(cls, net: Net, *, announce: bool = True) -> "NamedState":
-        """Read a checkpoint, or take a state dict, see `state_of`. Raises BadInput."""
+        """Read a checkpoint, or take a state dict.
+
+        Raises:
+            BadInput: As `state_of`.
+        """
         return cls.read(state_of(net, announce=announce), str(net) if isinstance(net, str | Path) else cls.source)
 
     @classmethod

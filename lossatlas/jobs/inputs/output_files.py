@@ -19,7 +19,15 @@ T = TypeVar("T")
 
 
 def check_folder(kind: str, path: Path) -> None:
-    """Raise BadInput where the folder of a file does not exist; kind: 'surface', 'direction' and so on."""
+    """Check that the folder of a file exists.
+
+    Args:
+        kind: 'surface', 'direction' and so on.
+        path: The file.
+
+    Raises:
+        BadInput: There is no such folder.
+    """
     if not path.resolve().parent.is_dir():
         raise BadInput(f"no folder {path.parent} for the {kind} file: make it first")
 
@@ -98,7 +106,11 @@ def with_lock(
 
 
 def keep_aside(path: Path) -> None:
-    """Keep an earlier file under another name, and say so. Raises CannotWrite."""
+    """Keep an earlier file under another name, and say so.
+
+    Raises:
+        CannotWrite: As `set_aside`.
+    """
     if old := set_aside(path):
         line = f"the file that was there is now {old}"
         say(f"note: {line}") if FrontEnd.command else note(line)
@@ -138,7 +150,15 @@ def output_path(file: str | None, default: Path, beside: str | None) -> Path:
 
 
 def check_space(path: Path, size: int) -> None:
-    """Raise CannotWrite where a folder lacks space for a new file beside the existing one; size: in bytes."""
+    """Check that a folder has space for a new file beside the existing one.
+
+    Args:
+        path: The file.
+        size: Its size in bytes.
+
+    Raises:
+        CannotWrite: The folder lacks the space, or is not writable.
+    """
     from lossatlas.data.memory import in_words
 
     folder = path.resolve().parent

@@ -136,7 +136,11 @@ class StreamedSource:
     sketch: str
 
     def unpack(self, split: str) -> "AnyData":
-        """Return the samples. Raises BadInput where they differ from the samples of rank 0."""
+        """Return the samples.
+
+        Raises:
+            BadInput: As `load_split`, or the samples differ from those of rank 0.
+        """
         from lossatlas.data import Streamed
 
         data = load_split(replace(self.chosen, stream="always"), split)

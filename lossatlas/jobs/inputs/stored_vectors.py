@@ -46,7 +46,16 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
 
 
 def eigenvector_from_file(axis: config.AxisConfig, net: "nn.Module", name: str) -> "Point":
-    """Return an eigenvector of a spectrum file, see `from_file`; name: its name in messages."""
+    """Return an eigenvector of a spectrum file.
+
+    Args:
+        axis: The file and the number of the eigenvector, see `from_file`.
+        net: The network.
+        name: The name of the eigenvector in messages.
+
+    Raises:
+        BadInput: As `from_file`.
+    """
     import torch
 
     findings = read_findings(axis.file)

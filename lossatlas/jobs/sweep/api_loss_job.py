@@ -93,7 +93,14 @@ class LossArguments:
         )
 
     def quantity(self, *, low: bool) -> LossQuantity:
-        """Return the quantity to compute; low: the network is moved in place. Raises BadUsage for a tolerance."""
+        """Return the quantity to compute.
+
+        Args:
+            low: The network is moved in place.
+
+        Raises:
+            BadUsage: As `tolerance_of`.
+        """
         return LossQuantity(
             tolerance=tolerance_of(self.tolerance),
             adaptive=None if self.adaptive is None else tolerance_of(self.adaptive, "adaptive"),

@@ -46,7 +46,12 @@ class GridInputs:
     curvature: OriginCurvature | None = None
 
     def write_directions(self) -> None:
-        """Write the direction file where it is new. Raises CannotWrite."""
+        """Write the direction file where it is new.
+
+        Raises:
+            BadInput: Another run has just written other directions.
+            CannotWrite: The file cannot be written.
+        """
         if self.new_directions and self.dir_file is not None:
             write_directions(self.dir_file, self.directions, new=self.new_dir_file)
             say(f"new directions are in {self.dir_file}")

@@ -255,7 +255,17 @@ def obey_signal(error: Incomplete) -> None:
 
 
 def continued(world: World, file: str | Path | None, fresh: Surface) -> Surface:
-    """Return the surface to continue on every rank, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
+    """Return the surface to continue on every rank.
+
+    Args:
+        world: The ranks of the script.
+        file: The surface file; None to begin with `fresh`.
+        fresh: The surface without computed cells that this run would begin.
+
+    Raises:
+        BadInput: As `io.resume.resume`.
+        FailedRank: As `on_all`.
+    """
     return on_first(world, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 

@@ -108,7 +108,11 @@ def points_along(
 
 
 def layers_moved(origin: Origin, directions: Directions) -> dict[str, list[str]]:
-    """Return the tensor names of each layer that the x direction moves. Raises BadUsage for fewer than two layers."""
+    """Return the tensor names of each layer that the x direction moves.
+
+    Raises:
+        BadUsage: It moves fewer than two layers.
+    """
     from lossatlas.parameter_space import layers_of
 
     layers = layers_of(origin.vectors(directions)[0])

@@ -40,7 +40,13 @@ class LargeProblem:
 
     @classmethod
     def of(cls, loaded: LoadedInputs, origin: Origin, points: MappedParametrization) -> "LargeProblem":
-        """Return the problem on rank 0. Directions that are in no file yet are copied into one. Raises CannotWrite."""
+        """Return the problem on rank 0.
+
+        Directions that are in no file yet are copied into one.
+
+        Raises:
+            CannotWrite: The disk lacks the space for the copies.
+        """
         from lossatlas.parameter_space.scratch import MappedPoint
 
         assert loaded.kept is not None
@@ -77,7 +83,11 @@ class LargeProblem:
         return replace(self, net=network_with(self.inputs, files[0]), files=files)
 
     def unpack(self, loss: "Loss", device: "str | torch.device") -> "Problem":
-        """Return the problem on a device of this rank. Raises BadInput where this rank reads other data than rank 0."""
+        """Return the problem on a device of this rank.
+
+        Raises:
+            BadInput: This rank cannot read the data, or reads other data than rank 0.
+        """
         from lossatlas.evaluation.reference import KEPT_TENSORS
         from lossatlas.jobs.sweep.problem import Problem
         from lossatlas.parameter_space import AffinePlane

@@ -87,7 +87,11 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
 
 
 def own_network(problem: Problem, precision: str) -> nn.Module:
-    """Return the user's network, to be evaluated in place. Raises BadUsage for another precision or device."""
+    """Return the user's network, to be evaluated in place.
+
+    Raises:
+        BadUsage: The network has another precision, or is on another device.
+    """
     net = problem.own()
     own, device = resolve_precision(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
@@ -203,7 +207,15 @@ def measure_plan(problem: Problem, surface: Surface, evaluator: Evaluator, cells
 
 
 def refuse_tolerance(splits: Mapping[str, AnyData], *, spread: bool) -> None:
-    """Raise BadUsage where losses of single samples are missing; spread: the loss gives the loss of each sample."""
+    """Refuse a tolerance where losses of single samples are missing.
+
+    Args:
+        splits: The data of each split.
+        spread: The loss gives the loss of each sample.
+
+    Raises:
+        BadUsage: The loss gives means alone, or the data come in batches that stay as they are.
+    """
     if not spread:
         raise BadUsage("a tolerance needs the loss of each sample, and this loss gives the mean of a batch alone")
     for split, d in splits.items():

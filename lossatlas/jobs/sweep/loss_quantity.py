@@ -264,7 +264,10 @@ class LossQuantity:
         return work
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int = 1) -> BlockQueue:
-        """Return the pending cells in blocks. adaptive: the queue interpolates cells that their neighbours predict."""
+        """Return the pending cells in blocks.
+
+        With `adaptive`, the queue interpolates cells that their neighbours predict.
+        """
 
         def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
             size = cells_per_block(known, len(cells), ranks)

@@ -246,7 +246,11 @@ def read_without_direction_file(
 
 
 def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
-    """Return the points of the curve to another network. Raises BadInput for control points of another curve."""
+    """Return the points of the curve to another network.
+
+    Raises:
+        BadInput: As `check_control_points`, or a control point does not fit the network.
+    """
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import state_digest
     from lossatlas.parameter_space import position

@@ -58,7 +58,12 @@ class GridJob:
     surface: Surface
 
     def on_ranks(self, world: World) -> "GridJob":
-        """Return the job with the parts that are not sent; all ranks call this. Raises CannotWrite, WorkFailed."""
+        """Return the job with the parts that are not sent; all ranks call this.
+
+        Raises:
+            CannotWrite: As `LargeProblem.on_ranks`.
+            WorkFailed: As `LargeProblem.on_ranks`.
+        """
         return replace(self, inputs=self.inputs.on_ranks(world)) if isinstance(self.inputs, LargeProblem) else self
 
     def device(self, world: World) -> "torch.device":
@@ -253,7 +258,13 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
 
 
 def packed_problem(inputs: GridInputs) -> PackedProblem | LargeProblem:
-    """Return the problem as it is sent to other ranks; a large network stays in files. Raises CannotWrite."""
+    """Return the problem as it is sent to other ranks.
+
+    A large network stays in files.
+
+    Raises:
+        CannotWrite: As `LargeProblem.of`.
+    """
     points = inputs.points.parametrization
     if isinstance(points, MappedParametrization) and inputs.origin is not None:
         return LargeProblem.of(inputs.loaded, inputs.origin, points)

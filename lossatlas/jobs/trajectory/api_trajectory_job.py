@@ -167,7 +167,12 @@ class TrajectoryJob:
         return at_checkpoint(self.net, self.last)
 
     def differences(self) -> RunDifferences:
-        """Return the differences of the checkpoints from the origin. Raises BadUsage, BadInput."""
+        """Return the differences of the checkpoints from the origin.
+
+        Raises:
+            BadUsage: There are too few checkpoints for the plane.
+            BadInput: A checkpoint cannot be read, or does not fit the network.
+        """
         arguments, run = self.arguments, self.runs[0]
         if arguments.directions is None:
             count = sum(len(each.checkpoints) for each in self.runs)
@@ -211,7 +216,15 @@ class TrajectoryJob:
         return projected
 
     def plane(self, found: RunDifferences) -> FoundPlane:
-        """Return the plane: a given one, or the plane of the runs, written to its direction file. Raises BadInput."""
+        """Return the given plane, or the plane of the runs.
+
+        The plane of the runs is written to its direction file.
+
+        Raises:
+            BadUsage: As `plane_of`.
+            BadInput: As `plane_of`, `PlaneSource.plane` or `store_plane`.
+            CannotWrite: As `store_plane`.
+        """
         arguments, output = self.arguments, self.arguments.output
         if arguments.directions is not None:
             return plane_of(arguments.directions, found)
@@ -292,7 +305,13 @@ class TrajectoryJob:
         return self.compute(arguments, self.arguments.output.file, projected.directions)
 
     def compute(self, arguments: SurfaceArguments, file: Path | None, directions: Directions | None = None) -> Surface:
-        """Compute a surface. directions: its axes as files store them; None for a path of checkpoints."""
+        """Compute a surface.
+
+        Args:
+            arguments: The arguments of the surface.
+            file: The surface file; None to keep everything in memory.
+            directions: The axes as files store them; None for a path of checkpoints.
+        """
         samples, output, net = self.arguments.samples, self.arguments.output, self.end
 
         def begin() -> SurfaceInputs:
@@ -349,7 +368,11 @@ def plane_of(directions: GivenPlane, found: RunDifferences) -> FoundPlane:
 
 
 def at_checkpoint(net: nn.Module, checkpoint: Net) -> nn.Module:
-    """Return a copy of a network with the tensors of a checkpoint. Raises BadInput."""
+    """Return a copy of a network with the tensors of a checkpoint.
+
+    Raises:
+        BadInput: As `state_for`, or the network cannot be copied.
+    """
     try:
         end = evaluation_copy(net, {})
     except Exception as error:

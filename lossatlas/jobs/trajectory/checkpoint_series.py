@@ -83,7 +83,11 @@ class FolderSelection:
     drops: tuple[int, ...] = ()
 
     def numbered(self, folder: Path) -> dict[int, Path]:
-        """Return the checkpoints in a folder by epoch. Raises BadInput where there is none, or one epoch twice."""
+        """Return the checkpoints in a folder by epoch.
+
+        Raises:
+            BadInput: There is no such folder or no checkpoint in it, or one epoch is there twice.
+        """
         if not folder.is_dir():
             raise BadInput(f"no folder {folder}")
         pattern = re.compile(re.escape(self.prefix) + r"(\d+)" + re.escape(self.suffix))
@@ -103,7 +107,17 @@ class FolderSelection:
         return files
 
     def epochs(self, there: Sequence[int]) -> list[int]:
-        """Return the epochs of the series among those that are there, or should be. Raises BadUsage."""
+        """Return the epochs of the series.
+
+        Args:
+            there: The epochs of the checkpoints in the folder, in order.
+
+        Returns:
+            The selected ones of these; with `save_epoch` all epochs at this distance, of which some may be missing.
+
+        Raises:
+            BadUsage: The first epoch is not below the last one.
+        """
         first = there[0] if self.start_epoch is None else self.start_epoch
         last = there[-1] if self.max_epoch is None else self.max_epoch
         if first >= last:

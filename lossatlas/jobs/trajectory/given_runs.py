@@ -63,7 +63,14 @@ def runs_given(
 
 
 def listed(checkpoints: Any) -> list[Any]:
-    """Return the items of a list of checkpoints or runs; a folder alone is one. Raises BadUsage."""
+    """Return the items of a list of checkpoints or runs.
+
+    Returns:
+        The items; none for a folder, which is one run.
+
+    Raises:
+        BadUsage: It is one network, or no list.
+    """
     if isinstance(checkpoints, nn.Module | Mapping):
         raise BadUsage("one network is no trajectory: give a list of checkpoints, or the folder of a run")
     if isinstance(checkpoints, str | Path):
@@ -90,7 +97,12 @@ def default_names(items: Sequence[Run]) -> list[str]:
 
 
 def series_of(run: Run) -> CheckpointSeries:
-    """Return the series of a list of checkpoints or of a folder. Raises BadUsage, BadInput."""
+    """Return the series of a list of checkpoints or of a folder.
+
+    Raises:
+        BadUsage: A checkpoint is neither a network nor a state dict nor a path.
+        BadInput: There is no such folder, or no checkpoint of a run in it.
+    """
     if not isinstance(run, str | Path):
         for each in run:
             if not isinstance(each, nn.Module | Mapping | str | Path):
@@ -109,7 +121,11 @@ def series_of(run: Run) -> CheckpointSeries:
 
 
 def with_epochs(run: CheckpointSeries, epochs: Sequence[Any] | np.ndarray) -> CheckpointSeries:
-    """Return a run with the epochs of its checkpoints. Raises BadUsage where they are not one number for each."""
+    """Return a run with the epochs of its checkpoints.
+
+    Raises:
+        BadUsage: There is not one number for each checkpoint.
+    """
     if len(epochs) != len(run.checkpoints):
         raise BadUsage(
             f"{named('epochs')} names {len(epochs)} epochs of {len(run.checkpoints)} checkpoints: give one for each"

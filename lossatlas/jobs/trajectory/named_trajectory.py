@@ -118,7 +118,12 @@ def project_and_store(task: TrajectoryConfig) -> StoredRuns:
 
 
 def own_plane(task: TrajectoryConfig, found: RunDifferences) -> FoundPlane:
-    """Return the plane of the runs: new, or as an earlier run has stored it. Raises BadInput."""
+    """Return the plane of the runs: new, or as an earlier run has stored it.
+
+    Raises:
+        BadUsage: As `end_curvature`.
+        BadInput: As `end_curvature` or `PlaneSource.plane`.
+    """
     river = task.plane.kind == "river"
     files = [task.plane_file, *([Path(task.output.surf_file)] if task.output.surf_file else [])]
     source = PlaneSource(
@@ -145,7 +150,12 @@ def network_of(task: TrajectoryConfig) -> nn.Module:
 
 
 def end_curvature(task: TrajectoryConfig) -> EndCurvature:
-    """Return the Hessian at the end of the first run. Raises BadInput."""
+    """Return the Hessian at the end of the first run.
+
+    Raises:
+        BadUsage: As `load_inputs`.
+        BadInput: As `load_inputs`.
+    """
     loaded = load_inputs(task.end, "weights", task.data, task.loss)
     loss = task.loss.function if isinstance(task.loss, UserFunction) else task.loss
     record = EndCurvature.record_of(loaded.net, loaded.first, loss, function_record("loss", task.loss))

@@ -222,7 +222,11 @@ def directions_in(file: Path) -> Directions | None:
 
 
 def given_plane(file: str | Path) -> FoundPlane:
-    """Return the plane in a direction or surface file. Raises BadInput."""
+    """Return the plane in a direction or surface file.
+
+    Raises:
+        BadInput: As `read_directions`, or the file holds one direction alone.
+    """
     directions = read_directions(file)
     if directions.y is None:
         raise BadInput(f"{file} holds one direction, a plane needs two")
