@@ -18,7 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
+from lossatlas.choices import (
+    ACTIVATION_SITES,
+    BATCH_NORM_MODES,
+    DIR_TYPES,
+    IGNORES,
+    MEMORIES,
+    NORMS,
+    PRECISIONS,
+    PRODUCT_PRECISIONS,
+    ActivationSite,
+    BatchNormMode,
+    DirType,
+    Ignore,
+    Memory,
+    Norm,
+    Precision,
+    ProductPrecision,
+)
 from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.parallel_batches import frozen_copy
@@ -27,7 +44,7 @@ from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, checked
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
-from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, check_words
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, checked_word
 from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments
 from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk
@@ -159,38 +176,33 @@ def surface(
     """
 
     warn_of_launcher(ranks)
-    evaluation = LossArguments(
-        tolerance=tolerance,
-        adaptive=adaptive,
-        precision=precision,
-        bn=bn,
-        bn_samples=bn_samples,
-        batch_size=batch_size,
-        memory=memory,
-    )
-    arguments = on_all(
-        ranks,
-        lambda: evaluation.checked(
-            net,
-            DirectionArguments(
-                directions=directions,
-                towards=towards,
-                norm=norm,
-                ignore=ignore,
-                seed=seed,
-                selection=Selection(only, without),
-                orthogonalize=orthogonalize,
-                curvature=curvature,
-                repeat=repeat,
-                per_layer=per_layer,
-            ),
-            x=x,
-            y=y,
-            device=device,
-            limit=limit,
-            dir_type=dir_type,
-        ),
-    )
+
+    def checked() -> tuple[LossArguments, SurfaceArguments]:
+        axes = DirectionArguments(
+            directions=directions,
+            towards=towards,
+            norm=checked_word("norm", norm, NORMS),
+            ignore=checked_word("ignore", ignore, IGNORES),
+            seed=seed,
+            selection=Selection(only, without),
+            orthogonalize=orthogonalize,
+            curvature=curvature,
+            repeat=repeat,
+            per_layer=per_layer,
+        )
+        moved = checked_word("dir_type", dir_type, DIR_TYPES)
+        evaluation = LossArguments(
+            tolerance=tolerance,
+            adaptive=adaptive,
+            precision=checked_word("precision", precision, PRECISIONS),
+            bn=checked_word("bn", bn, BATCH_NORM_MODES),
+            bn_samples=bn_samples,
+            batch_size=batch_size,
+            memory=checked_word("memory", memory, MEMORIES),
+        )
+        return evaluation, evaluation.checked(net, axes, x=x, y=y, device=device, limit=limit, dir_type=moved)
+
+    evaluation, arguments = on_all(ranks, checked)
     with ExitStack() as stack:
         kept = on_all(ranks, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
         inputs = on_all(ranks, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
@@ -270,15 +282,14 @@ def eigenvalues(
     """
 
     def checked() -> SurfaceArguments:
-        check_words(norm=norm, ignore=ignore, product_precision=precision)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
         check_values(config.HessianOptions, parameters=patterns_of(parameters))
         axes = DirectionArguments(
             directions=directions,
             towards=towards,
-            norm=norm,
-            ignore=ignore,
+            norm=checked_word("norm", norm, NORMS),
+            ignore=checked_word("ignore", ignore, IGNORES),
             seed=seed,
             selection=Selection(only, without),
             orthogonalize=orthogonalize,
@@ -289,7 +300,7 @@ def eigenvalues(
             matrices_only=matrices_only,
             tolerance=tolerance,
             max_products=max_products,
-            precision=precision,
+            precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
             compiled=compiled,
             batch_size=batch_size,
             seed=seed,
@@ -403,44 +414,38 @@ def spectrum(
         3
     """
 
+    def checked() -> SpectrumArguments:
+        site = checked_word("activation_site", activation_site, ACTIVATION_SITES)
+        hessian = HessianSettings(
+            parameters=patterns_of(only),
+            without=patterns_of(without),
+            matrices_only=matrices_only,
+            batch_size=batch_size,
+            precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
+            compiled=compiled,
+            activation_site=site,
+        )
+        wanted = SpectrumSettings(
+            top=top,
+            bottom=bottom,
+            tolerance=tolerance,
+            max_products=max_products,
+            trace_error=trace_error,
+            max_trace_products=max_trace_products,
+            probes=probes,
+            steps=steps,
+            damping=damping,
+            layers=layers,
+            activations=None if activations is None else patterns_of(activations),
+            activation_site=site,
+            activation_error=activation_error,
+            max_activation_probes=max_activation_probes,
+            seed=seed,
+        )
+        return SpectrumArguments.checked(net, checked_hessian_settings(hessian, limit), wanted, device, limit=limit)
+
     warn_of_launcher(ranks)
-    arguments = on_all(
-        ranks,
-        lambda: SpectrumArguments.checked(
-            net,
-            checked_hessian_settings(
-                HessianSettings(
-                    parameters=patterns_of(only),
-                    without=patterns_of(without),
-                    matrices_only=matrices_only,
-                    batch_size=batch_size,
-                    precision=precision,
-                    compiled=compiled,
-                    activation_site=activation_site,
-                ),
-                limit,
-            ),
-            SpectrumSettings(
-                top=top,
-                bottom=bottom,
-                tolerance=tolerance,
-                max_products=max_products,
-                trace_error=trace_error,
-                max_trace_products=max_trace_products,
-                probes=probes,
-                steps=steps,
-                damping=damping,
-                layers=layers,
-                activations=None if activations is None else patterns_of(activations),
-                activation_site=activation_site,
-                activation_error=activation_error,
-                max_activation_probes=max_activation_probes,
-                seed=seed,
-            ),
-            device,
-            limit=limit,
-        ),
-    )
+    arguments = on_all(ranks, checked)
     return Curvature(run_spectrum_job(ranks, net, arguments, data, loss, file=file, force=force, progress=progress))
 
 

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lossatlas import config
+from lossatlas.choices import ProductPrecision
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.config.option_fields import changed
@@ -30,9 +32,9 @@ from lossatlas.mpi import launch
 class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
     """A line or a plane, and the accuracy of the eigenvalues at its points."""
 
-    split: str = changed(config.DataOptions, "split", choices=("train", "test"))
+    split: Literal["train", "test"] = changed(config.DataOptions, "split")
     batch_size: int = changed(config.ProductOptions, "batch_size")
-    precision: str | None = changed(config.ProductOptions, "precision")
+    precision: ProductPrecision | None = changed(config.ProductOptions, "precision")
 
 
 def parser() -> options.Parser[EigenvalueOptions]:

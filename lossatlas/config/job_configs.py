@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lossatlas.choices import DirType, StreamMode
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -47,7 +48,7 @@ class DataConfig:
     image_size: int
     classes: int | None
     split_idx: int
-    stream: str = "auto"
+    stream: StreamMode = "auto"
 
     @property
     def streamed(self) -> bool | None:
@@ -120,7 +121,7 @@ class DirectionConfig:
         store_directions: A direction file holds vectors also where their seeds would do.
     """
 
-    dir_type: str
+    dir_type: DirType
     x: AxisConfig
     y: AxisConfig | None
     same_dir: bool

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lossatlas.choices import OptimizerName, Schedule
 from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss
 from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadUsage, named
@@ -47,11 +48,11 @@ class TrainingRecipe:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     warmup: int = 200
     seed: int = 0
     bfloat16: bool = False
-    optimizer: str = "sgd"
+    optimizer: OptimizerName = "sgd"
     lr_decay: float = 0.1
     loss: str = "crossentropy"
     augment: bool = False

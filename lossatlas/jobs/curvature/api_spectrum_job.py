@@ -18,7 +18,7 @@ from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
-from lossatlas.jobs.inputs.api_arguments import check_settings, check_values, check_words
+from lossatlas.jobs.inputs.api_arguments import check_settings, check_values
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import obey_signal
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 def checked_hessian_settings(settings: HessianSettings, limit: int | None) -> HessianSettings:
     """Return the settings of a Hessian after a check. Raises BadUsage; limit: the number of samples, None for all."""
-    check_words(product_precision=settings.precision, activation_site=settings.activation_site)
     check_values(config.BatchOptions, batch_size=settings.batch_size)
     check_values(config.DatasetOptions, limit=limit)
     check_values(config.SelectionOptions, only=settings.parameters, without=settings.without)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
+from lossatlas.choices import DirType
 from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
@@ -63,7 +64,7 @@ class DirectionArguments:
     per_layer: bool = False
     path: tuple[Net, ...] = ()
 
-    def check(self, axes: int, dir_type: str | None) -> None:
+    def check(self, axes: int, dir_type: DirType | None) -> None:
         """Raise BadUsage where arguments contradict each other.
 
         Args:
@@ -72,7 +73,7 @@ class DirectionArguments:
         """
         check_direction_facts(self.facts(axes, dir_type))
 
-    def facts(self, axes: int, dir_type: str | None) -> DirectionFacts:
+    def facts(self, axes: int, dir_type: DirType | None) -> DirectionFacts:
         """Return the facts that `direction_rules.check_direction_facts` checks."""
         kinds = [direction_kind(direction) for direction in self.wanted(axes)[:axes]]
         there = len(self.given_networks)

@@ -6,6 +6,7 @@ the words of the front end that the user sees.
 
 from dataclasses import dataclass
 
+from lossatlas.choices import DirType
 from lossatlas.errors import BadUsage, named
 
 AT_MODEL = ("gradient", "eigenvector", "file")  # kinds of directions that belong to the parameters alone
@@ -41,7 +42,7 @@ class DirectionFacts:
     ydirection: str = "random"
     model_file2: bool = False
     model_file3: bool = False
-    dir_type: str | None = None
+    dir_type: DirType | None = None
     orthogonalize: bool = False
     curvature: bool = False
     same_dir: bool = False

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
+from lossatlas.choices import DirType
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -39,7 +40,7 @@ class LoadedInputs:
     data: "dict[str, AnyData]"
     chosen: config.DataConfig
     loss: str | UserFunction
-    dir_type: str
+    dir_type: DirType
     origin: "Point"
     targets: "Sequence[Point | None]"
     towards: Mapping[str, str]

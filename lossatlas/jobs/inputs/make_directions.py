@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.choices import DirType
 from lossatlas.errors import named
 from lossatlas.io import Directions
 from lossatlas.io.seeded_directions import SeededDirection
@@ -126,7 +127,7 @@ class Origin:
     """
 
     net: "nn.Module"
-    dir_type: str
+    dir_type: DirType
     point: "Point"
     selection: "Selection"
     scratch: "Scratch | None" = None
@@ -135,7 +136,7 @@ class Origin:
     def checked(
         cls,
         net: "nn.Module",
-        dir_type: str,
+        dir_type: DirType,
         point: "Point",
         selection: "Selection",
         scratch: "Scratch | None" = None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
+from lossatlas.choices import DirType
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.configured_data import checking_shapes, load_data, load_split, loss_of
@@ -28,7 +29,7 @@ INPUT_CHECK_SAMPLES = 4  # on which a loss and a network of this package are che
 
 def load_inputs(
     nets: config.NetworkConfig,
-    dir_type: str,
+    dir_type: DirType,
     chosen: config.DataConfig,
     loss_name: str | UserFunction,
     *,
@@ -108,7 +109,7 @@ class ReadNetworks:
     net: "nn.Module"
     states: "dict[str, dict[str, Tensor]]"
     origin: str
-    dir_type: str
+    dir_type: DirType
     low: bool
     in_training_mode: bool
 
@@ -118,7 +119,7 @@ class ReadNetworks:
         net: "nn.Module",
         nets: config.NetworkConfig,
         states: "Mapping[str, dict[str, Tensor]]",
-        dir_type: str,
+        dir_type: DirType,
         *,
         low: bool,
     ) -> "ReadNetworks":

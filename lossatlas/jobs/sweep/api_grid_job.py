@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import DirType
 from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
 from lossatlas.data.memory import in_words
 from lossatlas.errors import note
@@ -59,7 +60,7 @@ class SurfaceArguments:
     y: AxisLike | None
     device: torch.device
     limit: int | None
-    dir_type: str | None
+    dir_type: DirType | None
     low: bool = False
 
     @classmethod
@@ -73,7 +74,7 @@ class SurfaceArguments:
         y: AxisLike | None,
         device: str | torch.device | None,
         limit: int | None,
-        dir_type: str | None,
+        dir_type: DirType | None,
         low: bool = False,
     ) -> "SurfaceArguments":
         """Check the arguments of `surface` and `eigenvalues`.
@@ -150,7 +151,7 @@ class SurfaceArguments:
     def points(
         self,
         net: nn.Module,
-        dir_type: str,
+        dir_type: DirType,
         grid: Grid,
         curvature: OriginCurvature,
         kept: KeptTensors | None = None,
@@ -219,7 +220,7 @@ class SurfaceInputs:
 
     splits: dict[str, AnyData]
     loss: Loss
-    dir_type: str
+    dir_type: DirType
     points: GridPoints
     plane: Plane
     request: dict[str, Any]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import DirType
 from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
@@ -250,7 +251,7 @@ class TrajectoryJob:
         return EndCurvature(record=EndCurvature.record_of(self.end, train, loss, fields), make=make)
 
     def surface_arguments(
-        self, quantity: LossQuantity, axes: DirectionArguments, x: AxisLike, y: AxisLike | None, *, dir_type: str
+        self, quantity: LossQuantity, axes: DirectionArguments, x: AxisLike, y: AxisLike | None, *, dir_type: DirType
     ) -> SurfaceArguments:
         """Return the arguments of a surface around the origin of the plane.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from lossatlas.choices import DirType
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions, Projection
 from lossatlas.io.trajectory_files import EXPLAINED
@@ -35,7 +36,7 @@ class PlaneChoice:
     """
 
     kind: str = "pca"
-    dir_type: str = "weights"
+    dir_type: DirType = "weights"
     ignore: str = ""
     selection: Selection = EVERYTHING
 
