@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import DirType, StreamMode
+from lossatlas.choices import DirType, Ignore, NormOrNone, StreamMode
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -72,14 +72,14 @@ class AxisConfig:
         file: The spectrum or direction file.
     """
 
-    norm: str
-    ignore: str
+    norm: NormOrNone
+    ignore: Ignore
     kind: str = "random"
     number: int = 1
     file: str = ""
 
     @classmethod
-    def parse(cls, option: str, text: str, norm: str, ignore: str) -> "AxisConfig":
+    def parse(cls, option: str, text: str, norm: NormOrNone, ignore: Ignore) -> "AxisConfig":
         """Read the direction of one axis.
 
         Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.choices import DirType
+from lossatlas.choices import DirType, Ignore, NormOrNone
 from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
@@ -54,8 +54,8 @@ class DirectionArguments:
 
     directions: Direction | Sequence[Direction] | None = None
     towards: Net | Sequence[Net] | None = None
-    norm: str | None = None
-    ignore: str = ""
+    norm: NormOrNone | None = None
+    ignore: Ignore = ""
     seed: int = config.DIRECTION_SEED
     selection: Selection = EVERYTHING
     orthogonalize: bool = False
@@ -99,7 +99,7 @@ class DirectionArguments:
             raise BadUsage(f"{needed} needed: there are {networks}, {counted(wanted, 'direction', 'directions')}")
 
     @property
-    def random_norm(self) -> str:
+    def random_norm(self) -> NormOrNone:
         """The normalization of random directions."""
         return "filter" if self.norm is None else self.norm
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.choices import DirType
+from lossatlas.choices import DirType, Ignore, NormOrNone
 from lossatlas.errors import named
 from lossatlas.io import Directions
 from lossatlas.io.seeded_directions import SeededDirection
@@ -37,8 +37,8 @@ class AxisRequest:
     """
 
     kind: str
-    norm: str = ""
-    ignore: str = ""
+    norm: NormOrNone = ""
+    ignore: Ignore = ""
     number: int = 1
     vector: "Point | None" = None
     digest: str = ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.choices import DirType
+from lossatlas.choices import DirType, Ignore, NormOrNone
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions
 
@@ -173,8 +173,8 @@ class RandomLines:
     """
 
     dir_type: DirType
-    norm: str
-    ignore: str
+    norm: NormOrNone
+    ignore: Ignore
     seed: int
     only: tuple[str, ...]
     without: tuple[str, ...]

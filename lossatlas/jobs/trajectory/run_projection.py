@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from lossatlas.choices import DirType
+from lossatlas.choices import DirType, Ignore
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions, Projection
 from lossatlas.io.trajectory_files import EXPLAINED
@@ -37,7 +37,7 @@ class PlaneChoice:
 
     kind: str = "pca"
     dir_type: DirType = "weights"
-    ignore: str = ""
+    ignore: Ignore = ""
     selection: Selection = EVERYTHING
 
 
