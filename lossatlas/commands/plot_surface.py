@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossatlas import config
+from lossatlas.choices import Memory
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
@@ -56,7 +57,7 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
 
 
 def loss_quantity(
-    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
+    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: Memory | None = "fast"
 ) -> "LossQuantity":
     """Return the quantity that the options describe.
 

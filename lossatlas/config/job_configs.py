@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import DirType, Ignore, NormOrNone, StreamMode
+from lossatlas.choices import DirType, Ignore, Memory, NormOrNone, StreamMode
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -182,7 +182,7 @@ class RunConfig:
     threads: int
     batch_size: int
     precision: str | None
-    memory: str | None = "fast"
+    memory: Memory | None = "fast"
 
     @property
     def device(self) -> str:
@@ -221,7 +221,7 @@ class GridConfig:
         return Grid.parse(self.x, self.y)
 
     @property
-    def memory(self) -> str | None:
+    def memory(self) -> Memory | None:
         """'low', 'fast', or None to choose by the size of the network, which lines and planes along directions can do.
 
         Raises:
@@ -239,7 +239,7 @@ class GridConfig:
         return "fast" if self.path else asked
 
 
-def memory_of(asked: str | None, others: Sequence[str]) -> str | None:
+def memory_of(asked: Memory | None, others: Sequence[str]) -> Memory | None:
     """Return how much memory an evaluation may take, which only lines and planes along directions can choose.
 
     Args:

@@ -3,6 +3,8 @@
 import math
 from typing import Any, TypedDict
 
+from lossatlas.choices import Memory
+
 
 class HalvedBatch(TypedDict):
     """A batch size that was halved because a batch did not fit into memory.
@@ -55,7 +57,7 @@ class ExecutionPlan(TypedDict, total=False):
     most: int
     seed: int
     ranks: int
-    memory: str
+    memory: Memory
 
 
 def nearly_equal(a: Any, b: Any) -> bool:

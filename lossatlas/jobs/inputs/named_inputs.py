@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
-from lossatlas.choices import DirType
+from lossatlas.choices import DirType, Memory
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.configured_data import checking_shapes, load_data, load_split, loss_of
@@ -34,7 +34,7 @@ def load_inputs(
     loss_name: str | UserFunction,
     *,
     train_too: bool = False,
-    memory: str | None = "fast",
+    memory: Memory | None = "fast",
 ) -> LoadedInputs:
     """Load networks and data, and check them on some samples.
 

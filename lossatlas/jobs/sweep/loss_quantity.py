@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lossatlas.choices import Memory
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
@@ -64,7 +65,7 @@ class LossQuantity:
     precision: str | None = None
     batch_size: int = 0
     recalibrated: int = 0
-    memory: str | None = "fast"
+    memory: Memory | None = "fast"
 
     @property
     def asked(self) -> str:
