@@ -7,6 +7,7 @@ and a variable of type str is accepted too, because the function checks the word
 from typing import Literal, TypeGuard, TypeVar, get_args
 
 Precision = Literal["float32", "float64", "tf32", "bfloat16", "float16"]
+EvaluationPrecision = Literal[Precision, "own"]  # own: each tensor in its own type
 ProductPrecision = Literal["float32", "float64"]  # of Hessian-vector products
 Memory = Literal["fast", "low"]  # how much of it a job may take, see `jobs.inputs.network_memory`
 Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "unit"]  # of directions

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import DirType, Ignore, Memory, NormOrNone, StreamMode
+from lossatlas.choices import DirType, Ignore, Memory, NormOrNone, Precision, StreamMode
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -181,7 +181,7 @@ class RunConfig:
     cuda: bool
     threads: int
     batch_size: int
-    precision: str | None
+    precision: Precision | None
     memory: Memory | None = "fast"
 
     @property

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.choices import ProductPrecision
 from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
@@ -65,7 +66,7 @@ class Activations:
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
         reduce_setup: Reduce | None = None,
-        precision: str | None = None,
+        precision: ProductPrecision | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
         self.net, self.loss = curvature_copy(net, device, precision), loss
