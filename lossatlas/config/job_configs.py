@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import DirType, Ignore, Memory, NormOrNone, Precision, StreamMode
+from lossatlas.choices import DirType, Ignore, LossName, Memory, NormOrNone, Precision, StreamMode
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
 
 ModelChoice = str | UserFunction  # in the zoo, or of a user
+LossChoice = LossName | UserFunction
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class GridConfig:
     networks: NetworkConfig
     directions: DirectionConfig
     data: DataConfig
-    loss: str | UserFunction
+    loss: LossChoice
     x: str
     y: str | None
     run: RunConfig

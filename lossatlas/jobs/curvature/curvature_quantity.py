@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from lossatlas.config import LossChoice
 from lossatlas.io import Findings
 from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
@@ -17,7 +18,6 @@ from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, use_threads
-from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -39,7 +39,7 @@ class HessianJob:
     """
 
     packed: PackedInputs
-    loss: str | UserFunction
+    loss: LossChoice
     settings: HessianSettings
     cuda: bool
     threads: int

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
 from lossatlas.choices import DirType
-from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -39,7 +38,7 @@ class LoadedInputs:
     model: config.ModelChoice
     data: "dict[str, AnyData]"
     chosen: config.DataConfig
-    loss: str | UserFunction
+    loss: config.LossChoice
     dir_type: DirType
     origin: "Point"
     targets: "Sequence[Point | None]"

@@ -31,7 +31,7 @@ def load_inputs(
     nets: config.NetworkConfig,
     dir_type: DirType,
     chosen: config.DataConfig,
-    loss_name: str | UserFunction,
+    loss_name: config.LossChoice,
     *,
     train_too: bool = False,
     memory: Memory | None = "fast",
@@ -169,7 +169,7 @@ class ReadNetworks:
         return tensors(self.net, self.dir_type) if self.low else position(self.net, self.dir_type)
 
     def record(
-        self, model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData", count: int | None
+        self, model: config.ModelChoice, loss_name: config.LossChoice, data: "AnyData", count: int | None
     ) -> dict[str, Any]:
         """Return the fields that identify the network at the origin and its loss, after `checked_loss`.
 
@@ -200,7 +200,7 @@ class ReadNetworks:
 def checked_loss(
     net: "nn.Module",
     model: config.ModelChoice,
-    loss_name: str | UserFunction,
+    loss_name: config.LossChoice,
     data: "AnyData",
     count: int | None = None,
 ) -> float:

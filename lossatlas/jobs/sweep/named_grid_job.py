@@ -31,7 +31,6 @@ from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import follow, run_in_compute_thread
-from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
@@ -53,7 +52,7 @@ class GridJob:
 
     quantity: Quantity
     inputs: PackedProblem | LargeProblem | None
-    loss: str | UserFunction
+    loss: config.LossChoice
     threads: int
     surface: Surface
 
