@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lossatlas import config, figures
-from lossatlas.choices import FilmKind, SurfaceLayout
+from lossatlas.choices import FilmKind, LookName, SurfaceLayout
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
     check_label_count,
@@ -121,7 +121,7 @@ def animate(
     rate: float | None = None,
     dpi: int = 90,
     max_size: float | None = None,
-    look: str | None = None,
+    look: LookName | None = None,
     cmap: str | None = None,
     **limits: Any,
 ) -> Path:
