@@ -28,7 +28,9 @@ OptimizerName = Literal["sgd", "adam"]
 Schedule = Literal["cosine", "step", "constant"]  # of the learning rate
 StreamMode = Literal["auto", "always", "never"]  # of samples, read when they are needed
 Scheme = Literal["linear2x", "barycentric"]  # of points between three networks
+SchemeOrNone = Literal["", Scheme]
 CurveKind = Literal["bezier", "polygonal"]
+CurveOrNone = Literal["", CurveKind]
 Colours = Literal["value", "blended"]  # what the colours of a field follow, see `figures.colour_scale`
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -42,6 +44,7 @@ ACTIVATION_SITES: tuple[ActivationSite, ...] = get_args(ActivationSite)
 PLANE_KINDS: tuple[PlaneKind, ...] = get_args(PlaneKind)
 LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
 LOOKS: tuple[LookName, ...] = get_args(LookName)
+CURVES: tuple[CurveKind, ...] = get_args(CurveKind)
 COLOURS: tuple[Colours, ...] = get_args(Colours)
 
 Word = TypeVar("Word", bound=str)

@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import DirType, Ignore, LossName, Memory, NormOrNone, Precision, StreamMode
+from lossatlas.choices import (
+    CurveOrNone,
+    DirType,
+    Ignore,
+    LossName,
+    Memory,
+    NormOrNone,
+    Precision,
+    SchemeOrNone,
+    StreamMode,
+)
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -133,8 +143,8 @@ class DirectionConfig:
     curvature: bool = False
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    scheme: str = ""
-    curve: str = ""
+    scheme: SchemeOrNone = ""
+    curve: CurveOrNone = ""
     control_points: tuple[str, ...] = ()
     repeat: int = 0
     per_layer: bool = False

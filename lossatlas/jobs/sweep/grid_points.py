@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.choices import DirType
+from lossatlas.choices import CurveKind, CurveOrNone, DirType, SchemeOrNone
 from lossatlas.errors import BadUsage, named
 from lossatlas.io import Directions
 from lossatlas.io.resume import NOT_COMPUTED
@@ -62,7 +62,7 @@ class GridPoints:
     record: Mapping[str, Any]
     directions: Directions | None = None
     networks: Sequence[NetworkAt] = ()
-    curve: str = ""
+    curve: CurveOrNone = ""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class GridPoints:
 
 
 def points_along(
-    origin: Origin, directions: Directions, grid: Grid, *, per_layer: bool = False, scheme: str = ""
+    origin: Origin, directions: Directions, grid: Grid, *, per_layer: bool = False, scheme: SchemeOrNone = ""
 ) -> GridPoints:
     """Return the points along directions.
 
@@ -157,7 +157,7 @@ def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: DirType) -> Gri
 
 
 def points_on_curve(
-    kind: str, dir_type: DirType, control_points: "Sequence[NetworkPoint]", end: "NetworkPoint", grid: Grid
+    kind: CurveKind, dir_type: DirType, control_points: "Sequence[NetworkPoint]", end: "NetworkPoint", grid: Grid
 ) -> GridPoints:
     """Return the points of a curve from the network to another one.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.choices import DirType, Ignore, NormOrNone
+from lossatlas.choices import CurveKind, DirType, Ignore, NormOrNone, Scheme
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions
 
@@ -228,7 +228,7 @@ class SchemeParametrization:
         without: Regular expressions of the parameters that do not move.
     """
 
-    kind: str
+    kind: Scheme
     second: Sequence[np.ndarray]
     third: Sequence[np.ndarray]
     only: tuple[str, ...]
@@ -257,7 +257,7 @@ class CurveParametrization:
         points: The arrays of the control points and of the other network by tensor name.
     """
 
-    kind: str
+    kind: CurveKind
     dir_type: DirType
     points: Sequence[dict[str, np.ndarray]]
 
