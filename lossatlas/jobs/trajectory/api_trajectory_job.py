@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.choices import DirType
+from lossatlas.choices import DirType, PlaneKind
 from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
@@ -50,7 +50,7 @@ from lossatlas.parameter_space import Selection, as_arrays
 if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
 
-FEWEST_CHECKPOINTS = {"pca": 3, "river": 2}  # checkpoints that a plane needs
+FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {"pca": 3, "river": 2}  # checkpoints that a plane needs
 GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
 
 
