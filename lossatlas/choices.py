@@ -27,6 +27,8 @@ InfiniteValues = Literal["hole", "largest"]  # how they are drawn
 OptimizerName = Literal["sgd", "adam"]
 Schedule = Literal["cosine", "step", "constant"]  # of the learning rate
 StreamMode = Literal["auto", "always", "never"]  # of samples, read when they are needed
+DirectionWord = Literal["random", "gradient", "eigenvector"]  # of an axis
+DirectionKind = Literal[DirectionWord, "file"]
 Scheme = Literal["linear2x", "barycentric"]  # of points between three networks
 SchemeOrNone = Literal["", Scheme]
 CurveKind = Literal["bezier", "polygonal"]
@@ -44,6 +46,7 @@ ACTIVATION_SITES: tuple[ActivationSite, ...] = get_args(ActivationSite)
 PLANE_KINDS: tuple[PlaneKind, ...] = get_args(PlaneKind)
 LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
 LOOKS: tuple[LookName, ...] = get_args(LookName)
+DIRECTION_WORDS: tuple[DirectionWord, ...] = get_args(DirectionWord)
 CURVES: tuple[CurveKind, ...] = get_args(CurveKind)
 COLOURS: tuple[Colours, ...] = get_args(Colours)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lossatlas import config, programs
-from lossatlas.choices import LOSS_NAMES, is_word
+from lossatlas.choices import LOSS_NAMES, DirectionKind, is_word
 from lossatlas.config import (
     AxisConfig,
     DataConfig,
@@ -167,7 +167,7 @@ def data_choice(args: config.DataOptions) -> DataConfig:
 
 
 def direction_facts(
-    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[str]
+    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[DirectionKind]
 ) -> DirectionFacts:
     """State what the options ask for.
 

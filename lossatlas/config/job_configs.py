@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.choices import (
+    DIRECTION_WORDS,
     CurveOrNone,
+    DirectionKind,
     DirType,
     Ignore,
     LossName,
@@ -14,6 +16,7 @@ from lossatlas.choices import (
     Precision,
     SchemeOrNone,
     StreamMode,
+    is_word,
 )
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
@@ -85,7 +88,7 @@ class AxisConfig:
 
     norm: NormOrNone
     ignore: Ignore
-    kind: str = "random"
+    kind: DirectionKind = "random"
     number: int = 1
     file: str = ""
 
@@ -106,7 +109,7 @@ class AxisConfig:
         name, number = (name, last) if colon and is_whole(last) else (text, "1")
         if int(number) < 1 or (name in ("random", "gradient") and name != text):
             raise BadUsage(f"{option} {text}: eigenvectors and vectors of files are numbered from 1, others not at all")
-        if name in ("random", "gradient", "eigenvector"):
+        if is_word(name, DIRECTION_WORDS):
             return cls(norm, ignore, name, int(number))
         if not name.endswith(".h5"):
             raise BadUsage(f"{option} {text}: give random, gradient, eigenvector, eigenvector:K, FILE.h5 or FILE.h5:K")

@@ -16,7 +16,7 @@ from lossatlas.choices import DirType, Ignore, NormOrNone
 from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
+from lossatlas.jobs.inputs.direction_rules import AskedKind, DirectionFacts, check_direction_facts
 from lossatlas.jobs.inputs.fingerprint import user_loss_name
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
@@ -174,7 +174,7 @@ def parsed_direction(direction: str) -> config.AxisConfig:
     return config.AxisConfig.parse(named("directions"), direction, "", "")
 
 
-def direction_kind(direction: Direction) -> str:
+def direction_kind(direction: Direction) -> AskedKind:
     """Return the kind of a direction, see `DirectionFacts`. Raises BadUsage."""
     return "vector" if isinstance(direction, Mapping) else parsed_direction(direction).kind
 

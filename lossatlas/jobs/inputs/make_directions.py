@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lossatlas.choices import DirType, Ignore, NormOrNone
+from lossatlas.choices import DirectionWord, DirType, Ignore, NormOrNone
 from lossatlas.errors import named
 from lossatlas.io import Directions
 from lossatlas.io.seeded_directions import SeededDirection
@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.parameter_space import Layout, Point, Selection
     from lossatlas.parameter_space.scratch import Scratch
+
+RequestKind = Literal[DirectionWord, "vector", "network"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class AxisRequest:
         scheme: The other network is the random one of a scheme.
     """
 
-    kind: str
+    kind: RequestKind
     norm: NormOrNone = ""
     ignore: Ignore = ""
     number: int = 1
