@@ -56,7 +56,7 @@ def parser() -> options.Parser[PlotFileOptions]:
 
 def drawing_of(file: str) -> Drawing:
     """Return the command that draws a file. Raises BadInput where it holds nothing to be drawn."""
-    kind = kind_of(file)
+    kind: str = kind_of(file)
     if kind == "surface":
         surface = read_surface(file)
         kind = surface.rows_of or ("curve" if surface.grid.y is None else "plane")

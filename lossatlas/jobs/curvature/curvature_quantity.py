@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lossatlas.config import LossChoice
 from lossatlas.io import Findings
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -72,7 +73,7 @@ class CurvatureQuantity(Protocol[Result_co]):
     """A quantity that is computed with the Hessian, the losses and the gradients of one network."""
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> FindingsKind:
         """The kind of the file: 'spectrum' or 'sharpness'."""
         ...
 

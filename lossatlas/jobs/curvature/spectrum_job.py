@@ -13,6 +13,7 @@ from lossatlas.data.memory import in_words
 from lossatlas.errors import say
 from lossatlas.io import Findings
 from lossatlas.io.progress import StatusLine, format_duration
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
@@ -32,7 +33,7 @@ class SpectrumQuantity:
     """The spectrum of a Hessian, as a command computes it: a `CurvatureQuantity` whose result is the findings."""
 
     settings: SpectrumSettings
-    kind: ClassVar[str] = "spectrum"
+    kind: ClassVar[FindingsKind] = "spectrum"
 
     @property
     def seed(self) -> int:

@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, FrontEnd, Stop, named, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.agreement import on_all, rank_of
 
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
 
 T = TypeVar("T")
+FileKind = Literal[FindingsKind, "surface", "direction"]
 
 
-def check_folder(kind: str, path: Path) -> None:
+def check_folder(kind: FileKind, path: Path) -> None:
     """Raise BadInput where the folder of a file does not exist; kind: 'surface', 'direction' and so on."""
     if not path.resolve().parent.is_dir():
         raise BadInput(f"no folder {path.parent} for the {kind} file: make it first")
 
 
-def lock_output(kind: str, path: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
+def lock_output(kind: FileKind, path: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
     """Take the lock on a file that a command writes.
 
     Args:
@@ -57,7 +59,7 @@ def lock_output(kind: str, path: Path, log: Log, releases: ExitStack, *, dry_run
 
 
 def with_lock(
-    kind: str, file: str | Path | None, ranks: "Ranks", *, force: bool, finish: Callable[[Lock | None], T]
+    kind: FileKind, file: str | Path | None, ranks: "Ranks", *, force: bool, finish: Callable[[Lock | None], T]
 ) -> T:
     """Call a function on every rank of a script, while rank 0 holds the lock on a file.
 
