@@ -38,6 +38,7 @@ from lossatlas.choices import (
 )
 from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadInput
+from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, checked_hessian_settings, run_spectrum_job
@@ -51,7 +52,7 @@ from lossatlas.jobs.inputs.network_memory import kept_on_disk
 from lossatlas.jobs.inputs.networks import Net, state_for
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.api_loss_job import LossArguments
-from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
+from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedHessian
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.mpi.agreement import on_all, warn_of_launcher
 from lossatlas.parameter_space import Selection
@@ -177,7 +178,7 @@ def surface(
 
     warn_of_launcher(ranks)
 
-    def checked() -> tuple[LossArguments, SurfaceArguments]:
+    def checked() -> tuple[LossArguments, SurfaceArguments[Evaluator]]:
         axes = DirectionArguments(
             directions=directions,
             towards=towards,
@@ -281,7 +282,7 @@ def eigenvalues(
         True
     """
 
-    def checked() -> SurfaceArguments:
+    def checked() -> SurfaceArguments[MovedHessian]:
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
         check_values(config.HessianOptions, parameters=patterns_of(parameters))

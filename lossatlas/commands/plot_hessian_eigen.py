@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lossatlas import config
 from lossatlas.choices import ProductPrecision
@@ -26,6 +26,9 @@ from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
+    from lossatlas.jobs.sweep.eigenvalue_quantity import MovedHessian
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     log = Log(args.surf_file)
 
-    def order() -> GridCommand:
+    def order() -> "GridCommand[MovedHessian]":
         from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 
         task = job_choices.grid_task(args, ["plot_hessian_eigen", *command])

@@ -29,6 +29,7 @@ from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
+    from lossatlas.evaluation.evaluator import Evaluator
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
 
@@ -111,7 +112,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     )
 
 
-def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
+def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> "GridCommand[Evaluator]":
     """Return the command that computes losses over a grid. Raises BadUsage."""
     quantity = loss_quantity(args, task.run, task.recalibrated, task.memory)
     if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
@@ -133,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     log = Log(args.surf_file)
 
-    def order() -> GridCommand:
+    def order() -> "GridCommand[Evaluator]":
         return grid_command(args, job_choices.grid_task(args, ["plot_surface", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 
 NAMES = ("network", "second network", "third network")  # of modules, which have none, in figures
 
+E = TypeVar("E")  # evaluates the quantity, see `Quantity`
+
 
 @dataclass(frozen=True, kw_only=True)
-class SurfaceArguments:
+class SurfaceArguments(Generic[E]):
     """Arguments of `surface` or `eigenvalues`, checked before anything is read.
 
     Attributes:
@@ -54,7 +56,7 @@ class SurfaceArguments:
         low: The network is moved in place, and everything else of its size is on disk.
     """
 
-    quantity: Quantity
+    quantity: Quantity[E]
     axes: DirectionArguments
     x: AxisLike
     y: AxisLike | None
@@ -68,7 +70,7 @@ class SurfaceArguments:
         cls,
         net: nn.Module,
         *,
-        quantity: Quantity,
+        quantity: Quantity[E],
         axes: DirectionArguments,
         x: AxisLike,
         y: AxisLike | None,
@@ -76,7 +78,7 @@ class SurfaceArguments:
         limit: int | None,
         dir_type: DirType | None,
         low: bool = False,
-    ) -> "SurfaceArguments":
+    ) -> "SurfaceArguments[E]":
         """Check the arguments of `surface` and `eigenvalues`.
 
         Args:
@@ -242,7 +244,7 @@ def embedded(directions: Directions | None) -> Directions | None:
 def run_surface_job(
     ranks: "Ranks",
     net: nn.Module,
-    quantity: Quantity,
+    quantity: Quantity[E],
     inputs: SurfaceInputs,
     file: str | Path | None,
     *,

@@ -9,6 +9,7 @@ from lossatlas import config
 from lossatlas.choices import BatchNormMode, DirType, Memory, Precision
 from lossatlas.config.job_configs import memory_of
 from lossatlas.data import DataLike, LossLike
+from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import KeptTensors
@@ -60,7 +61,7 @@ class LossArguments:
         device: str | torch.device | None,
         limit: int | None,
         dir_type: DirType | None,
-    ) -> SurfaceArguments:
+    ) -> SurfaceArguments[Evaluator]:
         """Check the arguments of `surface`, these and the others.
 
         Args:
@@ -98,7 +99,7 @@ class LossArguments:
 
     def read(
         self,
-        arguments: SurfaceArguments,
+        arguments: SurfaceArguments[Evaluator],
         net: nn.Module,
         data: DataLike,
         loss: LossLike,

@@ -14,6 +14,7 @@ from lossatlas import config
 from lossatlas.choices import DirType, PlaneKind
 from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
 from lossatlas.jobs.inputs.api_arguments import AxisLike
@@ -252,7 +253,7 @@ class TrajectoryJob:
 
     def surface_arguments(
         self, quantity: LossQuantity, axes: DirectionArguments, x: AxisLike, y: AxisLike | None, *, dir_type: DirType
-    ) -> SurfaceArguments:
+    ) -> SurfaceArguments[Evaluator]:
         """Return the arguments of a surface around the origin of the plane.
 
         Args:
@@ -295,7 +296,9 @@ class TrajectoryJob:
         arguments = self.surface_arguments(self.arguments.quantity, axes, x, y, dir_type=kind)
         return self.compute(arguments, self.arguments.output.file, projected.directions)
 
-    def compute(self, arguments: SurfaceArguments, file: Path | None, directions: Directions | None = None) -> Surface:
+    def compute(
+        self, arguments: SurfaceArguments[Evaluator], file: Path | None, directions: Directions | None = None
+    ) -> Surface:
         """Compute a surface. directions: its axes as files store them; None for a path of checkpoints."""
         samples, output, net = self.arguments.samples, self.arguments.output, self.end
 
