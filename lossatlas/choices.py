@@ -1,7 +1,8 @@
 """Words that options, Python arguments and files share, each list once. Without torch, so that `--help` is quick.
 
 An argument of a Python function that is one of these words is annotated, say, `Norm | str`: an editor offers the words,
-and a variable of type str is accepted too, because the function checks the word when it is called.
+and a variable of type str is accepted too, because the function checks the word when it is called. Inside the package
+the words alone are accepted: a text becomes one by `is_word`. An option lists them by the type of its field.
 """
 
 from typing import Literal, TypeGuard, TypeVar, get_args

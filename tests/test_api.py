@@ -793,6 +793,17 @@ def test_words_that_are_none_are_refused(name, words, message):
         getattr(lossatlas, name)(seeded(Mlp), *data, **words, **QUIET)
 
 
+def test_a_file_of_an_unknown_evaluation_is_drawn_and_not_continued(tmp_path):
+    line = {"x": "-1:1:3", "file": tmp_path / "s.h5", **QUIET}
+    lossatlas.surface(seeded(Mlp), (X, Y), **line)
+    stored = read_surface(line["file"])
+    plan = {**stored.plan, "path": "sideways"}
+    write_surface(line["file"], replace(stored, done=np.array([True, False, False]), plan=plan))
+    lossatlas.read(line["file"]).plot()
+    with pytest.raises(BadInput, match="started with 'sideways' evaluation, which is not known: write another file"):
+        lossatlas.surface(seeded(Mlp), (X, Y), **line)
+
+
 def test_axes_that_are_no_right_angles_and_patterns_that_match_nothing_are_said():
     one = {name: torch.randn(p.shape, generator=generator(3)) for name, p in seeded(Mlp).named_parameters()}
     other = {name: value + 0.5 * torch.randn(value.shape, generator=generator(4)) for name, value in one.items()}
