@@ -41,7 +41,7 @@ from lossatlas.errors import BadInput
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.reference import restoring
-from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, checked_hessian_settings, run_spectrum_job
+from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
@@ -54,7 +54,7 @@ from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, r
 from lossatlas.jobs.sweep.api_loss_job import LossArguments
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedHessian
 from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.mpi.agreement import on_all, warn_of_launcher
+from lossatlas.mpi.agreement import on_all, script_world
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape
@@ -176,7 +176,7 @@ def surface(
         True
     """
 
-    warn_of_launcher(ranks)
+    world = script_world(ranks)
 
     def checked() -> tuple[LossArguments, SurfaceArguments[Evaluator]]:
         axes = DirectionArguments(
@@ -203,11 +203,11 @@ def surface(
         )
         return evaluation, evaluation.checked(net, axes, x=x, y=y, device=device, limit=limit, dir_type=moved)
 
-    evaluation, arguments = on_all(ranks, checked)
+    evaluation, arguments = on_all(world, checked)
     with ExitStack() as stack:
-        kept = on_all(ranks, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
-        inputs = on_all(ranks, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
-        found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+        kept = on_all(world, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
+        inputs = on_all(world, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
+        found = run_surface_job(world, net, arguments.quantity, inputs, file, force=force, progress=progress)
         return Landscape.of(found, inputs.points.directions)
 
 
@@ -310,16 +310,16 @@ def eigenvalues(
             net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type="weights"
         )
 
-    warn_of_launcher(ranks)
-    arguments = on_all(ranks, checked)
+    world = script_world(ranks)
+    arguments = on_all(world, checked)
 
     def begin() -> SurfaceInputs:
         inputs = arguments.read(net, data, None, loss)
         problem = Problem(net, inputs.plane, inputs.splits, inputs.loss, arguments.device)
         return replace(inputs, problem=problem)
 
-    inputs = on_all(ranks, begin)
-    found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+    inputs = on_all(world, begin)
+    found = run_surface_job(world, net, arguments.quantity, inputs, file, force=force, progress=progress)
     return Landscape.of(found, inputs.points.directions)
 
 
@@ -443,11 +443,11 @@ def spectrum(
             max_activation_probes=max_activation_probes,
             seed=seed,
         )
-        return SpectrumArguments.checked(net, checked_hessian_settings(hessian, limit), wanted, device, limit=limit)
+        return SpectrumArguments.checked(net, hessian, wanted, device, limit=limit)
 
-    warn_of_launcher(ranks)
-    arguments = on_all(ranks, checked)
-    return Curvature(run_spectrum_job(ranks, net, arguments, data, loss, file=file, force=force, progress=progress))
+    world = script_world(ranks)
+    arguments = on_all(world, checked)
+    return Curvature(run_spectrum_job(world, net, arguments, data, loss, file=file, force=force, progress=progress))
 
 
 @restoring

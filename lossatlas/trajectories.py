@@ -37,7 +37,7 @@ from lossatlas.jobs.trajectory.given_runs import RunsLike, runs_given
 from lossatlas.jobs.trajectory.run_files import with_losses, write_paths
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
 from lossatlas.landscape import Surface
-from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
+from lossatlas.mpi.agreement import check_same_request, on_all, on_first, script_world
 from lossatlas.parameter_space import Selection
 from lossatlas.results import Landscape, Trajectory
 
@@ -144,6 +144,8 @@ def trajectory(
         ('a', (4, 2), 'b', (3, 2))
     """
 
+    world = script_world(ranks)
+
     def checked() -> TrajectoryArguments:
         moved, ignored = checked_word("dir_type", dir_type, DIR_TYPES), checked_word("ignore", ignore, IGNORES)
         own_precision = checked_word("precision", precision, PRECISIONS)
@@ -165,7 +167,7 @@ def trajectory(
             output=PathOutput(
                 file=file_path("file", file),
                 dir_file=file_path("dir_file", dir_file),
-                ranks=ranks,
+                world=world,
                 force=force,
                 progress=progress,
             ),
@@ -173,11 +175,10 @@ def trajectory(
         made.check()
         return made
 
-    warn_of_launcher(ranks)
-    arguments = on_all(ranks, checked)
+    arguments = on_all(world, checked)
     same = {"data": data is not None, "points": arguments.counts, "margin": margin, "plane": plane}
-    check_same_request(ranks, same)
-    runs = on_all(ranks, lambda: runs_given(checkpoints, labels, epochs))
+    check_same_request(world, same)
+    runs = on_all(world, lambda: runs_given(checkpoints, labels, epochs))
     return computed(TrajectoryJob(net=net, runs=runs, arguments=arguments))
 
 
@@ -195,7 +196,7 @@ def computed(job: TrajectoryJob) -> Trajectory:
     if file is not None:
         paths = with_losses(projected, surface, losses, "train_loss")
         plane = projected.directions.sha256
-        on_first(output.ranks, lambda: write_paths(file, projected, paths, plane, force=output.force))
+        on_first(output.world, lambda: write_paths(file, projected, paths, plane, force=output.force))
     return found
 
 

@@ -1215,6 +1215,8 @@ def test_code_that_differs_far_from_the_origin_is_noticed_by_both_front_ends(
         ("surface", {"batch_size": -1}),
         ("surface", {"only": "["}),
         ("surface", {"device": "nope"}),
+        ("surface", {"ranks": 2}),
+        ("spectrum", {"ranks": 2}),
         ("eigenvalues", {"precision": "bfloat16"}),
         ("eigenvalues", {"max_products": 0}),
         ("spectrum", {"top": -1}),

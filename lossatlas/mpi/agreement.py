@@ -1,7 +1,4 @@
-"""Collective steps of the ranks of a user's script: an error on one rank is raised on all of them.
-
-`ranks` is a communicator of mpi4py, such as MPI.COMM_WORLD, or None for one process.
-"""
+"""Collective steps of the ranks of a user's script: an error on one rank is raised on all of them."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lossatlas.errors import BadInput, named, note
 from lossatlas.landscape.plan import nearly_equal
 from lossatlas.launchers import launched
+from lossatlas.mpi.communicator import World
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -22,16 +20,11 @@ class FailedRank(RuntimeError):
     """Failure of another rank; the message names the rank and gives its error."""
 
 
-def rank_of(ranks: "Ranks") -> int:
-    """Return the number of this rank; 0 without a communicator."""
-    return 0 if ranks is None else int(ranks.rank)
-
-
-def on_all(ranks: "Ranks", function: Callable[[], T]) -> T:
+def on_all(world: World, function: Callable[[], T]) -> T:
     """Call a function on every rank; where it fails on one rank, fail on all.
 
     Args:
-        ranks: A communicator of mpi4py, or None.
+        world: The ranks of the script.
         function: Called without arguments.
 
     Returns:
@@ -40,14 +33,14 @@ def on_all(ranks: "Ranks", function: Callable[[], T]) -> T:
     Raises:
         FailedRank: It failed on another rank. On the rank that failed its own error is raised.
     """
-    if ranks is None or ranks.size == 1:
+    if world.comm is None:
         return function()
     failure: BaseException | None = None
     try:
         result = function()
     except BaseException as error:
         failure = error
-    failures = ranks.allgather(None if failure is None else f"{type(failure).__name__}: {failure}")
+    failures = world.comm.allgather(None if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
         raise failure
     for rank, line in enumerate(failures):
@@ -56,30 +49,30 @@ def on_all(ranks: "Ranks", function: Callable[[], T]) -> T:
     return result
 
 
-def on_first(ranks: "Ranks", function: Callable[[], T]) -> T:
+def on_first(world: World, function: Callable[[], T]) -> T:
     """Call a function on rank 0 alone and return its result on every rank. Raises as `on_all`."""
-    result = on_all(ranks, lambda: function() if rank_of(ranks) == 0 else None)
-    return from_first(ranks, result)
+    result = on_all(world, lambda: function() if world.root else None)
+    return from_first(world, result)
 
 
-def from_first(ranks: "Ranks", value: Any) -> Any:
+def from_first(world: World, value: Any) -> Any:
     """Return on every rank the value that rank 0 passes in."""
-    return value if ranks is None else ranks.bcast(value, root=0)
+    return value if world.comm is None else world.comm.bcast(value, root=0)
 
 
-def check_same_request(ranks: "Ranks", request: Mapping[str, Any]) -> None:
+def check_same_request(world: World, request: Mapping[str, Any]) -> None:
     """Compare the requests of all ranks.
 
     Args:
-        ranks: A communicator of mpi4py, or None.
+        world: The ranks of the script.
         request: The fields that identify the job, see `io.resume`.
 
     Raises:
         BadInput: On every rank, where the ranks were given different networks, data or options.
     """
-    if ranks is None or ranks.size == 1:
+    if world.comm is None:
         return
-    requests = ranks.allgather(dict(request))
+    requests = world.comm.allgather(dict(request))
     for rank, other in enumerate(requests):
         for name in dict.fromkeys((*requests[0], *other)):  # some names are there on one of the ranks alone
             mine, theirs = requests[0].get(name), other.get(name)
@@ -90,10 +83,18 @@ def check_same_request(ranks: "Ranks", request: Mapping[str, Any]) -> None:
                 )
 
 
-def warn_of_launcher(ranks: "Ranks") -> None:
-    """Warn where a launcher started several processes and none of them was given a communicator."""
+def script_world(ranks: "Ranks") -> World:
+    """Return the ranks of a script; warn where a launcher started several processes and there is no communicator.
+
+    Args:
+        ranks: A communicator of mpi4py, such as MPI.COMM_WORLD, or None for one process.
+
+    Raises:
+        BadUsage: It is no communicator.
+    """
     if ranks is None and (started := launched()) > 1:
         note(
             f"a launcher started {started} processes, and each of them computes everything: share the work with "
             f"{named('ranks')}=MPI.COMM_WORLD (from mpi4py import MPI)"
         )
+    return World.of_communicator(ranks)

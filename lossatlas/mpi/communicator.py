@@ -44,7 +44,7 @@ class World:
         size: The number of processes.
         local_rank: The number of this process among those on its host, which chooses its CUDA device.
         cores: The number of cores that belong to this process.
-        comm: The MPI communicator; None for one process without MPI.
+        comm: The MPI communicator; None for one process without MPI, and for one process of a script.
         note: A line for the user about how the ranks were joined.
         from_python: A user calls Python functions on the ranks, instead of a command. An error is then raised on every
             rank; the ranks of a command are ended.
@@ -64,9 +64,18 @@ class World:
 
     @classmethod
     def of_communicator(cls, ranks: "MPI.Comm | None") -> "World":
-        """Return the ranks of a user's communicator of mpi4py; one process for None."""
-        size = 1 if ranks is None else int(ranks.size)
-        return cls(0 if ranks is None else int(ranks.rank), size, comm=ranks if size > 1 else None, from_python=True)
+        """Return the ranks of a user's communicator of mpi4py; one process for None.
+
+        Raises:
+            BadUsage: It is no communicator.
+        """
+        if ranks is None:
+            return cls(from_python=True)
+        try:
+            rank, size = int(ranks.rank), int(ranks.size)
+        except (AttributeError, TypeError):
+            raise BadUsage(f"{named('ranks', ranks)}: give a communicator of mpi4py, such as MPI.COMM_WORLD") from None
+        return cls(rank, size, comm=ranks if size > 1 else None, from_python=True)
 
     @property
     def root(self) -> bool:

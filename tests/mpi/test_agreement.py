@@ -12,7 +12,7 @@ def last(world) -> int:
 
 
 def test_what_succeeds_everywhere_is_each_ranks_own(world):
-    assert on_all(world.comm, lambda: world.rank) == world.rank
+    assert on_all(world, lambda: world.rank) == world.rank
 
 
 def test_what_fails_on_one_rank_fails_on_all(world, last):
@@ -22,16 +22,16 @@ def test_what_fails_on_one_rank_fails_on_all(world, last):
 
     kind, message = (BadInput, "not here") if world.rank == last else (FailedRank, f"rank {last}: BadInput: not here")
     with pytest.raises(kind, match=message):
-        on_all(world.comm, function)
+        on_all(world, function)
 
 
 def test_what_rank_0_has_is_everywhere(world):
-    assert from_first(world.comm, ("it", world.rank)) == ("it", 0)
-    assert on_first(world.comm, lambda: 10 + world.rank) == 10
+    assert from_first(world, ("it", world.rank)) == ("it", 0)
+    assert on_first(world, lambda: 10 + world.rank) == 10
 
 
 def test_ranks_that_are_asked_for_different_things_are_told(world, last):
-    check_same_request(world.comm, {"seed": 3})
+    check_same_request(world, {"seed": 3})
     if world.size > 1:
         with pytest.raises(BadInput, match=f"rank {last} has seed = {last}, rank 0 0: give every rank the same"):
-            check_same_request(world.comm, {"seed": world.rank if world.rank == last else 0})
+            check_same_request(world, {"seed": world.rank if world.rank == last else 0})

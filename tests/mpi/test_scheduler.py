@@ -106,7 +106,7 @@ def test_an_error_in_a_script_is_raised_on_every_rank_and_the_next_job_works(wor
 
     kind = ValueError if world.rank == last else WorkFailed if world.root else FailedRank
     with pytest.raises(kind, match="tired"):
-        on_all(world.comm, once)
+        on_all(world, once)
     found = served(script, BlockQueue([[k] for k in range(20)]), lambda block: block[0])
     assert found == (list(range(20)) if world.root else [])
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,17 +23,6 @@ from lossatlas.jobs.sweep.grid_job import obey_signal
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
-
-if TYPE_CHECKING:
-    from lossatlas.mpi.agreement import Ranks
-
-
-def checked_hessian_settings(settings: HessianSettings, limit: int | None) -> HessianSettings:
-    """Return the settings of a Hessian after a check. Raises BadUsage; limit: the number of samples, None for all."""
-    check_values(config.BatchOptions, batch_size=settings.batch_size)
-    check_values(config.DatasetOptions, limit=limit)
-    check_values(config.SelectionOptions, only=settings.parameters, without=settings.without)
-    return settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +51,11 @@ class SpectrumArguments:
         *,
         limit: int | None,
     ) -> "SpectrumArguments":
-        """Check the parts of a spectrum; the activations of the Hessian are those of the spectrum.
+        """Check all arguments; the activations of the Hessian are those of the spectrum.
 
         Args:
             net: The network, whose device is the default.
-            hessian: The settings of the Hessian, see `checked_hessian_settings`.
+            hessian: The settings of the Hessian.
             wanted: The parts of the spectrum, and their accuracy.
             device: Device to compute on; None for the device of the network.
             limit: The number of samples; None for all.
@@ -75,13 +63,16 @@ class SpectrumArguments:
         Raises:
             BadUsage: An argument is out of range.
         """
+        check_values(config.BatchOptions, batch_size=hessian.batch_size)
+        check_values(config.DatasetOptions, limit=limit)
+        check_values(config.SelectionOptions, only=hessian.parameters, without=hessian.without)
         check_settings(wanted)
         hessian = replace(hessian, activations=wanted.activations)
         return cls(wanted=wanted, hessian=hessian, device=device_of(device, net=net), limit=limit)
 
 
 def run_spectrum_job(
-    ranks: "Ranks",
+    world: World,
     net: nn.Module,
     arguments: SpectrumArguments,
     data: DataLike,
@@ -94,7 +85,7 @@ def run_spectrum_job(
     """Compute the missing parts of a spectrum for a Python function, under the lock of its file.
 
     Args:
-        ranks: A communicator of mpi4py, every rank of which calls this, or None.
+        world: The ranks of the script, every one of which calls this.
         net: The network.
         arguments: The checked arguments.
         data: The samples.
@@ -110,8 +101,8 @@ def run_spectrum_job(
         BadInput: The network, the data and the file do not fit each other, or ranks have different arguments.
         CannotWrite: The file cannot be written, or another run writes it.
     """
-    world, seed = World.of_communicator(ranks), arguments.wanted.seed
-    samples = on_all(ranks, lambda: as_dataset(data, limit=arguments.limit))
+    seed = arguments.wanted.seed
+    samples = on_all(world, lambda: as_dataset(data, limit=arguments.limit))
 
     def make_job() -> ObjectsJob:
         return of_objects(
@@ -125,15 +116,15 @@ def run_spectrum_job(
             seed=seed,
         )
 
-    job = on_all(ranks, make_job)
-    check_same_request(ranks, job.fresh.request)
+    job = on_all(world, make_job)
+    check_same_request(world, job.fresh.request)
 
     def finish(lock: Lock | None) -> Findings:
-        known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
+        known = on_first(world, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         return finished_parts(world, job, arguments.wanted, output, progress=progress)
 
-    return with_lock("spectrum", file, ranks, force=force, finish=finish)
+    return with_lock("spectrum", file, world, force=force, finish=finish)
 
 
 def finished_parts(

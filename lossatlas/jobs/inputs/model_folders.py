@@ -9,7 +9,8 @@ from torch import nn
 
 from lossatlas.datasets.texts import TextSettings
 from lossatlas.models.hugging_face import load_model, text_data
-from lossatlas.mpi.agreement import on_all, rank_of
+from lossatlas.mpi.agreement import on_all
+from lossatlas.mpi.communicator import World
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,8 +32,8 @@ def accepts_folder(
         folder = given.get("net")
         if not isinstance(folder, str | Path):
             return function(*arguments, **keywords)
-        ranks, others = given.get("ranks"), arguments[2:]
-        say = bool(given.get("progress", True)) and rank_of(ranks) == 0
+        world, others = World.of_communicator(given.get("ranks")), arguments[2:]
+        say = bool(given.get("progress", True)) and world.root
 
         def read() -> dict[str, Any]:
             return {"net": load_model(folder)} | {
@@ -41,7 +42,7 @@ def accepts_folder(
                 if is_text(given.get(name))
             }
 
-        given = {"loss": "next_token", **given, **on_all(ranks, read)}
+        given = {"loss": "next_token", **given, **on_all(world, read)}
         first = [given.pop(name) for name in ("net", "data") if name in given]
         return function(*first, *others, **given)
 

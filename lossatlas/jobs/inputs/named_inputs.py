@@ -4,8 +4,8 @@ loaded = load_inputs(networks, "weights", data, loss)       # writes nothing
 packed = PackedInputs.of(loaded)                            # to be sent to the other ranks, see `packed_inputs`
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
@@ -66,11 +66,10 @@ def load_inputs(
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
     read = ReadNetworks.of(net, nets, states, dir_type, low=takes_little_memory(net, memory))
-    towards = {file: state_digest(read.states[file]) for file in (nets.file2, nets.file3) if file}
+    ends, suffix = [file for file in (nets.file2, nets.file3) if file], ", aligned" if nets.align else ""
+    towards = {file: state_digest(read.states[file]) + suffix for file in ends}
     if nets.align:
-        for file in towards:
-            read.states[file] = aligned_state(net, read.states, nets.file, file, first)
-            towards[file] += ", aligned"
+        read = read.aligned(ends, first)
     targets = [read.point_of(file) if file else None for file in (nets.file2, nets.file3)]
     origin = read.point_of(nets.file)  # last: the network keeps it
     kept = keep_on_disk(net) if read.low else None
@@ -107,7 +106,7 @@ class ReadNetworks:
     """
 
     net: "nn.Module"
-    states: "dict[str, dict[str, Tensor]]"
+    states: "Mapping[str, dict[str, Tensor]]"
     origin: str
     dir_type: DirType
     low: bool
@@ -156,6 +155,19 @@ class ReadNetworks:
             low=low,
             in_training_mode=in_training_mode,
         )
+
+    def aligned(self, files: "Sequence[str]", data: "AnyData") -> "ReadNetworks":
+        """Return these with the states of some files aligned to the network at the origin, see `aligned_state`.
+
+        Args:
+            files: The files.
+            data: Samples on which the result is checked.
+
+        Raises:
+            BadInput: The samples are no pairs, or the units cannot be permuted.
+        """
+        states = {file: aligned_state(self.net, self.states, self.origin, file, data) for file in files}
+        return replace(self, states={**self.states, **states})
 
     def point_of(self, file: str) -> "Point":
         """Return the tensors of a file; the network takes them, unless they are not rounded to its types."""

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, FrontEnd, Stop, named, note, say
 from lossatlas.io.atomic_write import set_aside
@@ -13,10 +13,8 @@ from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
 from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.inputs import file_names
-from lossatlas.mpi.agreement import on_all, rank_of
-
-if TYPE_CHECKING:
-    from lossatlas.mpi.agreement import Ranks
+from lossatlas.mpi.agreement import on_all
+from lossatlas.mpi.communicator import World
 
 T = TypeVar("T")
 FileKind = Literal[FindingsKind, "surface", "direction"]
@@ -59,14 +57,14 @@ def lock_output(kind: FileKind, path: Path, log: Log, releases: ExitStack, *, dr
 
 
 def with_lock(
-    kind: FileKind, file: str | Path | None, ranks: "Ranks", *, force: bool, finish: Callable[[Lock | None], T]
+    kind: FileKind, file: str | Path | None, world: World, *, force: bool, finish: Callable[[Lock | None], T]
 ) -> T:
     """Call a function on every rank of a script, while rank 0 holds the lock on a file.
 
     Args:
         kind: Kind of the file, for messages.
         file: The file; None for no file and no lock.
-        ranks: A communicator of mpi4py, or None.
+        world: The ranks of the script.
         force: Keep an earlier file under another name first, and say so.
         finish: Gets the lock; None on other ranks.
 
@@ -81,7 +79,7 @@ def with_lock(
     def acquired() -> Lock | None:
         if file is not None and not isinstance(file, str | Path):
             raise BadUsage(f"{named('file', file)}: give the path of a file")
-        if file is None or rank_of(ranks) != 0:
+        if file is None or not world.root:
             return None
         check_folder(kind, Path(file))
         lock = Lock(Path(file))
@@ -90,10 +88,10 @@ def with_lock(
             keep_aside(Path(file))
         return lock
 
-    named_on = [file is not None] if ranks is None else ranks.allgather(file is not None)
+    named_on = [file is not None] if world.comm is None else world.comm.allgather(file is not None)
     if any(named_on) and not named_on[0]:
         raise BadUsage(f"{named('file')}: rank {named_on.index(True)} names a file and rank 0, which writes, does not")
-    lock = on_all(ranks, acquired)
+    lock = on_all(world, acquired)
     try:
         return finish(lock)
     finally:

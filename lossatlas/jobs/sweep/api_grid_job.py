@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -30,11 +30,9 @@ from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.models.checkpoint import state_digest
 from lossatlas.mpi.agreement import check_same_request, on_first
+from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Plane, position
-
-if TYPE_CHECKING:
-    from lossatlas.mpi.agreement import Ranks
 
 NAMES = ("network", "second network", "third network")  # of modules, which have none, in figures
 
@@ -242,7 +240,7 @@ def embedded(directions: Directions | None) -> Directions | None:
 
 
 def run_surface_job(
-    ranks: "Ranks",
+    world: World,
     net: nn.Module,
     quantity: Quantity[E],
     inputs: SurfaceInputs,
@@ -254,7 +252,7 @@ def run_surface_job(
     """Compute the missing cells of a surface for a Python function, under the lock of its file.
 
     Args:
-        ranks: A communicator of mpi4py, every rank of which calls this, or None.
+        world: The ranks of the script, every one of which calls this.
         net: The network at the origin.
         quantity: The quantity to compute.
         inputs: The inputs, with their `problem`.
@@ -281,13 +279,13 @@ def run_surface_job(
         about=inputs.about,
     )
     shared = {"grid": str(points.grid), "precision": fresh.plan.get("precision")}
-    check_same_request(ranks, {**fresh.request, **shared, "curvature": inputs.curvature is not None})
+    check_same_request(world, {**fresh.request, **shared, "curvature": inputs.curvature is not None})
 
     def finish(lock: Lock | None) -> Surface:
-        known = continued(ranks, file, fresh)
-        known = on_first(ranks, lambda: with_second_derivatives(known, inputs.curvature, points.directions))
+        known = continued(world, file, fresh)
+        known = on_first(world, lambda: with_second_derivatives(known, inputs.curvature, points.directions))
         path, embed = (None, None) if file is None else (Path(file), embedded(points.directions))
         output = SurfaceOutput(path, embed=embed, lock=lock)
-        return run_from_python(ranks, quantity, problem, known, output, progress=progress)
+        return run_from_python(world, quantity, problem, known, output, progress=progress)
 
-    return with_lock("surface", file, ranks, force=force, finish=finish)
+    return with_lock("surface", file, world, force=force, finish=finish)

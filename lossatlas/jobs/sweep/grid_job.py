@@ -35,9 +35,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.jobs.sweep.problem import Problem
-    from lossatlas.mpi.agreement import Ranks
 
-E = TypeVar("E")
+E = TypeVar("E")  # evaluates a quantity on one rank
 
 
 class Quantity(Protocol[E]):
@@ -188,7 +187,7 @@ def make_worker(
 
 
 def run_from_python(
-    ranks: "Ranks",
+    world: World,
     quantity: Quantity[E],
     problem: "Problem",
     known: Surface,
@@ -199,7 +198,7 @@ def run_from_python(
     """Compute a surface for a Python function, which every rank calls with its own network and data.
 
     Args:
-        ranks: A communicator of mpi4py, or None.
+        world: The ranks of the script.
         quantity: The quantity to compute.
         problem: The network, the plane and the data.
         known: The surface to continue; the same on every rank.
@@ -215,14 +214,14 @@ def run_from_python(
     """
     if not len(quantity.pending(known)):
         return known
-    world, device = World.of_communicator(ranks), str(problem.device)
+    device = str(problem.device)
 
     def finalize() -> tuple[Surface, E | None]:
         return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
 
-    known, of_root = on_all(ranks, finalize)
-    known = from_first(ranks, known)
-    evaluator = on_all(ranks, lambda: quantity.evaluator(problem, known) if of_root is None else of_root)
+    known, of_root = on_all(world, finalize)
+    known = from_first(world, known)
+    evaluator = on_all(world, lambda: quantity.evaluator(problem, known) if of_root is None else of_root)
 
     def compute() -> Surface | None:
         if not world.root:
@@ -240,14 +239,14 @@ def run_from_python(
         )
 
     try:
-        surface = on_all(ranks, compute)
+        surface = on_all(world, compute)
     except Incomplete as error:
         obey_signal(error)
         if world.size > 1:
             raise
         note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
         surface = error.partial
-    return from_first(ranks, surface)
+    return from_first(world, surface)
 
 
 def obey_signal(error: Incomplete) -> None:
@@ -257,9 +256,9 @@ def obey_signal(error: Incomplete) -> None:
         signal.raise_signal(error.signal)
 
 
-def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
+def continued(world: World, file: str | Path | None, fresh: Surface) -> Surface:
     """Return the surface to continue on every rank, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
-    return on_first(ranks, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
+    return on_first(world, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 
 def with_second_derivatives(

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -44,12 +43,10 @@ from lossatlas.jobs.trajectory.run_files import checkpoints_file, write_projecti
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
 from lossatlas.landscape import Surface
 from lossatlas.models.checkpoint import state_digest
-from lossatlas.mpi.agreement import on_all, on_first, rank_of
+from lossatlas.mpi.agreement import on_all, on_first
+from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection, as_arrays
-
-if TYPE_CHECKING:
-    from lossatlas.mpi.agreement import Ranks
 
 FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {"pca": 3, "river": 2}  # checkpoints that a plane needs
 GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
@@ -77,14 +74,14 @@ class PathOutput:
     Attributes:
         file: The surface file; None to keep everything in memory.
         dir_file: The direction file of the plane; None to keep it in memory.
-        ranks: A communicator of mpi4py, or None.
+        world: The ranks of the script.
         force: Start over.
         progress: Show a progress line.
     """
 
     file: Path | None
     dir_file: Path | None
-    ranks: "Ranks"
+    world: World
     force: bool
     progress: bool
 
@@ -201,17 +198,17 @@ class TrajectoryJob:
             CannotWrite: The direction file cannot be written.
         """
         arguments, output = self.arguments, self.arguments.output
-        found = on_all(output.ranks, self.differences)
+        found = on_all(output.world, self.differences)
         # The last bits of an eigenvector, and a file, are those of rank 0.
         shared = arguments.choice.kind == "river" or output.dir_file is not None
-        plane = (on_first if shared else on_all)(output.ranks, lambda: self.plane(found))
-        return on_all(output.ranks, lambda: self.projected(found, plane))
+        plane = (on_first if shared else on_all)(output.world, lambda: self.plane(found))
+        return on_all(output.world, lambda: self.projected(found, plane))
 
     def projected(self, found: RunDifferences, plane: FoundPlane) -> ProjectedRuns:
         """Project the runs onto a plane, and write their coordinates beside its direction file."""
         output = self.arguments.output
         projected = project_runs(found, plane.directions, plane.source, own=plane.own)
-        if output.dir_file is not None and rank_of(output.ranks) == 0:
+        if output.dir_file is not None and output.world.root:
             write_projections(output.dir_file, projected, own=True)
         return projected
 
@@ -311,9 +308,9 @@ class TrajectoryJob:
             problem = Problem(shared_copy(net), inputs.plane, inputs.splits, inputs.loss, arguments.device)
             return replace(inputs, problem=replace(problem, reference=lambda: net))
 
-        inputs = on_all(output.ranks, begin)
+        inputs = on_all(output.world, begin)
         return run_surface_job(
-            output.ranks, net, arguments.quantity, inputs, file, force=output.force, progress=output.progress
+            output.world, net, arguments.quantity, inputs, file, force=output.force, progress=output.progress
         )
 
 
