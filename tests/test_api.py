@@ -781,9 +781,9 @@ def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
         ("surface", {"bn": "keeps"}, "bn='keeps' (did you mean keep?): there are 'keep', 'recalibrate'"),
         ("surface", {"memory": 1}, "memory=1: there are 'fast', 'low'"),
         ("eigenvalues", {"norm": "unt"}, "norm='unt' (did you mean unit?): there are"),
-        ("eigenvalues", {"precision": "tf32"}, "precision='tf32' (did you mean float32?): there are 'float32', 'float"),
+        ("eigenvalues", {"precision": "tf32"}, "precision='tf32': there are 'float32', 'float64'"),
         ("spectrum", {"precision": "float16"}, "precision='float16' (did you mean float64?): there are"),
-        ("spectrum", {"activation_site": "in"}, "activation_site='in' (did you mean input?): there are 'output', 'in"),
+        ("spectrum", {"activation_site": "in"}, "activation_site='in': there are 'output', 'input'"),
         ("trajectory", {"ignore": "bn"}, "ignore='bn'"),
     ],
 )
