@@ -18,7 +18,7 @@ CELLS ?= 17
 SAMPLES ?= 500
 WORKERS ?= 2
 INTEGRATIONS = tests/test_integrations.py tests/test_hugging_face.py tests/test_transformers.py tests/test_texts.py \
-	tests/test_task_scores.py tests/test_adapters.py
+	tests/test_task_scores.py tests/test_adapters.py tests/test_offloaded.py
 QUICK = not (browser or mpi or pictures or commands or slow or full)
 VENV := .venv
 BIN := $(VENV)/bin

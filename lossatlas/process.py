@@ -57,6 +57,7 @@ class ProcessState:
         succeeded: It ends with exit code 0, and only exit handlers of libraries remain.
         library_exit: A function that C's `exit` calls after the handlers that libraries have registered later; None
             before `allow_library_exit`.
+        skips_libraries: Exit handlers of libraries do not run.
     """
 
     armed = False
@@ -67,6 +68,7 @@ class ProcessState:
     ending = False
     succeeded = False
     library_exit: Callable[[int], None] | None = None
+    skips_libraries = False
 
 
 def arm() -> None:
@@ -190,6 +192,11 @@ def allow_library_exit() -> None:
         pass
 
 
+def forbid_library_exit() -> None:
+    """Skip the exit handlers of libraries when this process ends: some of torch.distributed need the interpreter."""
+    ProcessState.skips_libraries = True
+
+
 def end_if_forked(error: BaseException) -> None:
     """End a process that other code has forked, and that has returned into the code of a rank; error: its reason."""
     if ProcessState.forked:
@@ -240,7 +247,7 @@ def leave(code: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
             silence(stream)
-    if not code and ProcessState.library_exit:
+    if not code and ProcessState.library_exit and not ProcessState.skips_libraries:
         ProcessState.succeeded = True
         late = threading.Timer(LIBRARY_SECONDS, really_exit, [0])  # in case a library does not return
         late.daemon = True

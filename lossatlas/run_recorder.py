@@ -23,6 +23,7 @@ from lossatlas.io.atomic_write import make_folder, set_aside
 from lossatlas.io.run_folder import LOG, Entry, RunLog, bytes_of_log, read_log, thinned, write_log
 from lossatlas.models.checkpoint import read_state, state_digest, write_tensors
 from lossatlas.models.state_names import match_names, state_tensors, without_wrappers
+from lossatlas.parameter_space.points import is_sharded
 
 if TYPE_CHECKING:
     from lossatlas.data import DataLike
@@ -389,18 +390,6 @@ def unwrapped(net: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return net
         net = inner
-
-
-def is_sharded(net: nn.Module) -> bool:
-    """Return whether the parameters are spread over processes (FSDP), so that a state dict takes all of them."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return False
-    from torch.distributed.fsdp import FullyShardedDataParallel
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(module, FullyShardedDataParallel) for module in net.modules()) or any(
-        isinstance(p, DTensor) for p in net.parameters()
-    )
 
 
 def plain_state(net: nn.Module) -> dict[str, Tensor]:

@@ -154,3 +154,19 @@ def test_graphs_of_the_user_stay_usable():
     lossatlas.spectrum(net, (x, y), top=1, max_trace_products=2, steps=3, progress=False)
     assert [p._version for p in net.parameters()] == versions
     torch.autograd.grad(sum(g.square().sum() for g in gradient), list(net.parameters()))
+
+
+def test_parameters_that_are_spread_over_processes_are_refused(tmp_path):
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+        with untouched(net):
+            pass
+        fully_shard(net, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(BadInput, match=r"Sequential has parameters spread over processes"), untouched(net):
+            pass
+    finally:
+        torch.distributed.destroy_process_group()

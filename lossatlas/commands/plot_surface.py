@@ -12,7 +12,7 @@ Run the same command again to continue after an interruption.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ from lossatlas.jobs.inputs import file_names
 from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
+from lossatlas.mpi.communicator import World
+from lossatlas.mpi.model_groups import ModelGroup, join_group
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
     from lossatlas.evaluation.evaluator import Evaluator
@@ -35,7 +37,11 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs non
 
 @dataclass(frozen=True)
 class SurfaceOptions(
-    config.GridCommandOptions, config.SchemeOptions, config.BatchNormOptions, config.EvaluationOptions
+    config.GridCommandOptions,
+    config.SchemeOptions,
+    config.BatchNormOptions,
+    config.EvaluationOptions,
+    config.ModelGroupOptions,
 ):
     """A line or a plane, by directions or by a scheme, and how its losses are evaluated."""
 
@@ -137,4 +143,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     def order() -> "GridCommand[Evaluator]":
         return grid_command(args, job_choices.grid_task(args, ["plot_surface", *command]))
 
-    return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)
+    def join(world: World) -> World:
+        if args.ranks_per_model == 1:
+            return world
+        return join_group(world, args.ranks_per_model, cuda=args.cuda, threads=args.threads)
+
+    return launch.launch(args.mpi, lambda world: on_rank(world, order, log), log.line, join)
+
+
+def on_rank(world: World, order: Callable[[], GridCommand], log: Log) -> int:
+    """Run the command on this rank, or serve the leader of its group; return the exit code.
+
+    Args:
+        world: The ranks that take blocks of the grid, or the group of a rank that does not lead one.
+        order: Returns the command; called on rank 0 alone.
+        log: The log beside the surface file.
+    """
+    group = ModelGroup.current
+    if group is None:
+        return run_grid_job(world, order, log)
+    from lossatlas.models.spread_networks import end_group, serve_group
+
+    if not group.ranks.root:
+        serve_group(group)
+        return 0
+    code = run_grid_job(world, order, log)
+    end_group(group)
+    return code

@@ -47,7 +47,14 @@ from lossatlas.config.point_options import (
     SchemeOptions,
     SelectionOptions,
 )
-from lossatlas.config.run_options import BatchOptions, DeviceOptions, EvaluationOptions, ProductOptions, RanksOptions
+from lossatlas.config.run_options import (
+    BatchOptions,
+    DeviceOptions,
+    EvaluationOptions,
+    ModelGroupOptions,
+    ProductOptions,
+    RanksOptions,
+)
 
 __all__ = [
     "BN_SAMPLES",
@@ -77,6 +84,7 @@ __all__ = [
     "LookOptions",
     "LossChoice",
     "ModelChoice",
+    "ModelGroupOptions",
     "ModelOptions",
     "NetworkConfig",
     "NetworkOptions",

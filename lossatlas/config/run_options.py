@@ -88,6 +88,22 @@ class EvaluationOptions(BatchOptions):
 
 
 @dataclass(frozen=True)
+class ModelGroupOptions:
+    """Networks that are spread over several ranks."""
+
+    HEADING: ClassVar[str] = "run"
+
+    ranks_per_model: int = option(
+        1,
+        "groups of N ranks share one network: the function that --model names is called on each rank of a group, finds "
+        "the group as all processes of torch.distributed, and returns a module with DTensor parameters (tensor "
+        "parallelism, fully_shard)",
+        kind=positive,
+        metavar="N",
+    )
+
+
+@dataclass(frozen=True)
 class ProductOptions(BatchOptions):
     """Evaluation of Hessian-vector products."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.parameter_space.offloaded import announce_point
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 from lossatlas.parameter_space.points import is_variance, named_tensors, real_view
 
@@ -203,7 +204,7 @@ class InPlaceBuffers:
     """
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
-        self.plane, self.own = plane, named_tensors(net, every_name=True)
+        self.net, self.plane, self.own = net, plane, named_tensors(net, every_name=True)
 
     @torch.no_grad()
     def move(self, a: float, b: float) -> Tensor:
@@ -220,6 +221,7 @@ class InPlaceBuffers:
             names = list(point := self.plane.point(a, b))
             for name, value in point.items():
                 data[name].copy_(value)
+        announce_point(self.net)
         return clamp_variances([data[name] for name in names if is_variance(name)], next(iter(data.values())))
 
 

@@ -25,7 +25,8 @@ from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.parameter_space.points import Point, movable, named_tensors, tensors
+from lossatlas.parameter_space.offloaded import weights_on_host
+from lossatlas.parameter_space.points import Point, is_sharded, movable, named_tensors, tensors
 from lossatlas.parameter_space.scratch import Scratch
 
 P = ParamSpec("P")
@@ -98,25 +99,32 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
     """Check that the network is the same after the block as before, in every bit.
 
     Args:
-        net: The network.
+        net: The network. Weights that accelerate keeps away from its device are on the host within the block.
 
     Yields:
         The network.
 
     Raises:
-        BadInput: The network has no parameters to move, or was changed. A network up to SNAPSHOT_BYTES is restored.
+        BadInput: The network has no parameters to move, they are spread over processes, or the network was changed. One
+            up to SNAPSHOT_BYTES is restored.
     """
-    check_movable(net)
-    before = network_digest(net)
-    snapshot = Snapshot(net) if sum(map(byte_count, tensors_of(net))) <= SNAPSHOT_BYTES else None
-    try:
-        yield net
-    finally:
-        if network_digest(net) != before:
-            if snapshot is not None:
-                snapshot.restore()
-            restored = snapshot is not None and network_digest(net) == before
-            raise BadInput(CHANGED.format("is restored" if restored else "could not be restored"))
+    if is_sharded(net):
+        raise BadInput(
+            f"{type(net).__name__} has parameters spread over processes (DTensor, FSDP), which cannot be moved: give "
+            "the network before they are spread, or one that accelerate has placed on several devices (device_map)"
+        )
+    with weights_on_host(net):
+        check_movable(net)
+        before = network_digest(net)
+        snapshot = Snapshot(net) if sum(map(byte_count, tensors_of(net))) <= SNAPSHOT_BYTES else None
+        try:
+            yield net
+        finally:
+            if network_digest(net) != before:
+                if snapshot is not None:
+                    snapshot.restore()
+                restored = snapshot is not None and network_digest(net) == before
+                raise BadInput(CHANGED.format("is restored" if restored else "could not be restored"))
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from lossatlas.models.densenet import DenseNet
 from lossatlas.models.mlp import mlp
 from lossatlas.models.resnet import Block, Bottleneck, cifar_resnet, imagenet_resnet
 from lossatlas.models.vgg import Vgg9, Vgg13
+from lossatlas.mpi.model_groups import ModelGroup
+from lossatlas.parameter_space.offloaded import load_on_host
 from lossatlas.user_code import UserFunction
 
 __all__ = ["MODELS", "build", "classes_in", "load_into", "load_network", "read_state", "save_state"]
@@ -74,6 +76,12 @@ def build(name: str | UserFunction, shape: Sequence[int] = (3, 32, 32), classes:
         >>> sum(p.numel() for p in build("mlp", (1, 28, 28)).parameters())
         55050
     """
+    group = ModelGroup.current
+    if group is not None and (not isinstance(name, UserFunction) or name.short):
+        raise BadUsage(
+            f"{named('ranks_per_model', group.ranks.size)} is for a function of yours that spreads its network over "
+            f"the ranks (DTensor, fully_shard): {named('model', name)} is none"
+        )
     if isinstance(name, UserFunction):
         net = _call_seeded(name, 0)
         if seed:
@@ -86,11 +94,16 @@ def build(name: str | UserFunction, shape: Sequence[int] = (3, 32, 32), classes:
 
 def _call_seeded(function: UserFunction, seed: int) -> nn.Module:
     """Return the network that a user's function returns when torch has this seed."""
+    if ModelGroup.current is not None:
+        from lossatlas.models.spread_networks import make_spread
+
+        return make_spread(function, seed, ModelGroup.current)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = function()
     if not isinstance(net, nn.Module):
         raise BadInput(f"{named('model')} {function} gives {type(net).__name__}, not a torch.nn.Module")
+    load_on_host(net)
     return net
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from lossatlas.parameter_space.offloaded import with_offloaded
 from lossatlas.parameter_space.selection import names_of
 
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -39,7 +40,8 @@ class Match:
 
 def state_tensors(net: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of a network's state dict by name, without other entries, as `get_extra_state` makes."""
-    return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    return with_offloaded(net, state)
 
 
 def is_counter(name: str) -> bool:

@@ -45,6 +45,7 @@ class World:
         local_rank: The number of this process among those on its host, which chooses its CUDA device.
         cores: The number of cores that belong to this process.
         comm: The MPI communicator; None for one process without MPI, and for one process of a script.
+        everyone: The communicator of all processes of the launcher, where these ranks are some of them.
         note: A line for the user about how the ranks were joined.
         from_python: A user calls Python functions on the ranks, instead of a command. An error is then raised on every
             rank; the ranks of a command are ended.
@@ -58,6 +59,7 @@ class World:
     local_rank: int = 0
     cores: int = 1
     comm: Any = None  # MPI.Comm | None
+    everyone: Any = None  # MPI.Comm | None
     note: str = ""
     from_python: bool = False
     computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
@@ -131,10 +133,10 @@ class World:
             time.sleep(MESSAGE_POLL)
 
     def abort(self, code: int) -> None:
-        """End every rank with this exit code; does nothing for a single rank."""
-        if self.size > 1:
+        """End every process of the launcher with this exit code; does nothing for a single one."""
+        if self.size > 1 or self.everyone is not None:
             time.sleep(0.3)  # the launcher loses what it has not forwarded when it ends the ranks
-            self.comm.Abort(code)
+            (self.everyone or self.comm).Abort(code)
 
 
 def pickle5_communicator(comm: "MPI.Comm") -> "MPI.Comm":

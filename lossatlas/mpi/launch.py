@@ -27,13 +27,19 @@ def once(code: int) -> None:
         raise SystemExit(code)
 
 
-def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], None] = lambda line: None) -> int:
+def launch(
+    mpi: bool,
+    body: Callable[[World], int | None],
+    log: Callable[[str], None] = lambda line: None,
+    join: Callable[[World], World] = lambda world: world,
+) -> int:
     """Run a command's body on every rank.
 
     Args:
         mpi: Join the ranks of a launcher.
         body: Called with the ranks; returns an exit code, or None for success.
         log: Called on rank 0 with the line of an error.
+        join: Returns the ranks that this one works with, of all of them.
 
     Returns:
         The exit code. Where it is not 0 under a launcher, every rank has been ended with it.
@@ -44,6 +50,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
         nonlocal world
         world = joined_ranks(mpi)
         try:
+            world = join(world)
             return body(world)
         except BaseException as raised:
             process.ignore_signals()

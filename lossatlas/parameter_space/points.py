@@ -22,6 +22,18 @@ def movable(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
+def is_sharded(net: nn.Module) -> bool:
+    """Return whether parameters are spread over processes (FSDP, DTensor), each of which has a part of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(module, FullyShardedDataParallel) for module in net.modules()) or any(
+        isinstance(p, DTensor) for p in net.parameters()
+    )
+
+
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type of the real and imaginary parts of complex numbers; other types unchanged."""
     return dtype.to_real() if dtype.is_complex else dtype

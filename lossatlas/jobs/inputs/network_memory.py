@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lossatlas.choices import Memory
+from lossatlas.errors import BadUsage, named
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -22,8 +23,24 @@ def takes_little_memory(net: "nn.Module", memory: Memory | None) -> bool:
 
     Args:
         net: The network.
-        memory: 'low' or 'fast'; None to choose by the number of parameters, which is the same on every machine.
+        memory: 'low' or 'fast'; None to choose by the number of parameters, which is the same on every machine. A
+            network whose modules accelerate has placed, or that is spread over ranks, has low memory, because copies of
+            it would be on one device.
+
+    Raises:
+        BadUsage: 'fast' is asked for, or needed, and the network has weights on several devices or ranks.
     """
+    from lossatlas.parameter_space.offloaded import is_dispatched, is_grouped
+
+    if memory is None and is_dispatched(net):
+        return True
+    devices = sorted({str(parameter.device) for parameter in net.parameters()})
+    if memory == "fast" and (is_grouped(net) or len(devices) > 1):
+        places = "several ranks" if is_grouped(net) else " and ".join(devices)
+        raise BadUsage(
+            f"the network has weights on {places}: they stay there on lines and planes along directions with "
+            f"{named('memory', 'low')} alone"
+        )
     if memory is not None:
         return memory == "low"
     return sum(parameter.numel() for parameter in net.parameters()) >= LARGE_NETWORK

@@ -82,10 +82,11 @@ class LargeProblem:
         from lossatlas.evaluation.reference import KEPT_TENSORS
         from lossatlas.jobs.sweep.problem import Problem
         from lossatlas.parameter_space import AffinePlane
+        from lossatlas.parameter_space.offloaded import placed
 
         net = self.net
         assert net is not None
-        net.to(device)
+        placed(net, device)
         data = {split: packed.unpack(split) for split, packed in self.inputs.data.items()}
         _, dx, *rest = self.files
         plane = AffinePlane(KEPT_TENSORS[net].point(net, self.dir_type), dx, rest[0] if rest else None)

@@ -30,6 +30,7 @@ class PackedProblem:
         """
         from lossatlas.evaluation.parallel_batches import deep_copy
         from lossatlas.jobs.sweep.problem import Problem
+        from lossatlas.parameter_space.offloaded import placed
 
         inputs = self.inputs
         net, data = inputs.unpack()
@@ -39,6 +40,6 @@ class PackedProblem:
             """Return a network that may be moved in place: the plane shares the memory of `net`."""
             of_user = isinstance(inputs.model, UserFunction)
             own = inputs.network(next(iter(data.values()))) if of_user else deep_copy(net)
-            return own.to(device)
+            return placed(own, device)
 
         return Problem(net, self.points.plane(net), data, loss, device, training, reference)
