@@ -18,23 +18,41 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.choices import ActivationSite, BatchNormMode, DirType, Ignore, Memory, Norm, Precision, ProductPrecision
+from lossatlas.choices import (
+    ACTIVATION_SITES,
+    BATCH_NORM_MODES,
+    DIR_TYPES,
+    IGNORES,
+    MEMORIES,
+    NORMS,
+    PRECISIONS,
+    PRODUCT_PRECISIONS,
+    ActivationSite,
+    BatchNormMode,
+    DirType,
+    Ignore,
+    Memory,
+    Norm,
+    Precision,
+    ProductPrecision,
+)
 from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadInput
+from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
-from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, check_words
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, checked_word
 from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments
 from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk
 from lossatlas.jobs.inputs.networks import Net, state_for
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.api_loss_job import LossArguments
-from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
+from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedHessian
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.mpi.agreement import on_all, script_world
 from lossatlas.parameter_space import Selection
@@ -159,38 +177,33 @@ def surface(
     """
 
     world = script_world(ranks)
-    evaluation = LossArguments(
-        tolerance=tolerance,
-        adaptive=adaptive,
-        precision=precision,
-        bn=bn,
-        bn_samples=bn_samples,
-        batch_size=batch_size,
-        memory=memory,
-    )
-    arguments = on_all(
-        world,
-        lambda: evaluation.checked(
-            net,
-            DirectionArguments(
-                directions=directions,
-                towards=towards,
-                norm=norm,
-                ignore=ignore,
-                seed=seed,
-                selection=Selection(only, without),
-                orthogonalize=orthogonalize,
-                curvature=curvature,
-                repeat=repeat,
-                per_layer=per_layer,
-            ),
-            x=x,
-            y=y,
-            device=device,
-            limit=limit,
-            dir_type=dir_type,
-        ),
-    )
+
+    def checked() -> tuple[LossArguments, SurfaceArguments[Evaluator]]:
+        axes = DirectionArguments(
+            directions=directions,
+            towards=towards,
+            norm=checked_word("norm", norm, NORMS),
+            ignore=checked_word("ignore", ignore, IGNORES),
+            seed=seed,
+            selection=Selection(only, without),
+            orthogonalize=orthogonalize,
+            curvature=curvature,
+            repeat=repeat,
+            per_layer=per_layer,
+        )
+        moved = checked_word("dir_type", dir_type, DIR_TYPES)
+        evaluation = LossArguments(
+            tolerance=tolerance,
+            adaptive=adaptive,
+            precision=checked_word("precision", precision, PRECISIONS),
+            bn=checked_word("bn", bn, BATCH_NORM_MODES),
+            bn_samples=bn_samples,
+            batch_size=batch_size,
+            memory=checked_word("memory", memory, MEMORIES),
+        )
+        return evaluation, evaluation.checked(net, axes, x=x, y=y, device=device, limit=limit, dir_type=moved)
+
+    evaluation, arguments = on_all(world, checked)
     with ExitStack() as stack:
         kept = on_all(world, lambda: stack.enter_context(kept_on_disk(net, low=arguments.low)))
         inputs = on_all(world, lambda: evaluation.read(arguments, net, data, loss, test=test, kept=kept))
@@ -269,16 +282,15 @@ def eigenvalues(
         True
     """
 
-    def checked() -> SurfaceArguments:
-        check_words(norm=norm, ignore=ignore, product_precision=precision)
+    def checked() -> SurfaceArguments[MovedHessian]:
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
         check_values(config.HessianOptions, parameters=patterns_of(parameters))
         axes = DirectionArguments(
             directions=directions,
             towards=towards,
-            norm=norm,
-            ignore=ignore,
+            norm=checked_word("norm", norm, NORMS),
+            ignore=checked_word("ignore", ignore, IGNORES),
             seed=seed,
             selection=Selection(only, without),
             orthogonalize=orthogonalize,
@@ -289,7 +301,7 @@ def eigenvalues(
             matrices_only=matrices_only,
             tolerance=tolerance,
             max_products=max_products,
-            precision=precision,
+            precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
             compiled=compiled,
             batch_size=batch_size,
             seed=seed,
@@ -403,41 +415,38 @@ def spectrum(
         3
     """
 
+    def checked() -> SpectrumArguments:
+        site = checked_word("activation_site", activation_site, ACTIVATION_SITES)
+        hessian = HessianSettings(
+            parameters=patterns_of(only),
+            without=patterns_of(without),
+            matrices_only=matrices_only,
+            batch_size=batch_size,
+            precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
+            compiled=compiled,
+            activation_site=site,
+        )
+        wanted = SpectrumSettings(
+            top=top,
+            bottom=bottom,
+            tolerance=tolerance,
+            max_products=max_products,
+            trace_error=trace_error,
+            max_trace_products=max_trace_products,
+            probes=probes,
+            steps=steps,
+            damping=damping,
+            layers=layers,
+            activations=None if activations is None else patterns_of(activations),
+            activation_site=site,
+            activation_error=activation_error,
+            max_activation_probes=max_activation_probes,
+            seed=seed,
+        )
+        return SpectrumArguments.checked(net, hessian, wanted, device, limit=limit)
+
     world = script_world(ranks)
-    arguments = on_all(
-        world,
-        lambda: SpectrumArguments.checked(
-            net,
-            HessianSettings(
-                parameters=patterns_of(only),
-                without=patterns_of(without),
-                matrices_only=matrices_only,
-                batch_size=batch_size,
-                precision=precision,
-                compiled=compiled,
-                activation_site=activation_site,
-            ),
-            SpectrumSettings(
-                top=top,
-                bottom=bottom,
-                tolerance=tolerance,
-                max_products=max_products,
-                trace_error=trace_error,
-                max_trace_products=max_trace_products,
-                probes=probes,
-                steps=steps,
-                damping=damping,
-                layers=layers,
-                activations=None if activations is None else patterns_of(activations),
-                activation_site=activation_site,
-                activation_error=activation_error,
-                max_activation_probes=max_activation_probes,
-                seed=seed,
-            ),
-            device,
-            limit=limit,
-        ),
-    )
+    arguments = on_all(world, checked)
     return Curvature(run_spectrum_job(world, net, arguments, data, loss, file=file, force=force, progress=progress))
 
 

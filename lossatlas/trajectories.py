@@ -10,14 +10,23 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.choices import DirType, Ignore, PlaneKind, Precision
+from lossatlas.choices import (
+    DIR_TYPES,
+    IGNORES,
+    PLANE_KINDS,
+    PRECISIONS,
+    DirType,
+    Ignore,
+    PlaneKind,
+    Precision,
+    is_word,
+)
 from lossatlas.data import DataLike, LossLike
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.evaluation.reference import restoring
-from lossatlas.jobs.inputs.api_arguments import check_values, check_words, tolerance_of
+from lossatlas.jobs.inputs.api_arguments import check_values, checked_word, tolerance_of
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.trajectory.api_trajectory_job import (
-    FEWEST_CHECKPOINTS,
     GivenPlane,
     PathOutput,
     PathSamples,
@@ -138,14 +147,15 @@ def trajectory(
     world = script_world(ranks)
 
     def checked() -> TrajectoryArguments:
-        check_words(dir_type=dir_type, ignore=ignore, precision=precision)
-        if plane not in FEWEST_CHECKPOINTS:
-            similar, all_planes = did_you_mean(plane, FEWEST_CHECKPOINTS), ", ".join(FEWEST_CHECKPOINTS)
+        moved, ignored = checked_word("dir_type", dir_type, DIR_TYPES), checked_word("ignore", ignore, IGNORES)
+        own_precision = checked_word("precision", precision, PRECISIONS)
+        if not is_word(plane, PLANE_KINDS):
+            similar, all_planes = did_you_mean(plane, PLANE_KINDS), ", ".join(PLANE_KINDS)
             raise BadUsage(f"{named('plane', plane)}{similar}: choose from {all_planes}")
         check_values(config.BatchOptions, batch_size=batch_size)
-        own = LossQuantity(precision=precision, batch_size=batch_size)
+        own = LossQuantity(precision=own_precision, batch_size=batch_size)
         made = TrajectoryArguments(
-            choice=PlaneChoice(kind=plane, dir_type=dir_type, ignore=ignore, selection=Selection(only, without)),
+            choice=PlaneChoice(kind=plane, dir_type=moved, ignore=ignored, selection=Selection(only, without)),
             directions=directions,
             counts=None if points is None else counts_of(points),
             margin=margin,

@@ -772,17 +772,36 @@ def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("name", "words", "message"),
     [
-        ({"norm": "filtr"}, re.escape("norm='filtr' (did you mean filter?): there are '', 'filter'")),
-        ({"ignore": "bn"}, "ignore='bn'"),
-        ({"dir_type": "foo"}, "dir_type='foo'"),
-        ({"precision": "half"}, "precision='half'"),
+        ("surface", {"norm": "filtr"}, "norm='filtr' (did you mean filter?): there are '', 'filter'"),
+        ("surface", {"ignore": "bn"}, "ignore='bn': there are '', 'biasbn'"),
+        ("surface", {"dir_type": "foo"}, "dir_type='foo': there are 'weights', 'states'"),
+        ("surface", {"precision": "half"}, "precision='half': there are 'float32', 'float64'"),
+        ("surface", {"bn": "keeps"}, "bn='keeps' (did you mean keep?): there are 'keep', 'recalibrate'"),
+        ("surface", {"memory": 1}, "memory=1: there are 'fast', 'low'"),
+        ("eigenvalues", {"norm": "unt"}, "norm='unt' (did you mean unit?): there are"),
+        ("eigenvalues", {"precision": "tf32"}, "precision='tf32': there are 'float32', 'float64'"),
+        ("spectrum", {"precision": "float16"}, "precision='float16' (did you mean float64?): there are"),
+        ("spectrum", {"activation_site": "in"}, "activation_site='in': there are 'output', 'input'"),
+        ("trajectory", {"ignore": "bn"}, "ignore='bn'"),
     ],
 )
-def test_words_that_are_none_are_refused(words, message):
-    with pytest.raises(BadUsage, match=message):
-        lossatlas.surface(seeded(Mlp), (X, Y), x="-1:1:3", **words, **QUIET)
+def test_words_that_are_none_are_refused(name, words, message):
+    data = ([], (X, Y)) if name == "trajectory" else ((X, Y),)
+    with pytest.raises(BadUsage, match=f"^{re.escape(message)}"):
+        getattr(lossatlas, name)(seeded(Mlp), *data, **words, **QUIET)
+
+
+def test_a_file_of_an_unknown_evaluation_is_drawn_and_not_continued(tmp_path):
+    line = {"x": "-1:1:3", "file": tmp_path / "s.h5", **QUIET}
+    lossatlas.surface(seeded(Mlp), (X, Y), **line)
+    stored = read_surface(line["file"])
+    plan = {**stored.plan, "path": "sideways"}
+    write_surface(line["file"], replace(stored, done=np.array([True, False, False]), plan=plan))
+    lossatlas.read(line["file"]).plot()
+    with pytest.raises(BadInput, match="started with 'sideways' evaluation, which is not known: write another file"):
+        lossatlas.surface(seeded(Mlp), (X, Y), **line)
 
 
 def test_axes_that_are_no_right_angles_and_patterns_that_match_nothing_are_said():

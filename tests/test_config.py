@@ -5,14 +5,16 @@ import json
 import runpy
 import shlex
 from importlib import import_module
-from typing import get_args
+from typing import Literal, get_args
 
+import numpy as np
 import pytest
 from conftest import ROOT, write_checkpoint
 
 import lossatlas
 from lossatlas import config
 from lossatlas.choices import (
+    MEMORIES,
     ActivationSite,
     BatchNormMode,
     DirType,
@@ -22,6 +24,7 @@ from lossatlas.choices import (
     LossName,
     Memory,
     Norm,
+    NormOrNone,
     PlaneKind,
     PlotKind,
     Precision,
@@ -30,11 +33,11 @@ from lossatlas.choices import (
 )
 from lossatlas.commands import animate_surface, hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory
 from lossatlas.config import option_fields
-from lossatlas.config.option_fields import definitions, resolved_options
+from lossatlas.config.option_fields import definitions, resolved_options, values_of
 from lossatlas.data import LOSSES
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
-from lossatlas.jobs.inputs.api_arguments import OPTIONS_OF, check_words
+from lossatlas.jobs.inputs.api_arguments import checked_word
 from lossatlas.jobs.trajectory.api_trajectory_job import FEWEST_CHECKPOINTS
 from lossatlas.programs import COMMANDS
 
@@ -251,22 +254,11 @@ def test_keywords_have_the_defaults_of_the_options(name):
             assert keywords[key].default == default, key
 
 
-@pytest.mark.parametrize("name", OPTIONS_OF)
-def test_words_of_python_are_the_choices_of_the_options(name):
-    group, field = OPTIONS_OF[name]
-    (option,) = [each for each in definitions(group) if each.field == field]
-    assert len(option.choices) > 1
-    for word in (None, *option.choices):
-        check_words(**{name: word})
-    with pytest.raises(BadUsage, match=repr(option.choices[-1])):
-        check_words(**{name: "nonsense"})
-
-
 LITERALS = {  # each list of words, and an option that takes them
     "precision": (Precision, plot_surface, "precision"),
     "product_precision": (ProductPrecision, plot_hessian_eigen, "precision"),
     "memory": (Memory, plot_surface, "memory"),
-    "norm": (Norm, plot_surface, "xnorm"),
+    "norm": (NormOrNone, plot_surface, "xnorm"),
     "ignore": (Ignore, plot_surface, "xignore"),
     "dir_type": (DirType, plot_surface, "dir_type"),
     "bn": (BatchNormMode, plot_surface, "bn"),
@@ -281,7 +273,23 @@ LITERALS = {  # each list of words, and an option that takes them
 def test_words_that_editors_offer_are_the_choices_of_the_options(name):
     literal, command, option = LITERALS[name]
     (choices,) = [each.choices for each in definitions(command.parser().options) if each.name == option]
-    assert set(get_args(literal)) | {""} == set(choices) | {""}  # '' is for no normalization, and for no default
+    assert choices == get_args(literal)
+
+
+def test_an_option_has_the_choices_that_its_type_lists():
+    assert values_of(Memory) == values_of(Memory | None) == ("fast", "low")
+    assert values_of(NormOrNone) == ("", *get_args(Norm))
+    assert values_of(Literal[1, 2] | None) == (1, 2)
+    for other in (str, str | None, int | str | None, tuple[str, ...], tuple[str, ...] | None, Memory | str):
+        assert values_of(other) == ()
+
+
+def test_an_argument_is_one_of_the_words_of_its_type():
+    for word in (None, "fast", "low"):
+        assert checked_word("memory", word, MEMORIES) == word
+    for word in ("fst", "", 1, ["fast"], np.array(["fast", "low"])):
+        with pytest.raises(BadUsage, match=r"there are 'fast', 'low'$"):
+            checked_word("memory", word, MEMORIES)
 
 
 def test_words_that_editors_offer_for_figures_and_losses_are_those_that_exist():

@@ -12,9 +12,11 @@ from conftest import surface_command, write_checkpoint
 
 from lossatlas.commands import plot_2D, plot_surface, train_curve
 from lossatlas.datasets.registry import load
+from lossatlas.errors import BadInput
 from lossatlas.figures import FigureFiles
 from lossatlas.figures.network_marks import curve_kind, curve_points, network_marks
 from lossatlas.io import read_directions, read_surface
+from lossatlas.jobs.curves.curve_record import read_curve_record
 from lossatlas.models import load_network, read_state
 from lossatlas.parameter_space import CurvePlane
 from lossatlas.parameter_space.curves import control_weights
@@ -119,6 +121,20 @@ def test_a_curve_ends_at_both_networks_with_their_statistics(tmp_path, capsys):
         )
         assert plot_surface.main(line) == 0
         assert read_surface(tmp_path / f"{end.stem}.h5").fields["train_loss"][0] == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_record_of_an_unknown_kind_of_curve_is_refused(tmp_path):
+    bend, record = str(tmp_path / "bend.safetensors"), {"kind": "polygonal", "bends": ["bend.safetensors"], "ends": []}
+    path = tmp_path / "bend.json"
+    path.write_text(json.dumps(record))
+    assert read_curve_record([bend]) == (path, ("polygonal", ["bend.safetensors"], []))
+    for kind in ("spline", "", None, ["bezier"]):
+        path.write_text(json.dumps({**record, "kind": kind}))
+        with pytest.raises(BadInput, match=r"is damaged: .* is no kind of curve, which is bezier or polygonal$"):
+            read_curve_record([bend])
+    for unreadable in ("{", "[]", "{}"):
+        path.write_text(unreadable)
+        assert read_curve_record([bend]) == (path, None)
 
 
 def test_repeats_are_reported_together(tmp_path, ends, capsys):

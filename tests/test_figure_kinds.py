@@ -1,12 +1,14 @@
 """Kinds of figures: one word each, the function and the options of that word, and names of files that never change."""
 
+from typing import get_args
+
 import pytest
 
 from lossatlas import figures
-from lossatlas.commands import animate_surface
+from lossatlas.choices import FilmKind, PlotKind
 from lossatlas.figures.contour_plots import DRAW_FLAT
 from lossatlas.figures.figure_files import animation_name, figure_name
-from lossatlas.figures.kinds import FLAT, OF_SURFACE, Film, Kind
+from lossatlas.figures.kinds import FLAT, OF_SURFACE, Film, Kind, words_of
 from lossatlas.figures.plot_functions import FUNCTIONS
 from lossatlas.figures.plot_options import KIND_KEYWORDS
 from lossatlas.figures.spectrum_plots import DRAW_SPECTRUM
@@ -57,11 +59,8 @@ def test_a_kind_is_its_word_its_function_and_its_options():
         assert function is getattr(figures, kind.word)
         assert function.__name__ == kind.word
     assert [kind.word for kind in DRAW_SPECTRUM] == ["density", "layers", "activations"]
-    assert animate_surface.FilmOptions.__dataclass_fields__["kind"].metadata["option"].choices == (
-        "turn",
-        "path",
-        "refine",
-    )
+    assert words_of(Film) == get_args(FilmKind)
+    assert words_of(OF_SURFACE) == get_args(PlotKind)
 
 
 @pytest.mark.parametrize(

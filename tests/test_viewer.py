@@ -979,6 +979,13 @@ def test_the_coordinates_are_said_as_the_file_records_them(about, directions, is
     assert axes_in_words(surface, directions) == sentence
 
 
+def test_a_normalization_that_is_not_known_is_not_said():
+    for norm, words in (("filter", " (filter-normalized)"), ("unit", " (of unit length)"), ("none", ""), ("cubic", "")):
+        record = {"x": f"random, norm={norm}, ignore=none, seed=1, idx=0"}
+        sentence = f"x: distance along a random direction{words}; 0 is the network itself."
+        assert axes_in_words(made(gy=None), record) == sentence
+
+
 def test_coordinates_that_are_no_directions_are_said_too():
     for request, words in (
         ({"path": ["a", "b"]}, "x: the number of a checkpoint, from 0 on."),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lossatlas import config, figures
+from lossatlas.choices import FilmKind, LookName, SurfaceLayout
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.open_results import (
     check_label_count,
@@ -29,7 +30,7 @@ from lossatlas.figures import animations, film_files, rendered_plots, surface_re
 from lossatlas.figures.animations import FASTEST, SLOWEST
 from lossatlas.figures.figure_files import animation_name
 from lossatlas.figures.film_frames import Subject
-from lossatlas.figures.kinds import Film, words_of
+from lossatlas.figures.kinds import Film
 from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
 from lossatlas.io import Projection, read_projection
@@ -62,11 +63,10 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
     surf_file: tuple[str, ...] = option(
         (), "surface files; several are drawn on one scale", short="-f", many="+", required=True, metavar="FILE.h5"
     )
-    kind: str = option(
+    kind: FilmKind = option(
         "turn",
         "the surface turns, a trajectory moves over it (path), or its cells appear in the order in which they are "
         "computed (refine)",
-        choices=words_of(Film),
     )
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
     out: str | None = option(
@@ -115,13 +115,13 @@ def animate(
     render: bool = False,
     zlim: float | None = None,
     camera: figures.Camera | None = None,
-    layout: str = "grid",
+    layout: SurfaceLayout = "grid",
     swing: float | None = None,
     frames: int | None = None,
     rate: float | None = None,
     dpi: int = 90,
     max_size: float | None = None,
-    look: str | None = None,
+    look: LookName | None = None,
     cmap: str | None = None,
     **limits: Any,
 ) -> Path:

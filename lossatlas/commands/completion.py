@@ -14,14 +14,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from lossatlas import programs
 from lossatlas.commands import options
 from lossatlas.config.option_fields import definitions, option
 from lossatlas.errors import BadUsage, exit_code
 
-SHELLS = ("bash", "zsh", "fish")
+Shell = Literal["bash", "zsh", "fish"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CompletionOptions:
 
     HEADING: ClassVar[str] = "output"
 
-    shell: str = option("", "the shell that reads the script", choices=SHELLS, positional=True, required=True)
+    shell: Shell = option("", "the shell that reads the script", positional=True, required=True)
 
 
 def parser() -> options.Parser[CompletionOptions]:
@@ -51,7 +51,7 @@ def whole_parser() -> argparse.ArgumentParser:
     return whole
 
 
-def completion_script(shell: str) -> str:
+def completion_script(shell: Shell) -> str:
     """Return the completion script of a shell.
 
     Raises:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from lossatlas import figures
+from lossatlas.choices import Colours, LookName
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory
 
@@ -20,7 +21,7 @@ class FileKeywords(TypedDict, total=False):
     show: bool
     title: str
     files_as: figures.FigureFiles | None
-    look: str | None
+    look: LookName | None
     cmap: str | None
 
 
@@ -31,7 +32,7 @@ class DrawingKeywords(FileKeywords, total=False):
     vmax: float | None
     vlevel: float | None
     log: bool
-    colours: str | None
+    colours: Colours | None
 
 
 class ScaleLimits(TypedDict):
@@ -41,7 +42,7 @@ class ScaleLimits(TypedDict):
     vmax: float | None
     vlevel: float | None
     log: bool
-    colours: str | None
+    colours: Colours | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class FigureOutput:
     show: bool = False
     title: str = ""
     files_as: figures.FigureFiles | None = None
-    look: str | None = None
+    look: LookName | None = None
     cmap: str | None = None
 
     def style(self) -> AbstractContextManager[FigureFactory]:
@@ -113,7 +114,7 @@ class ScaledFigureOutput(FigureOutput):
     vmax: float | None = None
     vlevel: float | None = None
     log: bool = False
-    colours: str | None = None
+    colours: Colours | None = None
 
     @property
     def line_colour_map(self) -> None:

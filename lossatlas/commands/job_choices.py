@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lossatlas import config, programs
+from lossatlas.choices import LOSS_NAMES, DirectionKind, is_word
 from lossatlas.config import (
     AxisConfig,
     DataConfig,
@@ -158,7 +159,7 @@ def networks(args: config.PlaneOptions) -> NetworkConfig:
     return NetworkConfig(nets.model, nets.file, nets.file2, third, nets.align)
 
 
-def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
+def loss_choice(args: config.DatasetOptions) -> config.LossChoice:
     """Return the name of a loss, or a user's function.
 
     A model `hf:FOLDER` has its own loss for crossentropy.
@@ -170,6 +171,7 @@ def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
         return UserFunction.parse("loss_name", args.loss_name)
     if args.loss_name == "crossentropy" and short_form("model", getattr(args, "model", "")) is not None:
         return "multiple_choice" if args.dataset.startswith("choices:") else "next_token"
+    assert is_word(args.loss_name, LOSS_NAMES)  # see `option_fields.loss_name`
     return args.loss_name
 
 
@@ -211,7 +213,7 @@ def data_choice(args: config.DataOptions) -> DataConfig:
 
 
 def direction_facts(
-    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[str]
+    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[DirectionKind]
 ) -> DirectionFacts:
     """State what the options ask for.
 

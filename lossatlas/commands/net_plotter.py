@@ -10,7 +10,7 @@ it holds the directions that the options ask for.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class DirectionFileOptions(config.PlaneOptions, config.OneSplitDataOptions):
         metavar="FILE",
         positional=True,
     )
-    axes: int = option(2, "number of directions", kind=natural, choices=(1, 2))
+    axes: Literal[1, 2] = option(2, "number of directions", kind=natural)
     cuda: bool = changed(config.DeviceOptions, "cuda", help="compute gradient and eigenvectors on a CUDA device")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lossatlas.choices import SurfaceLayout
 from lossatlas.errors import BadInput, BadUsage, counted, named, note, say
 from lossatlas.figures import choose_field, mathtext
 from lossatlas.io import read_projection, read_surface
@@ -65,7 +66,7 @@ def check_out(field: str, out: str | Path | None, inputs: Sequence[str | Path]) 
         raise BadUsage(f"{named(field, out)} is one of the files that are read: choose another name")
 
 
-def check_layout(layout: str, files: Sequence[Path]) -> bool:
+def check_layout(layout: SurfaceLayout, files: Sequence[Path]) -> bool:
     """Tell whether surfaces are drawn in one box.
 
     Args:

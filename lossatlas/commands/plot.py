@@ -68,7 +68,7 @@ def drawing_of(file: str) -> Drawing:
         BadUsage: There is no figure of the content of the file.
         BadInput: The file cannot be read.
     """
-    kind = kind_of(file)
+    kind: str = kind_of(file)
     if kind == "surface":
         surface = read_surface(file)
         kind = surface.rows_of or ("curve" if surface.grid.y is None else "plane")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from lossatlas import config, figures
+from lossatlas.choices import InfiniteValues, SurfaceLayout
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import (
@@ -61,10 +62,9 @@ class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.Fig
         metavar="FILE.h5",
     )
     zlim: float | None = option(None, "top of the 3-D figure", kind=finite)
-    infinite: str = option(
+    infinite: InfiniteValues = option(
         "hole",
         "draw infinite values as holes, or as the largest finite value, as the Julia notebook does",
-        choices=("hole", "largest"),
     )
     render: bool = option(
         False,
@@ -107,9 +107,9 @@ def draw(
     zlim: float | None = None,
     camera: figures.Camera | None = None,
     rendered_camera: figures.Camera | None = None,
-    layout: str = "grid",
+    layout: SurfaceLayout = "grid",
     render: bool = False,
-    infinite: str = "hole",
+    infinite: InfiniteValues = "hole",
     **keywords: Unpack[DrawingKeywords],
 ) -> list[Path]:
     """Draw a field as contours, filled contours, a heat map and in three dimensions.

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from lossatlas import config
+from lossatlas.choices import ProductPrecision
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.config.option_fields import changed
@@ -25,14 +27,17 @@ from lossatlas.jobs.sweep.named_grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
 
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
+    from lossatlas.jobs.sweep.eigenvalue_quantity import MovedHessian
+
 
 @dataclass(frozen=True)
 class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
     """A line or a plane, and the accuracy of the eigenvalues at its points."""
 
-    split: str = changed(config.DataOptions, "split", choices=("train", "test"))
+    split: Literal["train", "test"] = changed(config.DataOptions, "split")
     batch_size: int = changed(config.ProductOptions, "batch_size")
-    precision: str | None = changed(config.ProductOptions, "precision")
+    precision: ProductPrecision | None = changed(config.ProductOptions, "precision")
 
 
 def parser() -> options.Parser[EigenvalueOptions]:
@@ -68,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     log = Log(args.surf_file)
 
-    def order() -> GridCommand:
+    def order() -> "GridCommand[MovedHessian]":
         from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 
         task = job_choices.grid_task(args, ["plot_hessian_eigen", *command])
@@ -79,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             matrices_only=chosen.matrices_only,
             tolerance=chosen.tolerance,
             max_products=chosen.max_products,
-            precision=task.run.precision,
+            precision=args.precision,
             compiled=chosen.compiled,
             batch_size=task.run.batch_size,
             seed=task.directions.seed,

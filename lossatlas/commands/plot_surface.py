@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossatlas import config
+from lossatlas.choices import Memory
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
@@ -30,6 +31,7 @@ from lossatlas.mpi.communicator import World
 from lossatlas.mpi.model_groups import ModelGroup, join_group
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
+    from lossatlas.evaluation.evaluator import Evaluator
     from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
 
@@ -66,7 +68,7 @@ def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | N
 
 
 def loss_quantity(
-    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: str | None = "fast"
+    args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int, memory: Memory | None = "fast"
 ) -> "LossQuantity":
     """Return the quantity that the options describe.
 
@@ -120,7 +122,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     )
 
 
-def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
+def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> "GridCommand[Evaluator]":
     """Return the command that computes losses over a grid.
 
     Raises:
@@ -146,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     log = Log(args.surf_file)
 
-    def order() -> GridCommand:
+    def order() -> "GridCommand[Evaluator]":
         return grid_command(args, job_choices.grid_task(args, ["plot_surface", *command]))
 
     def join(world: World) -> World:

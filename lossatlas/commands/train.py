@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config, programs
+from lossatlas.choices import OptimizerName, Schedule
 from lossatlas.commands import job_choices, options
 from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options, share
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
@@ -51,14 +52,13 @@ class TrainingOptions:
     )
     epochs: int = option(10, "number of epochs", kind=positive, metavar="N")
     batch_size: int = option(128, "samples per batch", kind=positive, metavar="N")
-    optimizer: str = option("sgd", "SGD with momentum, or Adam", choices=("sgd", "adam"))
+    optimizer: OptimizerName = option("sgd", "SGD with momentum, or Adam")
     lr: float = option(0.1, "peak learning rate", kind=not_negative)
     momentum: float = option(0.9, "momentum of SGD", kind=share)
     weight_decay: float = option(5e-4, "weight decay", kind=not_negative)
-    schedule: str = option(
+    schedule: Schedule = option(
         "cosine",
         "learning rate over the epochs; step: it is multiplied by --lr_decay after 1/2, 3/4 and 11/12 of the epochs",
-        choices=("cosine", "step", "constant"),
     )
     lr_decay: float = option(0.1, "factor of --schedule step", kind=not_negative)
     warmup: int = option(200, "number of steps of linear warm-up", kind=natural, metavar="N")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lossatlas import config, programs
-from lossatlas.choices import CURVES
+from lossatlas.choices import CurveKind
 from lossatlas.commands import job_choices, options
 from lossatlas.config.option_fields import above_zero, natural, not_negative, option, positive, resolved_options
 from lossatlas.errors import BadUsage, Incomplete, exit_code, named, say
@@ -39,7 +39,7 @@ class CurveTrainingOptions:
 
     HEADING: ClassVar[str] = "curve"
 
-    kind: str = option("bezier", "kind of the curve", choices=CURVES)
+    kind: CurveKind = option("bezier", "kind of the curve")
     bends: int = option(1, "number of control points between the ends", kind=positive, metavar="N")
     out: str = option(
         "",

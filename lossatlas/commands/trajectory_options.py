@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config
+from lossatlas.choices import DirType, Ignore, PlaneKind
 from lossatlas.commands import figure_keywords, job_choices
 from lossatlas.commands.plot_surface import tolerances
 from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options
@@ -64,18 +65,16 @@ class TrajectoryPlaneOptions(config.SelectionOptions):
 
     HEADING: ClassVar[str] = "plane"
 
-    plane: str = option(
+    plane: PlaneKind = option(
         "pca",
         "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of "
         "the Hessian at the last (river)",
-        choices=("pca", "river"),
     )
-    dir_type: str = option(
+    dir_type: DirType = option(
         "weights",
         "project the parameters (weights), or the BatchNorm statistics as well (states)",
-        choices=("weights", "states"),
     )
-    ignore: str = option("", "biasbn: leave out biases and BatchNorm parameters", choices=("", "biasbn"))
+    ignore: Ignore = option("", "biasbn: leave out biases and BatchNorm parameters")
     dir_file: str | None = option(None, "project onto the plane in this direction file instead", metavar="FILE.h5")
 
 

@@ -1,9 +1,9 @@
 """Options of figures: looks, contours, cameras and files."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from lossatlas.choices import COLOURS, LOOKS
+from lossatlas.choices import Colours, LookName, SurfaceLayout
 from lossatlas.config.option_fields import finite, natural, option, positive
 
 
@@ -13,11 +13,10 @@ class LookOptions:
 
     HEADING: ClassVar[str] = "figures"
 
-    look: str | None = option(
+    look: LookName | None = option(
         None,
         "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines "
         "that stay readable in greyscale (print)",
-        choices=LOOKS,
     )
     cmap: str | None = option(
         None,
@@ -36,11 +35,10 @@ class ContourOptions:
     vmin: float | None = option(None, "lowest contour (default: from the data)", kind=finite)
     vmax: float | None = option(None, "highest contour (default: from the data)", kind=finite)
     vlevel: float | None = option(None, "distance between contours (default: from the data)", kind=finite)
-    colours: str | None = option(
+    colours: Colours | None = option(
         None,
         "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of "
         "the colour bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
-        choices=COLOURS,
     )
 
 
@@ -74,9 +72,7 @@ class CameraOptions:
     azim: float | None = option(
         None, "azimuth of the camera in degrees (default: -60, rendered: -62)", kind=finite, metavar="DEGREES"
     )
-    layout: str = option(
-        "grid", "3-D surfaces side by side (grid), or in one plot (overlay)", choices=("grid", "overlay")
-    )
+    layout: SurfaceLayout = option("grid", "3-D surfaces side by side (grid), or in one plot (overlay)")
 
 
 @dataclass(frozen=True)
@@ -87,11 +83,10 @@ class FigureOptions:
 
     format: str = option("pdf,png", "file formats, of pdf, png and svg, with commas between them", metavar="LIST")
     dpi: int | None = option(None, "resolution of pictures (default: 200)", kind=positive)
-    columns: int | None = option(
+    columns: Literal[1, 2] | None = option(
         None,
         "width of the figure in columns of a paper: 1 (3.4 inches) or 2 (7 inches) (default: any width)",
         kind=natural,
-        choices=(1, 2),
     )
     title: str = option("", "title of the figure", metavar="TEXT")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lossatlas.choices import ActivationSite
 from lossatlas.config.option_fields import above_zero, changed, natural, option, pattern, positive
 from lossatlas.errors import BadUsage, named
 
@@ -92,10 +93,9 @@ class SpectrumSettings(LanczosOptions):
         many="*",
         metavar="PATTERN",
     )
-    activation_site: str = option(
+    activation_site: ActivationSite = option(
         "output",
         "with --activations: the outputs of the layers, or their inputs",
-        choices=("output", "input"),
         old=("at",),
     )
     activation_error: float = option(

@@ -1,8 +1,9 @@
 """Options of the network, and of the data and the loss."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from lossatlas.choices import StreamMode
 from lossatlas.config.option_fields import changed, loss_name, natural, option, positive
 
 
@@ -100,13 +101,12 @@ class DataOptions(DatasetOptions):
     HEADING: ClassVar[str] = "data"
 
     image_size: int = option(224, "height and width of the images of an image folder", kind=positive, metavar="N")
-    stream: str = option(
+    stream: StreamMode = option(
         "auto",
         "read the samples of an image folder, or of your own data set, when they are needed: always, never, or auto: "
         "if they do not fit into memory, or if a tolerance needs only some of them",
-        choices=("auto", "always", "never"),
     )
-    split: str = option("train", "which samples", choices=("train", "test", "both"))
+    split: Literal["train", "test", "both"] = option("train", "which samples")
     data_split: int = option(
         1, "use one K-th of the training data, chosen at random as in the original release", kind=positive, metavar="K"
     )
@@ -123,4 +123,4 @@ class DataOptions(DatasetOptions):
 class OneSplitDataOptions(DataOptions):
     """The data of commands that take a single split."""
 
-    split: str = changed(DataOptions, "split", choices=("train", "test"))
+    split: Literal["train", "test"] = changed(DataOptions, "split")

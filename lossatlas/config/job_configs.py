@@ -4,6 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lossatlas.choices import (
+    DIRECTION_WORDS,
+    CurveOrNone,
+    DirectionKind,
+    DirType,
+    Ignore,
+    LossName,
+    Memory,
+    NormOrNone,
+    Precision,
+    SchemeOrNone,
+    StreamMode,
+    is_word,
+)
 from lossatlas.config.figure_options import PlotConfig
 from lossatlas.config.option_fields import is_whole
 from lossatlas.config.output_options import OutputConfig
@@ -15,6 +29,7 @@ if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
 
 ModelChoice = str | UserFunction  # in the zoo, or of a user
+LossChoice = LossName | UserFunction
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class DataConfig:
     image_size: int
     classes: int | None
     split_idx: int
-    stream: str = "auto"
+    stream: StreamMode = "auto"
 
     @property
     def streamed(self) -> bool | None:
@@ -71,14 +86,14 @@ class AxisConfig:
         file: The spectrum or direction file.
     """
 
-    norm: str
-    ignore: str
-    kind: str = "random"
+    norm: NormOrNone
+    ignore: Ignore
+    kind: DirectionKind = "random"
     number: int = 1
     file: str = ""
 
     @classmethod
-    def parse(cls, option: str, text: str, norm: str, ignore: str) -> "AxisConfig":
+    def parse(cls, option: str, text: str, norm: NormOrNone, ignore: Ignore) -> "AxisConfig":
         """Read the direction of one axis.
 
         Args:
@@ -94,7 +109,7 @@ class AxisConfig:
         name, number = (name, last) if colon and is_whole(last) else (text, "1")
         if int(number) < 1 or (name in ("random", "gradient") and name != text):
             raise BadUsage(f"{option} {text}: eigenvectors and vectors of files are numbered from 1, others not at all")
-        if name in ("random", "gradient", "eigenvector"):
+        if is_word(name, DIRECTION_WORDS):
             return cls(norm, ignore, name, int(number))
         if not name.endswith(".h5"):
             raise BadUsage(f"{option} {text}: give random, gradient, eigenvector, eigenvector:K, FILE.h5 or FILE.h5:K")
@@ -120,7 +135,7 @@ class DirectionConfig:
         store_directions: A direction file holds vectors also where their seeds would do.
     """
 
-    dir_type: str
+    dir_type: DirType
     x: AxisConfig
     y: AxisConfig | None
     same_dir: bool
@@ -131,8 +146,8 @@ class DirectionConfig:
     curvature: bool = False
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    scheme: str = ""
-    curve: str = ""
+    scheme: SchemeOrNone = ""
+    curve: CurveOrNone = ""
     control_points: tuple[str, ...] = ()
     repeat: int = 0
     per_layer: bool = False
@@ -180,8 +195,8 @@ class RunConfig:
     cuda: bool
     threads: int
     batch_size: int
-    precision: str | None
-    memory: str | None = "fast"
+    precision: Precision | None
+    memory: Memory | None = "fast"
 
     @property
     def device(self) -> str:
@@ -204,7 +219,7 @@ class GridConfig:
     networks: NetworkConfig
     directions: DirectionConfig
     data: DataConfig
-    loss: str | UserFunction
+    loss: LossChoice
     x: str
     y: str | None
     run: RunConfig
@@ -220,7 +235,7 @@ class GridConfig:
         return Grid.parse(self.x, self.y)
 
     @property
-    def memory(self) -> str | None:
+    def memory(self) -> Memory | None:
         """'low', 'fast', or None to choose by the size of the network, which lines and planes along directions can do.
 
         Raises:
@@ -238,7 +253,7 @@ class GridConfig:
         return "fast" if self.path else asked
 
 
-def memory_of(asked: str | None, others: Sequence[str]) -> str | None:
+def memory_of(asked: Memory | None, others: Sequence[str]) -> Memory | None:
     """Return how much memory an evaluation may take, which only lines and planes along directions can choose.
 
     Args:

@@ -4,19 +4,21 @@
     class GridOptions:
         HEADING: ClassVar[str] = "grid"
         x: str = option("-1:1:51", "the x axis", metavar="MIN:MAX:NUM")
+        xnorm: NormOrNone = option("", "normalization of the x direction")  # its type lists the words
 
     definitions(GridOptions)    # from which the command line, configuration files and the reference page are made
 
-Classes inherit the options of others; `changed` gives one of them another default, help or choice.
+Classes inherit the options of others; `changed` gives one of them another default or help.
 """
 
 import math
 import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
-from lossatlas.choices import LOSS_NAMES
+from lossatlas.choices import LOSS_NAMES, is_word
 from lossatlas.errors import did_you_mean
 from lossatlas.landscape.grid import shown
 from lossatlas.user_code import is_user_function
@@ -31,7 +33,6 @@ class Option:
     Attributes:
         help: One or two sentences; the default is appended where they do not mention it.
         kind: Reads and checks the text of a value; it raises ValueError.
-        choices: The allowed values; empty where `kind` decides alone.
         metavar: Name of the value in help texts.
         short: A second spelling of one letter, such as '-f'.
         old: Earlier names, which stay valid.
@@ -39,13 +40,13 @@ class Option:
         flag: The option takes no value; it is true where it is given.
         required: There is no default.
         positional: The command line gives the value without the name.
-        field, name, heading, default: Filled in by `definitions`: the field of the dataclass, the name of the option
-            without dashes, and the heading of the group.
+        field, name, heading, default, choices: Filled in by `definitions`: the field of the dataclass, the name of the
+            option without dashes, the heading of the group, and the allowed values where the type of the field is a
+            list of them; empty where `kind` decides alone.
     """
 
     help: str
     kind: Callable[[str], Any]
-    choices: tuple[Any, ...]
     metavar: str
     short: str
     old: tuple[str, ...]
@@ -57,6 +58,7 @@ class Option:
     field: str = ""
     heading: str = ""
     default: Any = None
+    choices: tuple[Any, ...] = ()
 
     @property
     def spelling(self) -> str:
@@ -112,7 +114,6 @@ def option(
     help: str,
     *,
     kind: Callable[[str], Any] = str,
-    choices: tuple[Any, ...] = (),
     metavar: str = "",
     short: str = "",
     old: tuple[str, ...] = (),
@@ -127,7 +128,6 @@ def option(
         default: The default; False makes a flag.
         help: One or two sentences; the default is appended where they do not mention it.
         kind: Reads and checks the text of a value; it raises ValueError.
-        choices: The allowed values; empty where `kind` decides alone.
         metavar: Name of the value in help texts.
         short: A second spelling of one letter, such as '-f'.
         old: Earlier names, which stay valid.
@@ -140,7 +140,7 @@ def option(
         The field.
     """
     flag = default is False
-    made = Option(help, kind, choices, metavar, short, old, many, flag, required, positional, name)
+    made = Option(help, kind, metavar, short, old, many, flag, required, positional, name)
     return field(default=default, metadata={"option": made})
 
 
@@ -155,10 +155,30 @@ def definitions(group: type) -> tuple[Option, ...]:
     """Return the options of a dataclass in the order in which its bases, and then the class itself, name them."""
     known = {each.name: each for each in fields(group) if "option" in each.metadata}
     return tuple(
-        replace(made, field=name, name=made.name or name, heading=heading, default=known[name].default)
+        replace(
+            made,
+            field=name,
+            name=made.name or name,
+            heading=heading,
+            default=known[name].default,
+            choices=values_of(known[name].type),
+        )
         for name, heading in headings(group).items()
         if (made := known[name].metadata["option"])
     )
+
+
+def values_of(annotation: Any) -> tuple[Any, ...]:
+    """Return the values that a type lists.
+
+    Example:
+        >>> values_of(Literal["a", "b"] | None), values_of(str | None)
+        (('a', 'b'), ())
+    """
+    others = [part for part in get_args(annotation) if part is not NoneType]
+    if get_origin(annotation) is not Literal and len(others) == 1:
+        annotation = others[0]
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def headings(group: type) -> dict[str, str]:
@@ -290,6 +310,6 @@ def pattern(text: str) -> str:
 
 
 def loss_name(text: str) -> str:
-    if not is_user_function(text) and text not in LOSS_NAMES:
+    if not is_user_function(text) and not is_word(text, LOSS_NAMES):
         raise ValueError(f"invalid choice: '{text}' (choose from {', '.join(LOSS_NAMES)}, or give FILE.py:FUNCTION)")
     return text

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.choices import CURVES, NORMS, SCHEMES
+from lossatlas.choices import BatchNormMode, CurveKind, DirType, Ignore, NormOrNone, Scheme
 from lossatlas.config.option_fields import natural, option, pattern, positive
 
 DIRECTION_SEED = 123  # of the random directions, as in the original release
@@ -63,16 +63,15 @@ class DirectionOptions(SelectionOptions):
 
     HEADING: ClassVar[str] = "directions"
 
-    dir_type: str | None = option(
+    dir_type: DirType | None = option(
         None,
         "move the parameters (weights), or the BatchNorm statistics as well (states) (default: weights, and states "
         "between networks with different statistics)",
-        choices=("weights", "states"),
     )
-    xnorm: str = option("", "normalization of the x direction (default: none)", choices=("", *NORMS))
-    xignore: str = option("", IGNORE, choices=("", "biasbn"))
-    ynorm: str = option("", "normalization of the y direction (default: none)", choices=("", *NORMS))
-    yignore: str = option("", "as --xignore, for the y direction", choices=("", "biasbn"))
+    xnorm: NormOrNone = option("", "normalization of the x direction (default: none)")
+    xignore: Ignore = option("", IGNORE)
+    ynorm: NormOrNone = option("", "normalization of the y direction (default: none)")
+    yignore: Ignore = option("", "as --xignore, for the y direction")
     xdirection: str = option("random", DIRECTION.format("x"), metavar="DIRECTION")
     ydirection: str = option("random", "the y direction, as --xdirection", metavar="DIRECTION")
     orthogonalize: bool = option(False, "make the y direction orthogonal to the x direction")
@@ -108,17 +107,15 @@ class SchemeOptions:
     per_layer: bool = option(
         False, "one line for each layer, along the block of that layer in the x direction; plot_layers.py draws them"
     )
-    scheme: str | None = option(
+    scheme: Scheme | None = option(
         None,
         "interpolate between the network and two random networks, scaled to its size: the two schemes of the Julia "
         "notebook 'Visualizing the loss landscape'",
-        choices=SCHEMES,
     )
-    curve: str | None = option(
+    curve: CurveKind | None = option(
         None,
         "from the network to --model_file2 along a curve of low loss that train_curve.py has found; x is the position "
         "on it",
-        choices=CURVES,
     )
     control_points: tuple[str, ...] = option(
         (), "the control points of the curve, in order", old=("bend",), many="+", metavar="FILE"
@@ -131,11 +128,10 @@ class BatchNormOptions:
 
     HEADING: ClassVar[str] = "BatchNorm"
 
-    bn: str = option(
+    bn: BatchNormMode = option(
         "keep",
         "keep the running statistics of the checkpoint, or estimate them again at every point (recalibrate); with the "
         "kept ones, barriers between networks are partly an artefact",
-        choices=("keep", "recalibrate"),
     )
     bn_samples: int | None = option(
         None,

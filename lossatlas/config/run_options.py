@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.choices import MEMORIES, PRECISIONS
+from lossatlas.choices import Memory, Precision, ProductPrecision
 from lossatlas.config.option_fields import changed, natural, number_of_ranks, option, positive, threads
 
 
@@ -53,11 +53,10 @@ class BatchOptions(RanksOptions):
         kind=natural,
         metavar="N",
     )
-    precision: str | None = option(
+    precision: Precision | None = option(
         None,
         "precision of the forward pass (default: that of the network's parameters); the effect of a lower one on the "
         "loss is measured, printed and stored",
-        choices=PRECISIONS,
     )
 
 
@@ -67,12 +66,11 @@ class EvaluationOptions(BatchOptions):
 
     HEADING: ClassVar[str] = "run"
 
-    memory: str | None = option(
+    memory: Memory | None = option(
         None,
         "low: the network itself is moved, with its weights at the origin and the directions in temporary files (in "
         "TMPDIR, which has to be on a disk), so that a rank takes little more memory than inference does; fast: "
         "everything in memory (default: low from 100 million parameters on, for lines and planes along directions)",
-        choices=MEMORIES,
     )
     tolerance: str | None = option(
         None,
@@ -114,6 +112,6 @@ class ProductOptions(BatchOptions):
         "batch_size",
         help="samples per batch (default: 256 on CUDA; 32 to 128 on the CPU, one batch for each thread)",
     )
-    precision: str | None = changed(
-        BatchOptions, "precision", help="default: float32, or that of a float64 network", choices=("float32", "float64")
+    precision: ProductPrecision | None = changed(
+        BatchOptions, "precision", help="default: float32, or that of a float64 network"
     )

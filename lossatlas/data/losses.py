@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lossatlas.choices import LossName
+from lossatlas.choices import LOSS_NAMES, LossName, is_word
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, is_column, leaves, mapped
 from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
@@ -373,7 +373,7 @@ def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {"accuracy": logits.argmax(1) == targets}
 
 
-LOSSES: dict[str, Loss] = {
+LOSSES: dict[LossName, Loss] = {
     "crossentropy": crossentropy,
     "mse": mse,
     "next_token": next_token,
@@ -401,7 +401,7 @@ def as_loss(function: LossLike) -> Loss:
         torch.Size([4])
     """
     if isinstance(function, str):
-        if function not in LOSSES:
+        if not is_word(function, LOSS_NAMES):
             meant = did_you_mean(function, LOSSES)
             raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.choices import EvaluationPrecision
 from lossatlas.data.losses import Batch, Loss, output_of
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import Structure
@@ -107,7 +108,7 @@ class Evaluator:
         *,
         batch_size: int = 64,
         device: str | torch.device = "cpu",
-        precision: str = "float32",
+        precision: EvaluationPrecision = "float32",
         folded: bool = False,
         points_per_call: int = 1,
         parallel_batches: int = 1,

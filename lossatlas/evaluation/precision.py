@@ -1,15 +1,16 @@
 """Precisions of a forward pass, and the settings of the device that belong to them."""
 
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from lossatlas.choices import EvaluationPrecision, Precision, ProductPrecision
 from lossatlas.parameter_space.points import movable, real_dtype
 
 # Types of the point in the plane and of the forward pass. TF32 is a setting of CUDA's matrix units.
-PRECISION_TYPES = {
+PRECISION_TYPES: dict[Precision, tuple[torch.dtype, torch.dtype]] = {
     "float32": (torch.float32, torch.float32),
     "float64": (torch.float64, torch.float64),
     "tf32": (torch.float32, torch.float32),
@@ -18,11 +19,14 @@ PRECISION_TYPES = {
 }
 
 
-LOW = ("bfloat16", "float16")  # whose error is corrected by some samples in float32, with a tolerance
-OWN_PRECISION = "own"  # each tensor in its own type: networks in half precision, or in several types
+LOW: tuple[Precision, ...] = (
+    "bfloat16",
+    "float16",
+)  # whose error is corrected by some samples in float32, with a tolerance
+OWN_PRECISION: Final = "own"  # each tensor in its own type: networks in half precision, or in several types
 
 
-def resolve_precision(precision: str | None, net: nn.Module) -> str:
+def resolve_precision(precision: Precision | None, net: nn.Module) -> EvaluationPrecision:
     """Return the precision in which a network is evaluated.
 
     Args:
@@ -40,7 +44,7 @@ def resolve_precision(precision: str | None, net: nn.Module) -> str:
     return "float64" if dtypes == {torch.float64} else OWN_PRECISION
 
 
-def product_precision(precision: str | None, net: nn.Module) -> str:
+def product_precision(precision: ProductPrecision | None, net: nn.Module) -> ProductPrecision:
     """Return the precision of Hessian-vector products.
 
     Half precision becomes float32, because second derivatives would be rounding errors.
@@ -52,7 +56,7 @@ def product_precision(precision: str | None, net: nn.Module) -> str:
     return precision or ("float64" if resolve_precision(None, net) == "float64" else "float32")
 
 
-def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:
+def dtypes_of(precision: EvaluationPrecision, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:
     """Return the types of the point and of the forward pass.
 
     Args:
@@ -73,7 +77,7 @@ def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch
 TENSOR_CORE_PRECISIONS = ("tf32", *LOW)
 
 
-def channels_come_last(device: torch.device, precision: str) -> bool:
+def channels_come_last(device: torch.device, precision: EvaluationPrecision) -> bool:
     """Return whether convolutions are faster in channels-last order (measured by benchmarks/point.py and gpu.py)."""
     return device.type != "cuda" or precision in TENSOR_CORE_PRECISIONS
 

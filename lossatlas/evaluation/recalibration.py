@@ -9,6 +9,7 @@ layers in one pass.
 import torch
 from torch import nn
 
+from lossatlas.choices import EvaluationPrecision
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
@@ -25,7 +26,7 @@ def batchnorm_layers(net: nn.Module) -> list[NORM]:
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
 
-def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int) -> None:
+def check_recalibrated(net: nn.Module, data: AnyData, precision: EvaluationPrecision, count: int) -> None:
     """Check that the statistics of BatchNorm can be estimated.
 
     Args:

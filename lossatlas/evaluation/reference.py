@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lossatlas.choices import DirType
 from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
@@ -193,7 +194,7 @@ class KeptTensors:
         found = self.copies.get(str(id(tensor)))
         return tensor.detach().clone() if found is None else found
 
-    def point(self, net: nn.Module, dir_type: str) -> Point:
+    def point(self, net: nn.Module, dir_type: DirType) -> Point:
         """Return the copies of the tensors that a direction covers, by name and in their own types."""
         own = named_tensors(net, every_name=True)
         return {name: self.of(own[name]) for name in tensors(net, dir_type)}

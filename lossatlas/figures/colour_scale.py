@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lossatlas.choices import Colours
 from lossatlas.errors import BadUsage, named, note
 from lossatlas.figures.matplotlib_style import is_single_column
 from lossatlas.figures.palette import field_colour_map
@@ -146,7 +147,7 @@ def choose_colour_scale(
     vlevel: float | None = None,
     log: bool = False,
     linear: bool = False,
-    colours: str | None = "value",
+    colours: Colours | None = "value",
 ) -> ColourScale:
     """Choose the range and the levels of fields that share one colour scale.
 

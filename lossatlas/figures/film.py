@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from lossatlas.choices import Colours, FilmKind, LookName
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures import animations, film_files
 from lossatlas.figures.animations import FASTEST, SLOWEST
@@ -24,8 +25,8 @@ class FilmKeywords(TypedDict, total=False):
     """Keywords of a film, as of `Landscape.plot`."""
 
     cmap: str | None
-    colours: str | None
-    look: str | None
+    colours: Colours | str | None
+    look: LookName | str | None
     levels: int | Sequence[float] | None
     vmin: float | None
     vmax: float | None
@@ -39,7 +40,7 @@ class FilmKeywords(TypedDict, total=False):
 def write_film(
     path: Path,
     surface: Surface,
-    kind: str,
+    kind: FilmKind | str,
     *,
     field: Field | None,
     run: Projection | None,
@@ -91,7 +92,9 @@ def write_film(
     return path
 
 
-def _checked_film(kind: str, run: Projection | None, frames: int | None, fps: float | None, dpi: int) -> Film:
+def _checked_film(
+    kind: FilmKind | str, run: Projection | None, frames: int | None, fps: float | None, dpi: int
+) -> Film:
     words = words_of(Film)
     if (film := Film.named(kind)) is None:
         raise BadUsage(f"unknown kind of film {kind!r}{did_you_mean(kind, words)}: choose from {', '.join(words)}")

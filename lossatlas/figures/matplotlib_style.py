@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import matplotlib
 
+from lossatlas.choices import LookName
 from lossatlas.figures.palette import Look, check_colour_map, colours_from, current_look, look_set
 
 if TYPE_CHECKING:  # for annotations elsewhere too, where matplotlib itself is not imported
@@ -170,7 +171,7 @@ def _differing() -> frozenset[str]:
 
 
 @contextmanager
-def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
+def users_style(columns: int = 0, look: LookName | None = None) -> Iterator[None]:
     """Set the house style within, except for what the user has changed from matplotlib's defaults.
 
     Where the user has changed `font.size`, sizes of titles, labels and ticks follow it as matplotlib's defaults do.
@@ -179,9 +180,6 @@ def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
         columns: Columns of a page that the figure fills, see `PAGE_COLUMNS`; 0 for a figure of its own width.
         look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding
             one.
-
-    Raises:
-        BadUsage: There is no such look.
     """
     with look_set(look):
         yield from _users_style(columns, asked=look is not None)
@@ -255,7 +253,7 @@ def style(
     *,
     show: bool = False,
     files: FigureFiles | None = None,
-    look: str | None = None,
+    look: LookName | str | None = None,
     cmap: str | None = None,
     line_cmap: str | None = None,
 ) -> Iterator[FigureFactory]:

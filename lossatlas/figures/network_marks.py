@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lossatlas.choices import CURVES, CurveKind, CurveOrNone, is_word
 from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 
@@ -57,13 +58,13 @@ def networks_of(surface: Surface) -> list[NetworkMark]:
     return marks
 
 
-def curve_kind(surface: Surface) -> str:
+def curve_kind(surface: Surface) -> CurveOrNone:
     """Return the kind of the curve between the first two networks, with the third as control point; "" for no curve."""
     kind = surface.about.get("curve", "")
-    return str(kind) if kind in ("bezier", "polygonal") and len(surface.about.get("networks", ())) == 3 else ""
+    return kind if is_word(kind, CURVES) and len(surface.about.get("networks", ())) == 3 else ""
 
 
-def curve_points(kind: str, networks: Sequence[NetworkMark]) -> tuple[np.ndarray, np.ndarray]:
+def curve_points(kind: CurveKind, networks: Sequence[NetworkMark]) -> tuple[np.ndarray, np.ndarray]:
     """Compute points along a curve of Garipov et al. (arXiv 1802.10026) from the first to the second network.
 
     Args:

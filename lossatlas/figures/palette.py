@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import LOOKS
+from lossatlas.choices import LOOKS, LookName, is_word
 from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Look:
         line_width: Width of curves and of axes, relative to the house style.
     """
 
-    name: str
+    name: LookName
     ground: str
     ink: str
     muted: str
@@ -113,7 +113,7 @@ def current_look() -> Look:
 
 
 @contextmanager
-def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
+def look_set(name: LookName | str | None = None, **changes: Any) -> Iterator[Look]:
     """Draw in another look within.
 
     Args:
@@ -131,7 +131,8 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
         ...     look.ground
         '#0d1017'
     """
-    look = current_look() if name is None else LOOK_OF_NAME[checked_look(name)]
+    known = checked_look(name)
+    look = current_look() if known is None else LOOK_OF_NAME[known]
     token = CURRENT_LOOK.set(replace(look, **{key: value for key, value in changes.items() if value is not None}))
     try:
         yield CURRENT_LOOK.get()
@@ -139,15 +140,15 @@ def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
         CURRENT_LOOK.reset(token)
 
 
-def checked_look(name: Any) -> str:
+def checked_look(name: LookName | str | None) -> LookName | None:
     """Return the name of a look.
 
     Raises:
         BadUsage: There is no look of this name.
     """
-    if isinstance(name, str) and name in LOOK_OF_NAME:
+    if name is None or is_word(name, LOOKS):
         return name
-    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOK_OF_NAME)}: choose from {', '.join(LOOK_OF_NAME)}")
+    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOKS)}: choose from {', '.join(LOOKS)}")
 
 
 def check_colour_map(name: Any) -> None:

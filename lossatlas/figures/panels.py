@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.choices import CurveOrNone
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.network_marks import NetworkMark, curve_kind, network_marks
 from lossatlas.figures.plotted_fields import is_accuracy, mathtext
@@ -54,7 +55,7 @@ class Panel:
     detail: int = FINE
     networks: tuple[NetworkMark, ...] = ()
     scheme: str = ""
-    curve: str = ""
+    curve: CurveOrNone = ""
     infinite_cells: int = 0
     more_is_better: bool = False
     standard_errors: str = ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
+from lossatlas.choices import LookName, PlotKind, SpectrumPart
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
@@ -19,7 +20,7 @@ from lossatlas.figures.kinds import FLAT, OF_SURFACE, Kind, words_of
 from lossatlas.figures.line_plots import note_incomplete
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, users_style
 from lossatlas.figures.own_axes import figure_and_axes
-from lossatlas.figures.palette import run_colour
+from lossatlas.figures.palette import checked_look, run_colour
 from lossatlas.figures.panels import Panel, surface_panel
 from lossatlas.figures.plot_options import (
     ContourKeywords,
@@ -46,7 +47,9 @@ PATH_MARGIN = 0.14  # around a path without a surface, for the names of its ends
 
 
 @with_keywords(PlotKeywords)
-def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
+def plot(
+    surface: Surface, ax: "Axes | None" = None, kind: PlotKind | str = "", **keywords: Unpack[PlotKeywords]
+) -> "Figure":
     """Draw a surface as a curve, as contours or in another way.
 
     Keywords that do not apply to the kind are refused. Figures follow what you have changed in matplotlib's `rcParams`;
@@ -99,7 +102,7 @@ def usual_kind(surface: Surface) -> Kind:
     return Kind.CURVE if surface.grid.y is None or surface.rows_of else Kind.CONTOUR
 
 
-def checked_kind(word: str) -> Kind:
+def checked_kind(word: PlotKind | str) -> Kind:
     """Return the kind of a figure of a surface.
 
     Raises:
@@ -317,7 +320,7 @@ def path(
     coordinates: np.ndarray,
     explained: Sequence[float] | np.ndarray = (),
     ax: "Axes | None" = None,
-    look: str | None = None,
+    look: LookName | str | None = None,
 ) -> "Figure":
     """Draw a trajectory in its plane, with a star at the last checkpoint.
 
@@ -339,7 +342,7 @@ def path(
     return paths([Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained))], ax, look)
 
 
-def paths(runs: Sequence[Projection], ax: "Axes | None" = None, look: str | None = None) -> "Figure":
+def paths(runs: Sequence[Projection], ax: "Axes | None" = None, look: LookName | str | None = None) -> "Figure":
     """Draw training runs in their plane, without a surface, with a star at the last checkpoint of each.
 
     Args:
@@ -354,7 +357,7 @@ def paths(runs: Sequence[Projection], ax: "Axes | None" = None, look: str | None
         >>> from lossatlas.io import read_projection
         >>> fig = paths([read_projection("docs/surfaces/path_projection.h5")])
     """
-    with figure_and_axes(ax, PlotOptions(look=look)) as (fig, axis):
+    with figure_and_axes(ax, PlotOptions(look=checked_look(look))) as (fig, axis):
         for k, run in enumerate(runs):
             draw_trajectory(axis, run, colour=run_colour(k, len(runs)))
         if len(runs) > 1:
@@ -369,7 +372,7 @@ def path_on(
     surface: Surface,
     run: Projection | Sequence[Projection],
     ax: "Axes | None" = None,
-    kind: str = "contour",
+    kind: PlotKind | str = "contour",
     **keywords: Unpack[ContourKeywords],
 ) -> "Figure":
     """Draw a surface with the path of a training run on it; keywords as for `plot`.
@@ -398,7 +401,7 @@ def path_on(
     return _draw_plane(found, surface, ax, keywords, [run] if isinstance(run, Projection) else run)
 
 
-def spectrum(findings: Findings, kind: str = "density", look: str | None = None) -> "Figure":
+def spectrum(findings: Findings, kind: SpectrumPart | str = "density", look: LookName | str | None = None) -> "Figure":
     """Draw the spectrum of a Hessian.
 
     Args:
@@ -422,7 +425,7 @@ def spectrum(findings: Findings, kind: str = "density", look: str | None = None)
     found = Kind.named(kind, there)
     if found is None:
         raise BadUsage(f"no figure of '{kind}': there are {', '.join(words_of(there)) or 'none yet'}")
-    with users_style(look=look):
+    with users_style(look=checked_look(look)):
         return spectrum_plots.DRAW_SPECTRUM[found].draw(plt, findings)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 import matplotlib
 import numpy as np
 
-from lossatlas.choices import COLOURS
+from lossatlas.choices import COLOURS, Colours, LookName, is_word
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
@@ -39,14 +39,14 @@ class FigureKeywords(TypedDict, total=False):
     log: bool | None
     figsize: tuple[float, float] | None
     columns: int | None
-    look: str | None
+    look: LookName | str | None
 
 
 class ContourKeywords(FigureKeywords, total=False):
     """Keywords of contours, filled contours and heat maps."""
 
     cmap: "str | Colormap | None"
-    colours: str | None
+    colours: Colours | str | None
     levels: int | Sequence[float] | None
     vlevel: float | None
     colorbar: bool | None
@@ -146,9 +146,9 @@ class PlotOptions:
     log: bool | None = None
     figsize: tuple[float, float] | None = None
     columns: int = 0
-    look: str | None = None
+    look: LookName | None = None
     cmap: "str | Colormap | None" = None
-    colours: str | None = None
+    colours: Colours | None = None
     levels: int | Sequence[float] | None = None
     vlevel: float | None = None
     colorbar: bool | None = None
@@ -285,7 +285,7 @@ def _check_values(given: Mapping[str, Any]) -> None:
 def _check_look(given: Mapping[str, Any]) -> None:
     if "look" in given:
         checked_look(given["look"])
-    if "colours" in given and given["colours"] not in COLOURS:
+    if "colours" in given and not is_word(given["colours"], COLOURS):
         meant = did_you_mean(given["colours"], COLOURS)
         raise BadUsage(f"{named('colours', given['colours'])}{meant}: choose from {', '.join(COLOURS)}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -143,17 +143,17 @@ def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
         The curves, with standard errors over the probes.
     """
     a = findings.arrays
-    top, bottom, lowest, highest = _resolved_ends(findings, size)
-    atoms = np.concatenate([top, bottom])
+    ends = _resolved_ends(findings, size)
+    atoms = np.concatenate([ends.top, ends.bottom])
     nodes, weights = a["density/nodes"], np.array(a["density/weights"])
-    weights[(nodes >= highest) | (nodes <= lowest)] = 0
+    weights[(nodes >= ends.highest) | (nodes <= ends.lowest)] = 0
     weights *= (size - len(atoms)) / size / np.maximum(weights.sum(1, keepdims=True), 1e-300)
-    ends = np.concatenate([nodes.ravel(), atoms])
-    width = kernel_width(ends.min(), ends.max())
-    grid = np.union1d(np.linspace(ends.min() - 2 * width, ends.max() + 2 * width, POINTS), atoms)
+    places = np.concatenate([nodes.ravel(), atoms])
+    width = kernel_width(places.min(), places.max())
+    grid = np.union1d(np.linspace(places.min() - 2 * width, places.max() + 2 * width, POINTS), atoms)
 
-    def smooth(places: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        distance = (grid[:, None] - places) / width
+    def smooth(at: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distance = (grid[:, None] - at) / width
         return triweight_kernel(distance) @ shares / width, (distance < 0) @ shares
 
     rest = [smooth(n, w) for n, w in zip(nodes, weights, strict=True)]
@@ -164,7 +164,23 @@ def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
     )
 
 
-def _resolved_ends(findings: Findings, size: int) -> tuple[np.ndarray, np.ndarray, float, float]:
+class ResolvedEnds(NamedTuple):
+    """The resolved eigenvalues at both ends of a spectrum, and the open interval between them.
+
+    Attributes:
+        top: (n,) eigenvalues from the largest one down.
+        bottom: (m,) eigenvalues from the smallest one up.
+        lowest: Lower end of the interval; -inf where no eigenvalue is resolved below.
+        highest: Upper end of the interval; inf where no eigenvalue is resolved above.
+    """
+
+    top: np.ndarray
+    bottom: np.ndarray
+    lowest: float
+    highest: float
+
+
+def _resolved_ends(findings: Findings, size: int) -> ResolvedEnds:
     """Return the resolved eigenvalues from the top and from the bottom, and the open interval between them."""
     a = findings.arrays
     top, bottom, lowest, highest = np.zeros(0), np.zeros(0), -np.inf, np.inf
@@ -177,7 +193,7 @@ def _resolved_ends(findings: Findings, size: int) -> tuple[np.ndarray, np.ndarra
         highest = top[-1] - 2 * a["residuals"][len(top) - 1] - 1e-6 * abs(top[-1])
     if len(bottom):
         lowest = bottom[-1] + 2 * a["smallest_residuals"][len(bottom) - 1] + 1e-6 * abs(bottom[-1])
-    return top, bottom, lowest, highest
+    return ResolvedEnds(top, bottom, lowest, highest)
 
 
 def _leading_resolved(values: np.ndarray, resolved: np.ndarray) -> np.ndarray:
@@ -210,11 +226,10 @@ def layers_figure(plt: FigureFactory, findings: Findings) -> "Figure":
         The figure.
     """
     a = findings.arrays
-    panels = [(f"trace of the block{TWO_ERRORS}", a["layers/trace"], a["layers/trace_se"])]
+    panels = [BarPanel(f"trace of the block{TWO_ERRORS}", a["layers/trace"], a["layers/trace_se"])]
     if "layers/max_eig" in a:
-        panels.append(
-            ("largest eigenvalue of the block\n(\u00b1 2 residuals)", a["layers/max_eig"], a["layers/max_eig_residual"])
-        )
+        title = "largest eigenvalue of the block\n(\u00b1 2 residuals)"
+        panels.append(BarPanel(title, a["layers/max_eig"], a["layers/max_eig_residual"]))
     return _bars_figure(plt, findings.about["layers"], panels)
 
 
@@ -222,13 +237,25 @@ def activations_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     """Draw the trace of the Hessian with respect to activations; arguments and result as for `layers_figure`."""
     a, at = findings.arrays, findings.about["parts"]["activations"]["at"]
     names = [f"{name} ({kind})" for name, kind, _ in findings.about["activations"]]
-    panel = f"trace with respect to the {at}{TWO_ERRORS}", a["activations/trace"], a["activations/trace_se"]
-    return _bars_figure(plt, names, [panel])
+    title = f"trace with respect to the {at}{TWO_ERRORS}"
+    return _bars_figure(plt, names, [BarPanel(title, a["activations/trace"], a["activations/trace_se"])])
 
 
-def _bars_figure(
-    plt: FigureFactory, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray, np.ndarray]]
-) -> "Figure":
+class BarPanel(NamedTuple):
+    """A panel of bars.
+
+    Attributes:
+        title: Name of the axis.
+        values: (n,) lengths of the bars.
+        errors: (n,) standard errors, or residuals.
+    """
+
+    title: str
+    values: np.ndarray
+    errors: np.ndarray
+
+
+def _bars_figure(plt: FigureFactory, names: Sequence[str], panels: Sequence[BarPanel]) -> "Figure":
     """Draw a bar for each name, from the first layer down to the last; error bars are twice the given errors."""
     import seaborn as sns
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.choices import ActivationSite, ProductPrecision
 from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
@@ -60,12 +61,12 @@ class Activations:
         loss: Loss,
         *,
         patterns: str | Sequence[str] = (),
-        at: str = "output",
+        at: ActivationSite = "output",
         batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
         reduce_setup: Reduce | None = None,
-        precision: str | None = None,
+        precision: ProductPrecision | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
         self.net, self.loss = curvature_copy(net, device, precision), loss
@@ -87,7 +88,7 @@ class Activations:
                 + ", ".join(f"{name} ({type(m).__name__})" for name, m in self.net.named_modules() if name)
             )
 
-    def register_hooks(self, patterns: Sequence[str], at: str) -> None:
+    def register_hooks(self, patterns: Sequence[str], at: ActivationSite) -> None:
         """Record the activations of the chosen layers during each pass."""
         for name, module in self.net.named_modules():
             kind = type(module).__name__

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
+from lossatlas.choices import ProductPrecision
 from lossatlas.evaluation.parallel_batches import deep_copy, evaluation_copy
 from lossatlas.evaluation.precision import PRECISION_TYPES
 from lossatlas.parameter_space.points import converted, movable
 
 
-def curvature_copy(net: nn.Module, device: torch.device | str, precision: str | None = None) -> nn.Module:
+def curvature_copy(net: nn.Module, device: torch.device | str, precision: ProductPrecision | None = None) -> nn.Module:
     """Copy a network in evaluation mode so that its loss can be differentiated twice.
 
     Args:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.choices import ProductPrecision
 from lossatlas.data.losses import Batch, Loss, is_single_threaded
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, first_line
@@ -113,7 +114,7 @@ class Hessian(MeanLoss):
         reduce_setup: Reduce | None = None,
         folded: bool | None = None,
         compiled: bool = False,
-        precision: str | None = None,
+        precision: ProductPrecision | None = None,
     ) -> None:
         threads = torch.get_num_threads() if torch.device(device).type == "cpu" and not compiled else 1
         super().__init__(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.choices import ProductPrecision
 from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.evaluation.parallel_batches import ParallelBatches
@@ -65,7 +66,7 @@ class MeanLoss:
         device: torch.device | str,
         reduce: Reduce | None,
         reduce_setup: Reduce | None,
-        precision: str | None,
+        precision: ProductPrecision | None,
     ) -> None:
         self.reduce = reduce or (lambda vector: vector)
         settings = LossSettings(data, loss, selection, matrices_only, batch_size, reduce_setup or self.reduce)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.choices import ProductPrecision
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note
@@ -64,7 +65,7 @@ class LossSettings:
 
 
 def copy_or_original(
-    net: nn.Module, settings: LossSettings, device: torch.device | str, precision: str | None
+    net: nn.Module, settings: LossSettings, device: torch.device | str, precision: ProductPrecision | None
 ) -> LossParts:
     """Use a copy that has the gradient of the network, otherwise the network itself.
 
@@ -90,7 +91,7 @@ def copy_or_original(
 
 
 def equivalent_copy(
-    net: nn.Module, settings: LossSettings, device: torch.device | str, precision: str | None
+    net: nn.Module, settings: LossSettings, device: torch.device | str, precision: ProductPrecision | None
 ) -> tuple[LossParts | None, str]:
     """Try to make a copy that has the gradient of the network.
 
@@ -113,7 +114,9 @@ def equivalent_copy(
     return (None, mismatch) if mismatch else (copy, "")
 
 
-def check_in_place(net: nn.Module, device: torch.device | str, precision: str | None, mismatch: str) -> None:
+def check_in_place(
+    net: nn.Module, device: torch.device | str, precision: ProductPrecision | None, mismatch: str
+) -> None:
     """Refuse a network that cannot be used in place.
 
     Args:

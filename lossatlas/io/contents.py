@@ -7,7 +7,7 @@ The command is `h5_util.py`; the formats are described in `surface_files`, `dire
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,11 +24,12 @@ from lossatlas.io import (
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.hdf5 import get_text, opened
-from lossatlas.io.spectrum_files import FORMATS, WRITERS, is_findings, write_findings
+from lossatlas.io.spectrum_files import FORMATS, WRITERS, FindingsKind, is_findings, write_findings
 from lossatlas.io.surface_files import added_by_others
 from lossatlas.landscape import Surface
 from lossatlas.programs import program
 
+ContentKind = Literal[FindingsKind, "trajectory", "surface", "directions"]
 VECTORS = ("eigenvectors", "change")  # arrays of findings that are as large as the network
 FIRST_FINDINGS = (
     "eigenvalues",
@@ -47,7 +48,7 @@ def has_checksum(path: str | Path) -> bool:
         return "sha256" in f.attrs
 
 
-def kind_of(path: str | Path) -> str:
+def kind_of(path: str | Path) -> ContentKind:
     """Tell what a file holds by the names in it.
 
     Args:
@@ -61,7 +62,7 @@ def kind_of(path: str | Path) -> str:
     """
     with opened(path) as f:
         names, form = set(f), get_text(f, "format")
-    findings = next((kind for kind, own in FORMATS.items() if own == form), "")
+    findings = next((kind for kind, own in FORMATS.items() if own == form), None)
     return findings or (
         "trajectory" if "proj_xcoord" in names else "surface" if "xcoordinates" in names else "directions"
     )

@@ -9,11 +9,12 @@ network's own, for example) are stored as they are.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import h5py
 import numpy as np
 
+from lossatlas.choices import is_word
 from lossatlas.errors import BadInput
 from lossatlas.io.hdf5 import get_text, set_text
 from lossatlas.io.scratch_files import new_file, temporary_folder
@@ -24,7 +25,8 @@ if TYPE_CHECKING:  # files are read without torch
 GENERATOR = "normal_ of torch.Generator on the CPU, float32, tensor by tensor"  # what `seed` belongs to
 DRAWN_BLOCK = 1 << 18  # numbers that are drawn at a time; a multiple of 16, see `blocks`
 SKETCH = 16  # numbers of each direction by which a file checks that they were drawn again as they were
-KINDS = ("drawn", "stored", "zero")
+TensorKind = Literal["drawn", "stored", "zero"]
+TENSOR_KINDS: tuple[TensorKind, ...] = get_args(TensorKind)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class SeededTensor:
     """
 
     shape: tuple[int, ...]
-    kind: str
+    kind: TensorKind
     factor: np.ndarray | None = None
     divided: bool = False
     draws: bool = True
@@ -222,7 +224,9 @@ def read_tensor(own: h5py.Group) -> SeededTensor:
     """
     shape, kind = tuple(int(n) for n in own.attrs["shape"]), get_text(own, "kind") or ""
     factor = np.asarray(own["factor"][()]) if "factor" in own else None
-    if kind not in KINDS or (kind == "stored") != (factor is not None and factor.shape == shape and kind == "stored"):
+    if not is_word(kind, TENSOR_KINDS) or (kind == "stored") != (
+        factor is not None and factor.shape == shape and kind == "stored"
+    ):
         raise ValueError(f"a tensor of kind '{kind}'")
     if kind == "drawn" and factor is not None and factor.shape not in ((), shape[:1]):
         raise ValueError(f"factors {factor.shape} of a tensor {shape}")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
@@ -15,8 +15,9 @@ from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
 from lossatlas.programs import program
 
-FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
-WRITERS = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
+FindingsKind = Literal["spectrum", "sharpness"]
+FORMATS: dict[FindingsKind, str] = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
+WRITERS: dict[FindingsKind, str] = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
 DENSITY_ARRAYS = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
@@ -51,7 +52,7 @@ class Findings:
     request: Mapping[str, Any]
     plan: ExecutionPlan = field(default_factory=ExecutionPlan)
     about: Mapping[str, Any] = field(default_factory=dict)
-    kind: str = "spectrum"
+    kind: FindingsKind = "spectrum"
 
     @property
     def sha256(self) -> str:
@@ -148,7 +149,7 @@ def is_findings(path: str | Path) -> bool:
         return get_text(f, "format") in FORMATS.values()
 
 
-def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
+def read_findings(path: str | Path, kind: FindingsKind | Literal[""] = "spectrum") -> Findings:
     """Read a file of findings.
 
     Args:
@@ -159,8 +160,8 @@ def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
         BadInput: The file is of another kind, or damaged.
     """
     with opened(path) as f:
-        found = {form: name for name, form in FORMATS.items()}.get(get_text(f, "format") or "", "")
-        if not found or kind not in ("", found):
+        found = {form: name for name, form in FORMATS.items()}.get(get_text(f, "format") or "")
+        if found is None or kind not in ("", found):
             raise BadInput(f"{path} is no {kind or 'spectrum'} file of {program(WRITERS[kind or 'spectrum'])}")
         check_seal(f, SEALED)
         arrays: dict[str, np.ndarray] = {}

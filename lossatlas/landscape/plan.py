@@ -1,7 +1,13 @@
 """The execution plan: everything that decides the last digits of a job, made once by rank 0 and stored in the file."""
 
 import math
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
+
+from lossatlas.choices import EvaluationPrecision, Memory
+
+ExecutionPath = Literal["folded", "unfolded", "in place"]
+PlannedPath = Literal["", ExecutionPath, "not folded"]  # not folded: of a spectrum
+PATHS: tuple[ExecutionPath, ...] = get_args(ExecutionPath)  # from the fastest to the one that is right for any network
 
 
 class HalvedBatch(TypedDict):
@@ -24,7 +30,8 @@ class ExecutionPlan(TypedDict, total=False):
     Attributes:
         device: 'cpu' or 'cuda'.
         precision: A name of `evaluation.precision.PRECISION_TYPES`, or the network's own.
-        path: 'folded', 'unfolded' or 'in place'; of a map of eigenvalues '' until it is chosen.
+        path: 'folded', 'unfolded' or 'in place'; of a map of eigenvalues '' until it is chosen; of a spectrum
+            'folded' or 'not folded'.
         batch_size: Samples of a batch; 0 until it is chosen.
         points_per_call: Points that one call evaluates; 0 until it is chosen.
         lanes: Batches that are evaluated side by side; 0 until it is chosen.
@@ -41,8 +48,8 @@ class ExecutionPlan(TypedDict, total=False):
     """
 
     device: str
-    precision: str
-    path: str
+    precision: EvaluationPrecision
+    path: PlannedPath
     batch_size: int
     points_per_call: int
     lanes: int
@@ -55,7 +62,7 @@ class ExecutionPlan(TypedDict, total=False):
     most: int
     seed: int
     ranks: int
-    memory: str
+    memory: Memory
 
 
 def nearly_equal(a: Any, b: Any) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas.choices import CurveKind
 from lossatlas.parameter_space.points import Point, on_device
 
 
-def control_weights(kind: str, t: float, count: int) -> list[float]:
+def control_weights(kind: CurveKind, t: float, count: int) -> list[float]:
     """Compute the weights of the control points at a point of a curve (Garipov et al., section 3.2).
 
     Args:
@@ -52,7 +53,7 @@ class CurvePlane:
         points: The control points, tensors by name.
     """
 
-    kind: str
+    kind: CurveKind
     points: Sequence[Mapping[str, Tensor]]
 
     def point(self, a: float, b: float = 0.0) -> Point:

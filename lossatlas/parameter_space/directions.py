@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas.choices import Ignore, NormOrNone
 from lossatlas.errors import BadInput, note
 from lossatlas.io.seeded_directions import DRAWN_BLOCK, SeededTensor, blocks, fill_normal, finish
 from lossatlas.parameter_space.layout import PLAIN_LAYOUT, Layout
@@ -46,8 +47,8 @@ def seed_of(seed: int, idx: int, axis: int) -> int:
 
 def random_direction(
     at: Mapping[str, Tensor],
-    norm: str,
-    ignore: str,
+    norm: NormOrNone,
+    ignore: Ignore,
     seed: int,
     layout: Layout = PLAIN_LAYOUT,
     *,
@@ -98,8 +99,8 @@ class DrawnPoint(MappedPoint):
 
 def drawn_in_file(
     at: Mapping[str, Tensor],
-    norm: str,
-    ignore: str,
+    norm: NormOrNone,
+    ignore: Ignore,
     seed: int,
     layout: Layout,
     *,
@@ -137,7 +138,9 @@ def drawn_in_file(
     return result
 
 
-def record_of(name: str, d: Tensor, w: Tensor, norm: str, ignore: str, *, layout: Layout) -> SeededTensor | None:
+def record_of(
+    name: str, d: Tensor, w: Tensor, norm: NormOrNone, ignore: Ignore, *, layout: Layout
+) -> SeededTensor | None:
     """Return how a tensor is normalized, see `normalize`; None for one that becomes zero.
 
     Args:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from lossatlas.choices import NormOrNone
+
 NORM_LAYERS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 RULE = " by output channel"  # recorded of filter-normalized directions of networks with transposed weights
 
@@ -56,7 +58,7 @@ class Layout:
         """
         return cls(norm_parameters(net), dict(transposed_weights(net)))
 
-    def rule(self, norm: str) -> str:
+    def rule(self, norm: NormOrNone) -> str:
         """Return the text that records add to a normalization, '' where filters are slices along the first axis."""
         return RULE if self.transposed and norm in ("filter", "dfilter") else ""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
+from lossatlas.choices import Ignore, NormOrNone
 from lossatlas.io.seeded_directions import blocks
 from lossatlas.parameter_space.layout import PLAIN_LAYOUT, Layout, by_input, by_output
 from lossatlas.parameter_space.points import Point, real_view, widened
@@ -17,8 +18,8 @@ TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the orig
 def normalize(
     direction: Mapping[str, Tensor],
     at: Mapping[str, Tensor],
-    norm: str = "",
-    ignore: str = "",
+    norm: NormOrNone = "",
+    ignore: Ignore = "",
     layout: Layout = PLAIN_LAYOUT,
 ) -> Point:
     """Scale a direction to the weights (Li et al., arXiv 1712.09913, section 4).
@@ -49,8 +50,8 @@ def normalize(
 def scale_to(
     direction: Mapping[str, Tensor],
     at: Mapping[str, Tensor],
-    norm: str = "",
-    ignore: str = "",
+    norm: NormOrNone = "",
+    ignore: Ignore = "",
     layout: Layout = PLAIN_LAYOUT,
     *,
     selection: Selection = EVERYTHING,
@@ -85,7 +86,7 @@ def scale_to(
 def normalized_tensors(
     direction: Mapping[str, Tensor],
     at: Mapping[str, Tensor],
-    norm: str,
+    norm: NormOrNone,
     layout: Layout,
     bias: Callable[[str, Tensor], Tensor],
 ) -> Point:
@@ -117,11 +118,11 @@ def is_bias(name: str, d: Tensor, norms: Collection[str]) -> bool:
     return d.dim() <= 1 or name in norms
 
 
-def of_bias(d: Tensor, w: Tensor, ignore: str) -> Tensor:
+def of_bias(d: Tensor, w: Tensor, ignore: Ignore) -> Tensor:
     return torch.zeros_like(d) if ignore == "biasbn" else widened(w).clone()
 
 
-def without_biases(direction: Mapping[str, Tensor], ignore: str, norms: Collection[str] = ()) -> Point:
+def without_biases(direction: Mapping[str, Tensor], ignore: Ignore, norms: Collection[str] = ()) -> Point:
     return {
         name: torch.zeros_like(d) if ignore == "biasbn" and is_bias(name, d, norms) else d
         for name, d in direction.items()
@@ -139,7 +140,7 @@ def unit_length(direction: Mapping[str, Tensor]) -> float:
     return max(inner(direction, direction) ** 0.5, TINY)
 
 
-def normalized_layer(d: Tensor, w: Tensor, norm: str, groups: int) -> Tensor:
+def normalized_layer(d: Tensor, w: Tensor, norm: NormOrNone, groups: int) -> Tensor:
     """Normalize one tensor.
 
     Args:
@@ -155,7 +156,7 @@ def normalized_layer(d: Tensor, w: Tensor, norm: str, groups: int) -> Tensor:
     return by_input(normalized(by_output(d, groups), by_output(w, groups), norm), groups, d.shape)
 
 
-def normalized(d: Tensor, w: Tensor, norm: str) -> Tensor:
+def normalized(d: Tensor, w: Tensor, norm: NormOrNone) -> Tensor:
     """Normalize one tensor with its output channels along the first axis, see `normalize`."""
     rows = d.flatten(1).norm(dim=1).view(-1, *[1] * (d.dim() - 1))
     if norm == "filter":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.choices import DirType
 from lossatlas.errors import BadInput, named
 
 Point = dict[str, Tensor]
@@ -78,7 +79,7 @@ def named_tensors(net: nn.Module, *, every_name: bool) -> Point:
     return {**dict(net.named_parameters(remove_duplicate=once)), **dict(net.named_buffers(remove_duplicate=once))}
 
 
-def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
+def tensors(net: nn.Module, dir_type: DirType = "weights") -> Point:
     """List the tensors that a direction covers.
 
     Args:
@@ -104,12 +105,12 @@ def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
     return result
 
 
-def position(net: nn.Module, dir_type: str = "weights") -> Point:
+def position(net: nn.Module, dir_type: DirType = "weights") -> Point:
     """Copy the tensors that a direction covers, half precision as float32: the origin of planes through a network."""
     return {name: widened(value).clone() for name, value in tensors(net, dir_type).items()}
 
 
-def wide_tensors(net: nn.Module, dir_type: str = "weights") -> Point:
+def wide_tensors(net: nn.Module, dir_type: DirType = "weights") -> Point:
     """List the tensors that a direction covers, half precision as float32; others share the network's memory."""
     return {name: widened(value) for name, value in tensors(net, dir_type).items()}
 
@@ -119,18 +120,18 @@ def widened(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
-def entries(net: nn.Module, dir_type: str) -> list[str]:
+def entries(net: nn.Module, dir_type: DirType) -> list[str]:
     """Return the names of a direction file's arrays, in order: parameters, or every state with integer counters."""
     return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
 
 
-def entries_of(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str) -> list[str]:
+def entries_of(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: DirType) -> list[str]:
     """Return the names of these arrays of a direction file; states written by torch before 0.4.1 lack the counters."""
     names = entries(net, dir_type)
     return names if len(arrays) == len(names) else [n for n in names if not n.endswith("num_batches_tracked")]
 
 
-def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> list[np.ndarray]:
+def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: DirType) -> list[np.ndarray]:
     """Convert a direction to the arrays of a direction file.
 
     Args:
@@ -148,7 +149,7 @@ def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> li
     ]
 
 
-def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, source: str) -> Point:
+def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: DirType, source: str) -> Point:
     """Convert the arrays of a direction file to tensors by name.
 
     Args:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas.choices import Scheme
 from lossatlas.parameter_space.layout import PLAIN_LAYOUT, Layout
 from lossatlas.parameter_space.normalization import scale_to
 from lossatlas.parameter_space.points import Point, on_device
@@ -55,7 +56,7 @@ class SchemePlane:
         layout: Filters that are not along the first axis.
     """
 
-    kind: str
+    kind: Scheme
     first: Mapping[str, Tensor]
     second: Mapping[str, Tensor]
     third: Mapping[str, Tensor]

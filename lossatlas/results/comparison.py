@@ -162,7 +162,7 @@ class Comparison:
 
         return self._figure(pyplot(), kind, keywords)
 
-    def _figure(self, plt: "FigureFactory", kind: str, keywords: PlotKeywords) -> "Figure":
+    def _figure(self, plt: "FigureFactory", kind: PlotKind | str, keywords: PlotKeywords) -> "Figure":
         from lossatlas.figures.comparison_plots import comparison_figure
         from lossatlas.figures.plot_functions import checked_kind, usual_kind
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from lossatlas.choices import CurveKind
 from lossatlas.data import AnyData, Loss
 from lossatlas.parameter_space import Point
 from lossatlas.parameter_space.curves import control_weights
@@ -23,7 +24,7 @@ class CurveNetwork(nn.Module):
         count: Number of control points between the ends, which begin on the straight line.
     """
 
-    def __init__(self, net: nn.Module, ends: tuple[Point, Point], kind: str, count: int) -> None:
+    def __init__(self, net: nn.Module, ends: tuple[Point, Point], kind: CurveKind, count: int) -> None:
         super().__init__()
         self.inner = [net]  # in a list, so that it is no submodule
         self.ends, self.kind, self.names = ends, kind, list(ends[0])
@@ -56,7 +57,7 @@ class CurveNetwork(nn.Module):
 def train_control_points(
     net: nn.Module,
     ends: tuple[Point, Point],
-    kind: str,
+    kind: CurveKind,
     count: int,
     data: AnyData,
     *,

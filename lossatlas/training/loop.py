@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss
+from lossatlas.choices import LossName, OptimizerName, Schedule
+from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss, as_loss
 from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.sample_storage import map_inputs
@@ -37,7 +38,7 @@ class TrainingRecipe:
         bfloat16: Run forward and backward passes in bfloat16, with weights in float32.
         optimizer: "sgd" or "adam".
         lr_decay: Factor of the schedule "step".
-        loss: Name of the loss.
+        loss: Name of the loss, or of the user's function.
         augment: Shift images by up to 4 pixels, and mirror them.
         label_corrupt_prob: Probability with which a label is replaced by a random one.
     """
@@ -47,11 +48,11 @@ class TrainingRecipe:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     warmup: int = 200
     seed: int = 0
     bfloat16: bool = False
-    optimizer: str = "sgd"
+    optimizer: OptimizerName = "sgd"
     lr_decay: float = 0.1
     loss: str = "crossentropy"
     augment: bool = False
@@ -185,7 +186,7 @@ def train(
     if channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
-    device, loss = next(net.parameters()).device, loss or LOSSES[recipe.loss]
+    device, loss = next(net.parameters()).device, loss or as_loss(recipe.loss)
     data = _prepared(data, recipe, device)
     optimizer = make_optimizer(net, recipe)
     if optimizer_state is not None:
@@ -276,7 +277,7 @@ class InBfloat16:
 
 @torch.no_grad()
 def measure(
-    net: nn.Module, data: AnyData, loss: str | Loss = "crossentropy", batch_size: int = 128
+    net: nn.Module, data: AnyData, loss: LossName | Loss = "crossentropy", batch_size: int = 128
 ) -> tuple[float, float]:
     """Measure a network in evaluation mode; its mode is restored afterwards.
 

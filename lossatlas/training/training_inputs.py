@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from lossatlas.config import LossChoice
 from lossatlas.data import AnyData, Dataset, FixedBatches, shape_of
 from lossatlas.datasets.registry import from_factory, get, load
 from lossatlas.errors import BadInput, BadUsage, named, say
@@ -112,7 +113,7 @@ def check_batches(net: nn.Module, data: AnyData, batch_size: int) -> None:
         )
 
 
-def origin_of(data: AnyData, init: str | None, model: str | UserFunction, loss: str | UserFunction) -> dict[str, str]:
+def origin_of(data: AnyData, init: str | None, model: str | UserFunction, loss: LossChoice) -> dict[str, str]:
     """Return hashes of all that decides the result of a training beside its recipe.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.choices import NORMS, NormOrNone, is_word
 from lossatlas.figures.network_marks import NetworkMark, curve_kind, networks_of
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.recorded_options import recorded_option
@@ -32,7 +33,7 @@ class Axis:
     """
 
     words: str = ANY
-    norm: str = ""
+    norm: NormOrNone = ""
 
     @property
     def scaled(self) -> str:
@@ -162,8 +163,8 @@ def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str
     """Return the direction of an axis as its metadata describe it, or else the options of the command."""
     if record := str(directions.get(letter, "")):
         found = re.search(r"norm=(\w+)", record)
-        return Axis(direction_words(record), "" if found is None or found[1] == "none" else found[1])
-    norm = recorded_option(about, f"{letter}norm")
+        return Axis(direction_words(record), "" if found is None else known_norm(found[1]))
+    norm = known_norm(recorded_option(about, f"{letter}norm"))
     if letter == "y" and recorded_option(about, "same_dir"):
         return Axis("the direction of x")
     if recorded_option(about, "model_file3" if letter == "y" else "model_file2"):
@@ -171,6 +172,11 @@ def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str
     if not about.get("command") or (recorded_option(about, "dir_file") and not norm):
         return Axis(norm=norm)  # a file that is named may hold directions of any kind
     return Axis(direction_words(recorded_option(about, f"{letter}direction") or "random"), norm)
+
+
+def known_norm(word: str) -> NormOrNone:
+    """Return the normalization that a file names; '' for 'none', and for a word that is not known."""
+    return word if is_word(word, NORMS) else ""
 
 
 def direction_words(record: str) -> str:

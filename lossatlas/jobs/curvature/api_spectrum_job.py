@@ -17,7 +17,7 @@ from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
-from lossatlas.jobs.inputs.api_arguments import check_settings, check_values, check_words
+from lossatlas.jobs.inputs.api_arguments import check_settings, check_values
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.sweep.grid_job import obey_signal
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first
@@ -63,7 +63,6 @@ class SpectrumArguments:
         Raises:
             BadUsage: An argument is out of range.
         """
-        check_words(product_precision=hessian.precision, activation_site=hessian.activation_site)
         check_values(config.BatchOptions, batch_size=hessian.batch_size)
         check_values(config.DatasetOptions, limit=limit)
         check_values(config.SelectionOptions, only=hessian.parameters, without=hessian.without)

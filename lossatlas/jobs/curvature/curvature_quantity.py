@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from lossatlas.config import LossChoice
 from lossatlas.io import Findings
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -17,7 +19,6 @@ from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, use_threads
-from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -39,7 +40,7 @@ class HessianJob:
     """
 
     packed: PackedInputs
-    loss: str | UserFunction
+    loss: LossChoice
     settings: HessianSettings
     cuda: bool
     threads: int
@@ -72,7 +73,7 @@ class CurvatureQuantity(Protocol[Result_co]):
     """A quantity that is computed with the Hessian, the losses and the gradients of one network."""
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> FindingsKind:
         """The kind of the file: 'spectrum' or 'sharpness'."""
         ...
 

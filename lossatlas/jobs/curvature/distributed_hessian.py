@@ -14,6 +14,7 @@ from contextlib import chdir
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lossatlas.choices import ActivationSite, ProductPrecision
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
@@ -61,10 +62,10 @@ class HessianSettings:
     without: Sequence[str]
     matrices_only: bool
     batch_size: int
-    precision: str | None
+    precision: ProductPrecision | None
     compiled: bool = False
     activations: Sequence[str] | None = None
-    activation_site: str = "output"
+    activation_site: ActivationSite = "output"
 
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""

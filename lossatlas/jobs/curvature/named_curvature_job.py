@@ -38,7 +38,7 @@ from lossatlas.jobs.inputs.records import provenance
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of
 from lossatlas.process import signals
-from lossatlas.user_code import UserFunction, function_record
+from lossatlas.user_code import function_record
 
 Result = TypeVar("Result")
 
@@ -61,7 +61,7 @@ class CommandInputs:
     model: config.ModelChoice
     model_file: str
     data: config.DataConfig
-    loss: str | UserFunction
+    loss: config.LossChoice
     hessian: HessianSettings
     run: config.RunConfig
     command: str

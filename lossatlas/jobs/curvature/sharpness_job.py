@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
@@ -18,7 +19,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.hessian.sharpness_measures import Rise
 
-KINDS = ("plain", "adaptive")  # changes of a length, and changes of a length relative to each parameter
+RiseKind = Literal["plain", "adaptive"]  # of changes of a length, and of changes of a length relative to each parameter
+KINDS: tuple[RiseKind, ...] = get_args(RiseKind)
 WORST = "change"  # the word with which a direction file describes the change with the largest rise
 COLUMNS = ("radius", "worst", "steps", "average", "average_se")
 CRITICAL_LOSSES = 40  # about as many losses are computed for the critical sharpness
@@ -42,12 +44,12 @@ class SharpnessSettings:
     directions: int
     seed: int
 
-    def radii(self, kind: str) -> Sequence[float]:
+    def radii(self, kind: RiseKind) -> Sequence[float]:
         """Return the radii of one of KINDS."""
         return self.adaptive_rho if kind == "adaptive" else self.rho
 
     @property
-    def kinds(self) -> list[str]:
+    def kinds(self) -> list[RiseKind]:
         """The kinds of changes that have a radius."""
         return [kind for kind in KINDS if self.radii(kind)]
 
@@ -73,7 +75,7 @@ class SharpnessQuantity:
     """The sharpness of a minimum, as a command computes it: a `CurvatureQuantity`."""
 
     settings: SharpnessSettings
-    kind: ClassVar[str] = "sharpness"
+    kind: ClassVar[FindingsKind] = "sharpness"
 
     @property
     def seed(self) -> int:
@@ -128,7 +130,7 @@ class SharpnessQuantity:
             value, _ = critical_sharpness(operator)
             output.add({"critical": value})
 
-    def compute_rises(self, operator: DistributedHessian, output: FindingsOutput, kind: str) -> None:
+    def compute_rises(self, operator: DistributedHessian, output: FindingsOutput, kind: RiseKind) -> None:
         """Compute the rises within every radius of one kind that the output lacks, see `compute`."""
         from lossatlas.hessian.sharpness_measures import sharpness
 
@@ -156,12 +158,12 @@ class SharpnessQuantity:
         return SharpnessResult(findings, worst_changes(findings, operator, net))
 
 
-def rows_of(findings: Findings, kind: str) -> np.ndarray:
+def rows_of(findings: Findings, kind: RiseKind) -> np.ndarray:
     """Return the finished radii (radii, len(COLUMNS))."""
     return findings.arrays.get(f"{kind}/rises", np.zeros((0, len(COLUMNS))))
 
 
-def known_rises(findings: Findings, kind: str) -> "list[Rise]":
+def known_rises(findings: Findings, kind: RiseKind) -> "list[Rise]":
     """Return the finished radii. Each has the change of its largest rise, where the search for a larger one starts."""
     import torch
 
@@ -174,7 +176,7 @@ def known_rises(findings: Findings, kind: str) -> "list[Rise]":
     ]
 
 
-def line_of(kind: str, row: Sequence[float]) -> str:
+def line_of(kind: RiseKind, row: Sequence[float]) -> str:
     """Return a radius, with the columns COLUMNS, in words."""
     radius, worst, _, average, error = row
     rise = f"at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"

@@ -13,11 +13,13 @@ from lossatlas.data.memory import in_words
 from lossatlas.errors import say
 from lossatlas.io import Findings
 from lossatlas.io.progress import StatusLine, format_duration
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings, compute_parts
 from lossatlas.jobs.inputs.output_files import check_space
+from lossatlas.landscape.plan import ExecutionPlan, PlannedPath
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import has_cuda
 from lossatlas.process import how_to_continue, stopped_by
@@ -31,7 +33,7 @@ class SpectrumQuantity:
     """The spectrum of a Hessian, as a command computes it: a `CurvatureQuantity` whose result is the findings."""
 
     settings: SpectrumSettings
-    kind: ClassVar[str] = "spectrum"
+    kind: ClassVar[FindingsKind] = "spectrum"
 
     @property
     def seed(self) -> int:
@@ -103,8 +105,9 @@ def compute_spectrum(
         CannotWrite: The file cannot be written; found at the start, not after the first part.
     """
     findings = output.findings
-    path, compiled = "folded" if operator.folded else "not folded", operator.share.settings.compiled
-    output.save(replace(findings, plan={**findings.plan, "path": path, "compiled": compiled}))
+    path: PlannedPath = "folded" if operator.folded else "not folded"
+    plan: ExecutionPlan = {**findings.plan, "path": path, "compiled": operator.share.settings.compiled}
+    output.save(replace(findings, plan=plan))
     return compute_parts(
         operator,
         settings,

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import CurveKind
 from lossatlas.data import AnyData, Loss
 from lossatlas.errors import BadInput, named
 from lossatlas.evaluation.recalibration import batchnorm_layers
@@ -65,7 +66,7 @@ class TrainedCurve:
 
 
 def train_curve(
-    ends: CurveEnds, kind: str, count: int, *, recipe: TrainingRecipe, on_epoch: Callable[[int, float], None]
+    ends: CurveEnds, kind: CurveKind, count: int, *, recipe: TrainingRecipe, on_epoch: Callable[[int, float], None]
 ) -> TrainedCurve:
     """Train a curve between two networks, and measure the loss along it.
 
@@ -92,7 +93,7 @@ def train_curve(
     return TrainedCurve(recipe=recipe, control_points=between, losses=losses)
 
 
-def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> CurveLosses:
+def losses_along(ends: CurveEnds, kind: CurveKind, points: Sequence[Point]) -> CurveLosses:
     """Measure the mean losses along a curve, with BatchNorm statistics that are recomputed at each point.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lossatlas import config
+from lossatlas.choices import CURVES, CurveKind, CurveOrNone, is_word
 from lossatlas.errors import BadInput, named, say
 from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 
@@ -19,23 +20,26 @@ class CurveRecord(NamedTuple):
         ends: The digests of the networks at both ends.
     """
 
-    kind: str
+    kind: CurveKind
     control_points: list[str]
     ends: list[str]
 
 
 def read_curve_record(control_points: Sequence[str]) -> tuple[Path, CurveRecord | None]:
-    """Return the file of a curve's record and its contents, None where it is missing or unreadable."""
+    """Return the file of a curve's record and its contents, None where it is missing or unreadable. Raises BadInput."""
     candidates = [Path(file).with_suffix(".json") for file in control_points]
     path = next((file for file in candidates if file.exists()), candidates[0])
     try:
         found = json.loads(path.read_text())
-        return path, CurveRecord(found["kind"], found["bends"], found["ends"])
+        kind, bends, ends = found["kind"], found["bends"], found["ends"]
     except (OSError, ValueError, KeyError, TypeError):
         return path, None
+    if not is_word(kind, CURVES):
+        raise BadInput(f"{path} is damaged: '{kind}' is no kind of curve, which is {' or '.join(CURVES)}")
+    return path, CurveRecord(kind, bends, ends)
 
 
-def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> str:
+def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> CurveOrNone:
     """Return the kind of the curve between the first two networks whose one control point is the third; '' for none."""
     _, record = read_curve_record([nets.file3]) if nets.file3 else (None, None)
     ends = [loaded.record["checkpoint"], loaded.towards.get(nets.file2 or "", "")]

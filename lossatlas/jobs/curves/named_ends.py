@@ -8,11 +8,10 @@ from lossatlas.jobs.curves.curve_job import CurveEnds
 from lossatlas.jobs.inputs.configured_data import loss_of
 from lossatlas.jobs.inputs.named_inputs import load_inputs
 from lossatlas.parameter_space.directions import target_direction
-from lossatlas.user_code import UserFunction
 
 
 def load_ends(
-    nets: config.NetworkConfig, chosen: config.DataConfig, loss_name: str | UserFunction, *, device: str | torch.device
+    nets: config.NetworkConfig, chosen: config.DataConfig, loss_name: config.LossChoice, *, device: str | torch.device
 ) -> CurveEnds:
     """Load the two networks of a curve and the data.
 

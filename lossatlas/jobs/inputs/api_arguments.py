@@ -3,37 +3,33 @@
 import math
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import overload
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas.choices import DirType, Word, is_word
 from lossatlas.config.option_fields import definitions
 from lossatlas.errors import BadUsage, did_you_mean, named, note
 from lossatlas.landscape import Grid, Tolerance
 
-OPTIONS_OF = {  # the group of options, and the name in it, that defines the words of an argument
-    "norm": (config.DirectionOptions, "xnorm"),
-    "ignore": (config.DirectionOptions, "xignore"),
-    "dir_type": (config.DirectionOptions, "dir_type"),
-    "precision": (config.BatchOptions, "precision"),
-    "memory": (config.EvaluationOptions, "memory"),
-    "product_precision": (config.ProductOptions, "precision"),
-    "activation_site": (config.SpectrumSettings, "activation_site"),
-    "bn": (config.BatchNormOptions, "bn"),
-}
 AxisLike = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
 
 
-def check_words(**words: str | None) -> None:
-    """Raise BadUsage where an argument is none of its allowed words; None is always allowed."""
-    for name, word in words.items():
-        group, field = OPTIONS_OF[name]
-        choices = next(each.choices for each in definitions(group) if each.field == field)
-        if word is not None and word not in choices:
-            allowed = ", ".join(repr(each) for each in choices)
-            meant = did_you_mean(word, map(str, choices))
-            raise BadUsage(f"{named(name.removeprefix('product_'), word)}{meant}: there are {allowed}")
+@overload
+def checked_word(name: str, word: None, words: tuple[Word, ...]) -> None: ...
+
+
+@overload
+def checked_word(name: str, word: str, words: tuple[Word, ...]) -> Word: ...
+
+
+def checked_word(name: str, word: str | None, words: tuple[Word, ...]) -> Word | None:
+    """Return an argument after a check that it is one of some words; None is always allowed. Raises BadUsage."""
+    if word is None or is_word(word, words):
+        return word
+    allowed = ", ".join(repr(each) for each in words)
+    raise BadUsage(f"{named(name, word)}{did_you_mean(word, words)}: there are {allowed}")
 
 
 def check_values(options: type, **values: object) -> None:
@@ -112,7 +108,7 @@ def is_like_range(values: np.ndarray) -> bool:
     return count.is_integer() and count >= FEW_COORDINATES and (low < 0 < high < count or (low == 0 and not even))
 
 
-def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:
+def dir_type_of(dir_type: DirType | None, *, states_differ: bool) -> DirType:
     """Return the kind of tensors that move: by default 'states' where BatchNorm statistics differ, which is noted."""
     if dir_type is None and states_differ:
         note(f"the networks differ in BatchNorm statistics, so these are moved too: {named('dir_type', 'states')}")

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
+from lossatlas.choices import DirType, Ignore, NormOrNone
 from lossatlas.data import LossLike
 from lossatlas.errors import BadUsage, counted, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.jobs.inputs.direction_rules import DirectionFacts, check_direction_facts
+from lossatlas.jobs.inputs.direction_rules import AskedKind, DirectionFacts, check_direction_facts
 from lossatlas.jobs.inputs.fingerprint import user_loss_name
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, vector_hash
 from lossatlas.jobs.inputs.networks import NamedState, Net, point_of, state_of
@@ -53,8 +54,8 @@ class DirectionArguments:
 
     directions: Direction | Sequence[Direction] | None = None
     towards: Net | Sequence[Net] | None = None
-    norm: str | None = None
-    ignore: str = ""
+    norm: NormOrNone | None = None
+    ignore: Ignore = ""
     seed: int = config.DIRECTION_SEED
     selection: Selection = EVERYTHING
     orthogonalize: bool = False
@@ -63,7 +64,7 @@ class DirectionArguments:
     per_layer: bool = False
     path: tuple[Net, ...] = ()
 
-    def check(self, axes: int, dir_type: str | None) -> None:
+    def check(self, axes: int, dir_type: DirType | None) -> None:
         """Raise BadUsage where arguments contradict each other.
 
         Args:
@@ -72,7 +73,7 @@ class DirectionArguments:
         """
         check_direction_facts(self.facts(axes, dir_type))
 
-    def facts(self, axes: int, dir_type: str | None) -> DirectionFacts:
+    def facts(self, axes: int, dir_type: DirType | None) -> DirectionFacts:
         """Return the facts that `direction_rules.check_direction_facts` checks."""
         kinds = [direction_kind(direction) for direction in self.wanted(axes)[:axes]]
         there = len(self.given_networks)
@@ -98,7 +99,7 @@ class DirectionArguments:
             raise BadUsage(f"{needed} needed: there are {networks}, {counted(wanted, 'direction', 'directions')}")
 
     @property
-    def random_norm(self) -> str:
+    def random_norm(self) -> NormOrNone:
         """The normalization of random directions."""
         return "filter" if self.norm is None else self.norm
 
@@ -177,7 +178,7 @@ def parsed_direction(direction: str) -> config.AxisConfig:
     return config.AxisConfig.parse(named("directions"), direction, "", "")
 
 
-def direction_kind(direction: Direction) -> str:
+def direction_kind(direction: Direction) -> AskedKind:
     """Return the kind of a direction, see `DirectionFacts`.
 
     Raises:

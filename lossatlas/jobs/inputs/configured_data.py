@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.data import AnyData, Loss
 
 
-def loss_of(name: str | UserFunction) -> "Loss":
+def loss_of(name: config.LossChoice) -> "Loss":
     """Return a loss by name, or the user's.
 
     Raises:

@@ -5,10 +5,13 @@ the words of the front end that the user sees.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
+from lossatlas.choices import DirectionKind, DirType
 from lossatlas.errors import BadUsage, named
 
-AT_MODEL = ("gradient", "eigenvector", "file")  # kinds of directions that belong to the parameters alone
+AskedKind = Literal[DirectionKind, "vector"]
+AT_MODEL: tuple[AskedKind, ...] = ("gradient", "eigenvector", "file")  # belong to the parameters alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +40,11 @@ class DirectionFacts:
 
     axes: int
     plane: str = ""
-    xdirection: str = "random"
-    ydirection: str = "random"
+    xdirection: AskedKind = "random"
+    ydirection: AskedKind = "random"
     model_file2: bool = False
     model_file3: bool = False
-    dir_type: str | None = None
+    dir_type: DirType | None = None
     orthogonalize: bool = False
     curvature: bool = False
     same_dir: bool = False

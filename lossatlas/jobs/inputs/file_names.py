@@ -5,7 +5,15 @@ import os
 import re
 from pathlib import Path
 
-from lossatlas.config import DIRECTION_SEED, AxisConfig, DirectionConfig, GridConfig, ModelChoice, NetworkConfig
+from lossatlas.config import (
+    DIRECTION_SEED,
+    AxisConfig,
+    DirectionConfig,
+    GridConfig,
+    LossChoice,
+    ModelChoice,
+    NetworkConfig,
+)
 from lossatlas.user_code import UserFunction
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
@@ -86,7 +94,7 @@ def surface_name(dir_file: Path, task: GridConfig) -> Path:
     return shortened_name(dir_file.with_name(name + ".h5"))
 
 
-def loss_word(loss: str | UserFunction) -> str:
+def loss_word(loss: LossChoice) -> str:
     return loss.name if isinstance(loss, UserFunction) else loss
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
-from lossatlas.user_code import UserFunction
+from lossatlas.choices import DirType
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -38,8 +38,8 @@ class LoadedInputs:
     model: config.ModelChoice
     data: "dict[str, AnyData]"
     chosen: config.DataConfig
-    loss: str | UserFunction
-    dir_type: str
+    loss: config.LossChoice
+    dir_type: DirType
     origin: "Point"
     targets: "Sequence[Point | None]"
     towards: Mapping[str, str]

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lossatlas.choices import DirectionWord, DirType, Ignore, NormOrNone
 from lossatlas.errors import named
 from lossatlas.io import Directions
 from lossatlas.io.seeded_directions import SeededDirection
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.parameter_space import Layout, Point, Selection
     from lossatlas.parameter_space.scratch import Scratch
+
+RequestKind = Literal[DirectionWord, "vector", "network"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class AxisRequest:
         scheme: The other network is the random one of a scheme.
     """
 
-    kind: str
-    norm: str = ""
-    ignore: str = ""
+    kind: RequestKind
+    norm: NormOrNone = ""
+    ignore: Ignore = ""
     number: int = 1
     vector: "Point | None" = None
     digest: str = ""
@@ -126,7 +129,7 @@ class Origin:
     """
 
     net: "nn.Module"
-    dir_type: str
+    dir_type: DirType
     point: "Point"
     selection: "Selection"
     scratch: "Scratch | None" = None
@@ -135,7 +138,7 @@ class Origin:
     def checked(
         cls,
         net: "nn.Module",
-        dir_type: str,
+        dir_type: DirType,
         point: "Point",
         selection: "Selection",
         scratch: "Scratch | None" = None,

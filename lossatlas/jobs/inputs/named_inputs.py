@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
+from lossatlas.choices import DirType, Memory
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.configured_data import checking_shapes, load_data, load_split, loss_of
@@ -28,12 +29,12 @@ INPUT_CHECK_SAMPLES = 4  # on which a loss and a network of this package are che
 
 def load_inputs(
     nets: config.NetworkConfig,
-    dir_type: str,
+    dir_type: DirType,
     chosen: config.DataConfig,
-    loss_name: str | UserFunction,
+    loss_name: config.LossChoice,
     *,
     train_too: bool = False,
-    memory: str | None = "fast",
+    memory: Memory | None = "fast",
 ) -> LoadedInputs:
     """Load networks and data, and check them on some samples.
 
@@ -107,7 +108,7 @@ class ReadNetworks:
     net: "nn.Module"
     states: "Mapping[str, dict[str, Tensor]]"
     origin: str
-    dir_type: str
+    dir_type: DirType
     low: bool
     in_training_mode: bool
 
@@ -117,7 +118,7 @@ class ReadNetworks:
         net: "nn.Module",
         nets: config.NetworkConfig,
         states: "Mapping[str, dict[str, Tensor]]",
-        dir_type: str,
+        dir_type: DirType,
         *,
         low: bool,
     ) -> "ReadNetworks":
@@ -180,7 +181,7 @@ class ReadNetworks:
         return tensors(self.net, self.dir_type) if self.low else position(self.net, self.dir_type)
 
     def record(
-        self, model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData", count: int | None
+        self, model: config.ModelChoice, loss_name: config.LossChoice, data: "AnyData", count: int | None
     ) -> dict[str, Any]:
         """Return the fields that identify the network at the origin and its loss, after `checked_loss`.
 
@@ -211,7 +212,7 @@ class ReadNetworks:
 def checked_loss(
     net: "nn.Module",
     model: config.ModelChoice,
-    loss_name: str | UserFunction,
+    loss_name: config.LossChoice,
     data: "AnyData",
     count: int | None = None,
 ) -> float:

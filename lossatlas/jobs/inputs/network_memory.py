@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lossatlas.choices import Memory
 from lossatlas.errors import BadUsage, named
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -17,7 +18,7 @@ TOKENS = 2048  # of a batch of sequences of a large network
 SAMPLES = 16  # of a batch of anything else
 
 
-def takes_little_memory(net: "nn.Module", memory: str | None) -> bool:
+def takes_little_memory(net: "nn.Module", memory: Memory | None) -> bool:
     """Return whether a network is evaluated with its origin and directions on disk.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lossatlas.choices import DirType
 from lossatlas.models.adapters import is_adapter, with_adapter
 from lossatlas.models.checkpoint import (
     batchnorm_statistics,
@@ -94,7 +95,9 @@ def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None)
     return matched_state(net, state_of(other, base=net), source, needed)
 
 
-def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False, as_stored: bool = False) -> Point:
+def point_of(
+    net: nn.Module, other: Net, dir_type: DirType, *, complete: bool = False, as_stored: bool = False
+) -> Point:
     """Return the tensors of another network under the names of `net`.
 
     Args:

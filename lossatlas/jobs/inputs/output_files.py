@@ -5,20 +5,22 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, FrontEnd, Stop, named, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
+from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.agreement import on_all
 from lossatlas.mpi.communicator import World
 
 T = TypeVar("T")
+FileKind = Literal[FindingsKind, "surface", "direction"]
 
 
-def check_folder(kind: str, path: Path) -> None:
+def check_folder(kind: FileKind, path: Path) -> None:
     """Check that the folder of a file exists.
 
     Args:
@@ -32,7 +34,7 @@ def check_folder(kind: str, path: Path) -> None:
         raise BadInput(f"no folder {path.parent} for the {kind} file: make it first")
 
 
-def lock_output(kind: str, path: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
+def lock_output(kind: FileKind, path: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
     """Take the lock on a file that a command writes.
 
     Args:
@@ -63,7 +65,7 @@ def lock_output(kind: str, path: Path, log: Log, releases: ExitStack, *, dry_run
 
 
 def with_lock(
-    kind: str, file: str | Path | None, world: World, *, force: bool, finish: Callable[[Lock | None], T]
+    kind: FileKind, file: str | Path | None, world: World, *, force: bool, finish: Callable[[Lock | None], T]
 ) -> T:
     """Call a function on every rank of a script, while rank 0 holds the lock on a file.
 

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import DirType
 from lossatlas.data import AnyData, DataLike, Loss, LossLike, as_dataset, as_loss
 from lossatlas.data.memory import in_words
 from lossatlas.errors import note
@@ -35,9 +36,11 @@ from lossatlas.parameter_space import Plane, position
 
 NAMES = ("network", "second network", "third network")  # of modules, which have none, in figures
 
+E = TypeVar("E")  # evaluates the quantity, see `Quantity`
+
 
 @dataclass(frozen=True, kw_only=True)
-class SurfaceArguments:
+class SurfaceArguments(Generic[E]):
     """Arguments of `surface` or `eigenvalues`, checked before anything is read.
 
     Attributes:
@@ -51,13 +54,13 @@ class SurfaceArguments:
         low: The network is moved in place, and everything else of its size is on disk.
     """
 
-    quantity: Quantity
+    quantity: Quantity[E]
     axes: DirectionArguments
     x: AxisLike
     y: AxisLike | None
     device: torch.device
     limit: int | None
-    dir_type: str | None
+    dir_type: DirType | None
     low: bool = False
 
     @classmethod
@@ -65,15 +68,15 @@ class SurfaceArguments:
         cls,
         net: nn.Module,
         *,
-        quantity: Quantity,
+        quantity: Quantity[E],
         axes: DirectionArguments,
         x: AxisLike,
         y: AxisLike | None,
         device: str | torch.device | None,
         limit: int | None,
-        dir_type: str | None,
+        dir_type: DirType | None,
         low: bool = False,
-    ) -> "SurfaceArguments":
+    ) -> "SurfaceArguments[E]":
         """Check the arguments of `surface` and `eigenvalues`.
 
         Args:
@@ -148,7 +151,7 @@ class SurfaceArguments:
     def points(
         self,
         net: nn.Module,
-        dir_type: str,
+        dir_type: DirType,
         grid: Grid,
         curvature: OriginCurvature,
         kept: KeptTensors | None = None,
@@ -217,7 +220,7 @@ class SurfaceInputs:
 
     splits: dict[str, AnyData]
     loss: Loss
-    dir_type: str
+    dir_type: DirType
     points: GridPoints
     plane: Plane
     request: dict[str, Any]
@@ -239,7 +242,7 @@ def embedded(directions: Directions | None) -> Directions | None:
 def run_surface_job(
     world: World,
     net: nn.Module,
-    quantity: Quantity,
+    quantity: Quantity[E],
     inputs: SurfaceInputs,
     file: str | Path | None,
     *,

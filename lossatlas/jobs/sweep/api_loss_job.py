@@ -6,12 +6,14 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import BatchNormMode, DirType, Memory, Precision
 from lossatlas.config.job_configs import memory_of
 from lossatlas.data import DataLike, LossLike
+from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import KeptTensors
-from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, check_words, tolerance_of
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, tolerance_of
 from lossatlas.jobs.inputs.api_inputs import DirectionArguments, shared_copy
 from lossatlas.jobs.inputs.fingerprint import recalibration_record
 from lossatlas.jobs.inputs.network_memory import small_batch_size, takes_little_memory
@@ -38,11 +40,11 @@ class LossArguments:
 
     tolerance: float | tuple[float, float] | None
     adaptive: float | tuple[float, float] | None
-    precision: str | None
-    bn: str
+    precision: Precision | None
+    bn: BatchNormMode
     bn_samples: int
     batch_size: int
-    memory: str | None
+    memory: Memory | None
 
     @property
     def recalibrates(self) -> bool:
@@ -58,8 +60,8 @@ class LossArguments:
         y: AxisLike | None,
         device: str | torch.device | None,
         limit: int | None,
-        dir_type: str | None,
-    ) -> SurfaceArguments:
+        dir_type: DirType | None,
+    ) -> SurfaceArguments[Evaluator]:
         """Check the arguments of `surface`, these and the others.
 
         Args:
@@ -74,14 +76,6 @@ class LossArguments:
         Raises:
             BadUsage: An argument is out of range, or two contradict each other.
         """
-        check_words(
-            norm=axes.norm,
-            ignore=axes.ignore,
-            dir_type=dir_type,
-            precision=self.precision,
-            bn=self.bn,
-            memory=self.memory,
-        )
         others = (("repeat", axes.repeat), ("per_layer", axes.per_layer), ("bn", self.recalibrates))
         low = takes_little_memory(net, memory_of(self.memory, [field for field, chosen in others if chosen]))
         check_values(config.BatchOptions, batch_size=self.batch_size)
@@ -112,7 +106,7 @@ class LossArguments:
 
     def read(
         self,
-        arguments: SurfaceArguments,
+        arguments: SurfaceArguments[Evaluator],
         net: nn.Module,
         data: DataLike,
         loss: LossLike,
@@ -157,7 +151,7 @@ class LossArguments:
 
 
 def check_other_networks(
-    net: nn.Module, problem: Problem, axes: DirectionArguments, dir_type: str, *, batch: int
+    net: nn.Module, problem: Problem, axes: DirectionArguments, dir_type: DirType, *, batch: int
 ) -> None:
     """Compare the losses at coordinate 1 of the axes with those of the networks there, see `check_ends`.
 

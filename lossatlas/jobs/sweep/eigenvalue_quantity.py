@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lossatlas.choices import PRODUCT_PRECISIONS, ProductPrecision, is_word
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage, named, say
@@ -71,7 +72,7 @@ class EigenvalueQuantity:
     matrices_only: bool = False
     tolerance: float = 1e-2
     max_products: int = 300
-    precision: str | None = None
+    precision: ProductPrecision | None = None
     compiled: bool = False
     batch_size: int = 0
     seed: int = 0
@@ -153,7 +154,9 @@ class EigenvalueQuantity:
     def evaluator(self, problem: Problem, surface: Surface) -> MovedHessian:
         """Return the Hessian that the plan of a map describes, and the plane."""
         plan, request, net, plane = surface.plan, surface.request, problem.net, problem.plane
-        if plan["precision"] == "float64" and isinstance(plane, AffinePlane):
+        precision = plan["precision"]
+        assert is_word(precision, PRODUCT_PRECISIONS)  # see `new_surface`; a file that is continued has the same one
+        if precision == "float64" and isinstance(plane, AffinePlane):
             plane = plane.double()
         hessian = Hessian(
             net,
@@ -166,7 +169,7 @@ class EigenvalueQuantity:
             device=problem.device,
             folded=None if not plan["path"] else plan["path"] == "folded",
             compiled=plan["compiled"],
-            precision=plan["precision"],
+            precision=precision,
         )
         return MovedHessian(hessian, plane)
 

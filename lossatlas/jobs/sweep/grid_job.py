@@ -11,7 +11,7 @@ from contextlib import chdir
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -36,9 +36,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.data import AnyData, Loss
     from lossatlas.jobs.sweep.problem import Problem
 
+E = TypeVar("E")  # evaluates a quantity on one rank
 
-class Quantity(Protocol):
-    """A quantity that is evaluated at every grid point. Its `evaluator` evaluates it on one rank."""
+
+class Quantity(Protocol[E]):
+    """A quantity that is evaluated at every grid point. Its `evaluator`, an E, evaluates it on one rank."""
 
     def new_surface(
         self,
@@ -68,11 +70,11 @@ class Quantity(Protocol):
         """Return the indices of the cells that are still to be computed."""
         ...
 
-    def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> tuple[Surface, Any]:
+    def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> tuple[Surface, E]:
         """Return the surface with a complete plan, and the evaluator; called on rank 0."""
         ...
 
-    def evaluator(self, problem: "Problem", surface: Surface) -> Any:
+    def evaluator(self, problem: "Problem", surface: Surface) -> E:
         """Return the evaluator; called on the other ranks."""
         ...
 
@@ -84,7 +86,7 @@ class Quantity(Protocol):
         """Return the seconds that a cell may take, and what was measured."""
         ...
 
-    def block_worker(self, surface: Surface, evaluator: Any) -> BlockWork:
+    def block_worker(self, surface: Surface, evaluator: E) -> BlockWork:
         """Return the function from a block of `block_queue` to its result."""
         ...
 
@@ -122,7 +124,7 @@ class SurfaceOutput:
 
 def compute_surface(
     world: World,
-    quantity: Quantity,
+    quantity: Quantity[E],
     surface: Surface,
     make_work: Callable[[], Timed],
     *,
@@ -163,7 +165,7 @@ def compute_surface(
 
 
 def make_worker(
-    quantity: Quantity, surface: Surface, evaluator: Any, device: "str | torch.device", threads: int = 0
+    quantity: Quantity[E], surface: Surface, evaluator: E, device: "str | torch.device", threads: int = 0
 ) -> Timed:
     """Return the function from a block to its result, in the thread that computes.
 
@@ -186,7 +188,7 @@ def make_worker(
 
 def run_from_python(
     world: World,
-    quantity: Quantity,
+    quantity: Quantity[E],
     problem: "Problem",
     known: Surface,
     output: SurfaceOutput,
@@ -214,12 +216,12 @@ def run_from_python(
         return known
     device = str(problem.device)
 
-    def finalize() -> tuple[Surface, Any]:
+    def finalize() -> tuple[Surface, E | None]:
         return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
 
-    known, evaluator = on_all(world, finalize)
+    known, of_root = on_all(world, finalize)
     known = from_first(world, known)
-    evaluator = on_all(world, lambda: evaluator or quantity.evaluator(problem, known))
+    evaluator = on_all(world, lambda: quantity.evaluator(problem, known) if of_root is None else of_root)
 
     def compute() -> Surface | None:
         if not world.root:

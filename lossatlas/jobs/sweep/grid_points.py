@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.choices import CurveKind, CurveOrNone, DirType, SchemeOrNone
 from lossatlas.errors import BadUsage, named
 from lossatlas.io import Directions
 from lossatlas.io.resume import NOT_COMPUTED
@@ -61,7 +62,7 @@ class GridPoints:
     record: Mapping[str, Any]
     directions: Directions | None = None
     networks: Sequence[NetworkAt] = ()
-    curve: str = ""
+    curve: CurveOrNone = ""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class GridPoints:
 
 
 def points_along(
-    origin: Origin, directions: Directions, grid: Grid, *, per_layer: bool = False, scheme: str = ""
+    origin: Origin, directions: Directions, grid: Grid, *, per_layer: bool = False, scheme: SchemeOrNone = ""
 ) -> GridPoints:
     """Return the points along directions.
 
@@ -146,7 +147,7 @@ def random_lines(request: DirectionRequest, grid: Grid, repeat: int) -> GridPoin
     )
 
 
-def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: str) -> GridPoints:
+def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: DirType) -> GridPoints:
     """Return the points of a path of checkpoints, the k-th at x = k; each is read again when it is evaluated."""
     from lossatlas.jobs.inputs.networks import state_of
     from lossatlas.models.checkpoint import state_digest
@@ -160,7 +161,7 @@ def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: str) -> GridPoi
 
 
 def points_on_curve(
-    kind: str, dir_type: str, control_points: "Sequence[NetworkPoint]", end: "NetworkPoint", grid: Grid
+    kind: CurveKind, dir_type: DirType, control_points: "Sequence[NetworkPoint]", end: "NetworkPoint", grid: Grid
 ) -> GridPoints:
     """Return the points of a curve from the network to another one.
 

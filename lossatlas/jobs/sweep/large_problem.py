@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lossatlas.choices import DirType
 from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
 from lossatlas.jobs.inputs.make_directions import Origin
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
@@ -33,7 +34,7 @@ class LargeProblem:
     """
 
     inputs: PackedInputs
-    dir_type: str
+    dir_type: DirType
     formats: "Sequence[Sequence[Format]]"
     net: "nn.Module | None" = None
     files: "Sequence[MappedPoint]" = ()

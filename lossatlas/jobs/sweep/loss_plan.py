@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
 
+from lossatlas.choices import EvaluationPrecision
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
@@ -20,7 +21,7 @@ from lossatlas.evaluation.precision import LOW, OWN_PRECISION, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
-from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.landscape.plan import ExecutionPath, ExecutionPlan
 from lossatlas.landscape.sample_count import FEWEST_CONTROLLED
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
@@ -30,8 +31,8 @@ CHECKED_SAMPLES = 256  # samples on which a reduced precision is compared with f
 MOST_IN_A_PASS = 32  # points that share a pass over streamed data, at most
 READING = 4  # the share of reading is kept below 1 / (1 + READING) of the time
 SHORTEST_BLOCK = 0.02  # seconds; shorter cells are sent in blocks
-IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the path that moves the network itself; samples of its batches
-PATHS = ("folded", "unfolded", IN_PLACE)  # from the fastest to the one that is right for any network
+IN_PLACE: Final = "in place"  # the path that moves the network itself
+IN_PLACE_BATCH = 64  # samples of its batches
 EXACT = ("float32", "float64")  # precisions whose error is not measured
 
 
@@ -86,7 +87,7 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
         raise
 
 
-def own_network(problem: Problem, precision: str) -> nn.Module:
+def own_network(problem: Problem, precision: EvaluationPrecision) -> nn.Module:
     """Return the user's network, to be evaluated in place.
 
     Raises:
@@ -108,7 +109,7 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
     return net
 
 
-def fastest_path(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
+def fastest_path(net: nn.Module, loss: Loss, few: Any, precision: EvaluationPrecision) -> tuple[ExecutionPath, str]:
     """Choose the fastest execution path, which `LossQuantity.finalize_plan` verifies.
 
     Args:
@@ -283,7 +284,7 @@ def precision_error(problem: Problem, grid: Grid, plan: ExecutionPlan) -> dict[s
     return {"points": points, "relative": errors, "samples": CHECKED_SAMPLES, "used": next(iter(sizes.values()))}
 
 
-def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
+def precision_lines(precision: EvaluationPrecision, error: Mapping[str, Any]) -> list[str]:
     """Describe the result of `precision_error`, a line for each loss."""
     label = "the network's own precision" if precision == OWN_PRECISION else precision
     return [

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lossatlas.choices import Memory, Precision, is_word
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
@@ -22,7 +23,6 @@ from lossatlas.jobs.sweep.cell_loop import BlockNote, BlockWork
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
-    PATHS,
     cells_per_block,
     comparable_evaluator,
     complete_plan,
@@ -34,7 +34,7 @@ from lossatlas.jobs.sweep.loss_plan import (
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.jobs.sweep.reference_check import ReferenceLosses
 from lossatlas.landscape import Grid, Surface, Tolerance
-from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.landscape.plan import PATHS, ExecutionPath, ExecutionPlan
 from lossatlas.landscape.surface import LOW_PRECISION
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.parameter_space.offloaded import is_grouped
@@ -62,10 +62,10 @@ class LossQuantity:
 
     tolerance: Tolerance = field(default_factory=Tolerance)
     adaptive: Tolerance | None = None
-    precision: str | None = None
+    precision: Precision | None = None
     batch_size: int = 0
     recalibrated: int = 0
-    memory: str | None = "fast"
+    memory: Memory | None = "fast"
 
     @property
     def asked(self) -> str:
@@ -113,7 +113,10 @@ class LossQuantity:
             found = loss(own, copy_samples(few))
             if not self.tolerance.exact:
                 refuse_tolerance(data, spread=found.spread)
-            mode, why_not = (IN_PLACE, LOW_MEMORY) if low else fastest_path(net, loss, few, precision)
+            chosen: tuple[ExecutionPath, str] = (
+                (IN_PLACE, LOW_MEMORY) if low else fastest_path(net, loss, few, precision)
+            )
+        mode, why_not = chosen
         plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": precision,
@@ -164,12 +167,13 @@ class LossQuantity:
         """
         check_plan(surface, self.adaptive)
         surface = without_predictions(surface)
-        low = surface.plan.get("memory") == "low"
+        low, start = surface.plan.get("memory") == "low", surface.plan["path"]
+        if not is_word(start, PATHS):
+            raise BadInput(f"the file was started with '{start}' evaluation, which is not known: write another file")
         batch = surface.plan["batch_size"] if low else 0
         reference = ReferenceLosses.of(problem, surface.grid, batch)
-        modes = PATHS[PATHS.index(surface.plan["path"]) :]
         new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
-        for mode in modes:
+        for mode in PATHS[PATHS.index(start) :]:
             plan: ExecutionPlan = {**surface.plan, "path": mode}
             try:
                 known, evaluator, differs = self.verify(problem, replace(surface, plan=plan), reference, cells)
@@ -189,8 +193,8 @@ class LossQuantity:
             why_not = differs
         if mode == IN_PLACE and new and not low:
             note(f"the network itself is moved for every point, which is slower: {why_not}")
-        if mode != surface.plan["path"]:
-            known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
+        if mode != start:
+            known = replace(known, about={**known.about, f"why_not_{start}": why_not})
         return replace(known, about={**known.about, "tolerance": self.asked}), evaluator
 
     def verify(

@@ -258,6 +258,7 @@ def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
     choice, nets, end = task.directions, task.networks, loaded.targets[0]
     assert end is not None
     assert nets.file2 is not None
+    assert choice.curve
     control_points = []
     before = {name: value.clone() for name, value in loaded.net.state_dict().items()}
     for file in choice.control_points:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lossatlas import config
 from lossatlas.errors import BadUsage, counted, say
@@ -31,16 +31,17 @@ from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import follow, run_in_compute_thread
-from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
 
     from lossatlas.jobs.sweep.problem import Problem
 
+E = TypeVar("E")  # evaluates the quantity, see `Quantity`
+
 
 @dataclass(frozen=True)
-class GridJob:
+class GridJob(Generic[E]):
     """A grid job as rank 0 sends it to the other ranks.
 
     Attributes:
@@ -51,13 +52,13 @@ class GridJob:
         surface: The surface so far, with its plan.
     """
 
-    quantity: Quantity
+    quantity: Quantity[E]
     inputs: PackedProblem | LargeProblem | None
-    loss: str | UserFunction
+    loss: config.LossChoice
     threads: int
     surface: Surface
 
-    def on_ranks(self, world: World) -> "GridJob":
+    def on_ranks(self, world: World) -> "GridJob[E]":
         """Return the job with the parts that are not sent; all ranks call this.
 
         Raises:
@@ -77,13 +78,13 @@ class GridJob:
         assert self.inputs is not None
         return self.inputs.unpack(loss_of(self.loss), self.device(world))
 
-    def make_worker(self, world: World, evaluator: Any) -> Timed:
+    def make_worker(self, world: World, evaluator: E) -> Timed:
         """Return the function from a block to its result, on this rank's device."""
         return make_worker(self.quantity, self.surface, evaluator, self.device(world), self.threads)
 
 
 @dataclass(frozen=True)
-class GridCommand:
+class GridCommand(Generic[E]):
     """A command that computes a quantity over a grid.
 
     Attributes:
@@ -94,12 +95,12 @@ class GridCommand:
     """
 
     task: config.GridConfig
-    quantity: Quantity
+    quantity: Quantity[E]
     file_name: Callable[[Path], Path]
     draw: Callable[[Path, Path | None, Surface], None]
 
 
-def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> int:
+def run_grid_job(world: World, order: Callable[[], GridCommand[E]], log: Log) -> int:
     """Run a command on this rank.
 
     Args:
@@ -113,7 +114,7 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
     if not world.root:
         import lossatlas.hessian  # noqa: F401  takes seconds, while rank 0 reads the data
 
-        job: GridJob | None = world.share(None)
+        job: GridJob[E] | None = world.share(None)
         if job is not None:
             received = job.on_ranks(world)
             follow(
@@ -130,7 +131,7 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
         return lead_grid_job(world, command, log, releases)
 
 
-def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> int:
+def lead_grid_job(world: World, command: GridCommand[E], log: Log, releases: ExitStack) -> int:
     """Run a command on rank 0, see `run_grid_job`.
 
     Args:
@@ -161,9 +162,12 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     say_start(world, job, path, len(pending))
     if task.output.force:
         keep_aside(path)
-    surface = compute_surface(
-        world, quantity, job.surface, lambda: job.make_worker(world, evaluator), pending=pending, output=output
-    )
+
+    def worker() -> Timed:
+        assert evaluator is not None  # cells are pending
+        return job.make_worker(world, evaluator)
+
+    surface = compute_surface(world, quantity, job.surface, worker, pending=pending, output=output)
     log.line("complete")
     quantity.report(surface)
     say(f"complete: {path}")
@@ -172,7 +176,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     return 0
 
 
-def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
+def complete_job(world: World, job: GridJob[E]) -> tuple[GridJob[E], E | None]:
     """Complete the plan where cells are pending, and print what was measured for it; called on rank 0.
 
     Returns:
@@ -187,7 +191,7 @@ def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
     return job, evaluator
 
 
-def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
+def dry_run(world: World, inputs: GridInputs, job: GridJob[E]) -> int:
     """Print the configuration, end the other ranks, and estimate time and space."""
     cells = len(job.quantity.pending(job.surface))
     print_configuration(inputs, job.surface, job.threads, world)
@@ -197,7 +201,7 @@ def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
     return 0
 
 
-def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
+def say_start(world: World, job: GridJob[E], path: Path, pending: int) -> None:
     """Print the grid, the number of cells that are computed, the ranks, and the execution mode.
 
     Args:
@@ -213,7 +217,9 @@ def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
     )
 
 
-def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> tuple[GridInputs, GridJob]:
+def prepare_grid_job(
+    world: World, command: GridCommand[E], log: Log, releases: ExitStack
+) -> tuple[GridInputs, GridJob[E]]:
     """Read the inputs and the file to be continued, on rank 0. Writes nothing but the lock.
 
     Args:
@@ -297,7 +303,7 @@ def check_device(task: config.GridConfig) -> None:
         say(f"note: {error}; a dry run continues without one")
 
 
-def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
+def finalize_job(job: GridJob[E], world: World, cells: int) -> tuple[GridJob[E], E]:
     """Return the job with a complete plan, and its evaluator; called on rank 0."""
     surface, evaluator = job.quantity.finalize_plan(job.problem(world), job.surface, cells)
     return replace(job, surface=surface), evaluator

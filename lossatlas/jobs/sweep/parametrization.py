@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossatlas.choices import CurveKind, DirType, Ignore, NormOrNone, Scheme
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions
 
@@ -36,12 +37,12 @@ class AffineParametrization:
         y: The second direction; None for a line.
     """
 
-    dir_type: str
+    dir_type: DirType
     x: np.ndarray
     y: np.ndarray | None
 
     @classmethod
-    def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "AffineParametrization":
+    def of(cls, dir_type: DirType, used: Directions, net: "nn.Module") -> "AffineParametrization":
         """Return the plane along directions; their arrays become views of its buffers, so that none exists twice."""
         lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
         x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
@@ -75,7 +76,7 @@ class MappedParametrization:
         y: The arrays of the second direction; None for a line.
     """
 
-    dir_type: str
+    dir_type: DirType
     x: Sequence[np.ndarray]
     y: Sequence[np.ndarray] | None
 
@@ -91,7 +92,7 @@ class MappedParametrization:
         return AffinePlane(origin or tensors(net, self.dir_type), dx, dy)
 
 
-def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
+def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: DirType) -> np.ndarray:
     """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
     Arrays of another type than the buffer, as other programs write, are not replaced: their digest is taken of their
@@ -137,7 +138,7 @@ class CheckpointPath:
         path: Each network, by the name of its file from a command, and its digest.
     """
 
-    dir_type: str
+    dir_type: DirType
     path: "tuple[tuple[Net, str], ...]"
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
@@ -171,9 +172,9 @@ class RandomLines:
         without: Regular expressions of the parameters that do not move.
     """
 
-    dir_type: str
-    norm: str
-    ignore: str
+    dir_type: DirType
+    norm: NormOrNone
+    ignore: Ignore
     seed: int
     only: tuple[str, ...]
     without: tuple[str, ...]
@@ -227,7 +228,7 @@ class SchemeParametrization:
         without: Regular expressions of the parameters that do not move.
     """
 
-    kind: str
+    kind: Scheme
     second: Sequence[np.ndarray]
     third: Sequence[np.ndarray]
     only: tuple[str, ...]
@@ -256,8 +257,8 @@ class CurveParametrization:
         points: The arrays of the control points and of the other network by tensor name.
     """
 
-    kind: str
-    dir_type: str
+    kind: CurveKind
+    dir_type: DirType
     points: Sequence[dict[str, np.ndarray]]
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":

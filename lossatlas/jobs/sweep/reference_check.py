@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.choices import DirType, EvaluationPrecision
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.errors import PACKAGE_FOLDER, BadInput, BadUsage, Stop, error_location, first_line, named, note
@@ -107,7 +108,7 @@ class ReferenceLosses:
         own = self.losses[k, s]
         return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {own:.6g}"
 
-    def allowed(self, precision: str) -> float:
+    def allowed(self, precision: EvaluationPrecision) -> float:
         """Return the relative difference that rounding can cause in a precision."""
         if precision == OWN_PRECISION:
             return ROUNDING[self.kind][0]
@@ -123,7 +124,7 @@ def same_kind(losses: np.ndarray, expected: np.ndarray) -> np.ndarray:
 def check_ends(
     problem: Problem,
     towards: Sequence[nn.Module | Mapping[str, Tensor]],
-    dir_type: str,
+    dir_type: DirType,
     *,
     states_differ: bool,
     batch: int = 0,

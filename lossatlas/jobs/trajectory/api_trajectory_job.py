@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import DirType, PlaneKind
 from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.io import Directions
 from lossatlas.jobs.inputs.api_arguments import AxisLike
@@ -46,7 +48,7 @@ from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection, as_arrays
 
-FEWEST_CHECKPOINTS = {"pca": 3, "river": 2}  # checkpoints that a plane needs
+FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {"pca": 3, "river": 2}  # checkpoints that a plane needs
 GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
 
 
@@ -260,8 +262,8 @@ class TrajectoryJob:
         return EndCurvature(record=EndCurvature.record_of(self.end, train, loss, fields), make=make)
 
     def surface_arguments(
-        self, quantity: LossQuantity, axes: DirectionArguments, x: AxisLike, y: AxisLike | None, *, dir_type: str
-    ) -> SurfaceArguments:
+        self, quantity: LossQuantity, axes: DirectionArguments, x: AxisLike, y: AxisLike | None, *, dir_type: DirType
+    ) -> SurfaceArguments[Evaluator]:
         """Return the arguments of a surface around the origin of the plane.
 
         Args:
@@ -304,7 +306,9 @@ class TrajectoryJob:
         arguments = self.surface_arguments(self.arguments.quantity, axes, x, y, dir_type=kind)
         return self.compute(arguments, self.arguments.output.file, projected.directions)
 
-    def compute(self, arguments: SurfaceArguments, file: Path | None, directions: Directions | None = None) -> Surface:
+    def compute(
+        self, arguments: SurfaceArguments[Evaluator], file: Path | None, directions: Directions | None = None
+    ) -> Surface:
         """Compute a surface.
 
         Args:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.choices import Ignore
 from lossatlas.errors import BadInput
 from lossatlas.parameter_space import Components, Point, Selection, principal_components, project
 from lossatlas.parameter_space.layout import norm_parameters
@@ -53,7 +54,7 @@ def differences(
     origin: Mapping[str, Tensor],
     net: nn.Module,
     *,
-    ignore: str = "",
+    ignore: Ignore = "",
     selection: Selection = EVERYTHING,
 ) -> CheckpointDifferences:
     """Return the differences of checkpoints from the origin.

@@ -53,7 +53,7 @@ class TrajectoryConfig:
     plane_file: Path
     model: config.ModelChoice
     data: config.DataConfig
-    loss: str | UserFunction
+    loss: config.LossChoice
     run: config.RunConfig
     output: config.OutputConfig
     counts: tuple[int, int] | None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from lossatlas.choices import DirType, Ignore, PlaneKind
 from lossatlas.errors import BadInput
 from lossatlas.io import Directions, Projection
 from lossatlas.io.trajectory_files import EXPLAINED
@@ -34,9 +35,9 @@ class PlaneChoice:
         selection: The tensors that are not left out.
     """
 
-    kind: str = "pca"
-    dir_type: str = "weights"
-    ignore: str = ""
+    kind: PlaneKind = "pca"
+    dir_type: DirType = "weights"
+    ignore: Ignore = ""
     selection: Selection = EVERYTHING
 
 
