@@ -26,7 +26,14 @@ class CurveRecord(NamedTuple):
 
 
 def read_curve_record(control_points: Sequence[str]) -> tuple[Path, CurveRecord | None]:
-    """Return the file of a curve's record and its contents, None where it is missing or unreadable. Raises BadInput."""
+    """Return the file of a curve's record and its contents, None where it is missing or unreadable.
+
+    Args:
+        control_points: The checkpoints of the curve's control points, one of which the record lies beside.
+
+    Raises:
+        BadInput: It names no kind of curve.
+    """
     candidates = [Path(file).with_suffix(".json") for file in control_points]
     path = next((file for file in candidates if file.exists()), candidates[0])
     try:

@@ -25,7 +25,11 @@ def checked_word(name: str, word: str, words: tuple[Word, ...]) -> Word: ...
 
 
 def checked_word(name: str, word: str | None, words: tuple[Word, ...]) -> Word | None:
-    """Return an argument after a check that it is one of some words; None is always allowed. Raises BadUsage."""
+    """Return an argument after a check that it is one of some words; None is always allowed.
+
+    Raises:
+        BadUsage: It is another word.
+    """
     if word is None or is_word(word, words):
         return word
     allowed = ", ".join(repr(each) for each in words)
