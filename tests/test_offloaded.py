@@ -1,5 +1,7 @@
 """Networks that accelerate spreads over devices or keeps out of memory, against the same networks without it."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -169,3 +171,10 @@ def test_a_command_computes_a_network_that_is_dispatched(tmp_path, ranks):
         assert result.returncode == 0, result.stderr
     found, expected = (read_surface(tmp_path / f"{name}.h5").fields["train_loss"] for name in ("dispatched", "plain"))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_many_offloaded_tensors_need_few_open_files(tmp_path):
+    net = all_on_disk(nn.Sequential(*[nn.Linear(2, 2) for _ in range(40)]), tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with weights_on_host(net):
+        assert len(os.listdir("/proc/self/fd")) <= before + 4

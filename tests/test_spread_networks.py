@@ -1,5 +1,6 @@
 """Networks whose weights a user's function spreads over groups of ranks, against the same networks on one rank."""
 
+import importlib
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
 
 from lossatlas.io import read_surface
@@ -14,6 +16,8 @@ from lossatlas.io import read_surface
 pytestmark = pytest.mark.mpi
 
 OWN = """
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -46,6 +50,32 @@ def fails_on_the_second():
     if dist.get_rank() == 1:
         raise ValueError("no such layer")
     return tensor_parallel()
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return Output(self.net(x))
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+
+
+def named_output():
+    net = Named()
+    plan = {"net.3": ColwiseParallel(), "net.5": RowwiseParallel(use_local_output=False)}
+    return parallelize_module(net, mesh(), plan)
+
+
+def listed():
+    net = tensor_parallel()
+    net.extra = [net[3].weight]
+    return net
 
 
 def samples(split):
@@ -91,7 +121,7 @@ def expected(own) -> np.ndarray:
     return losses(file)
 
 
-@pytest.mark.parametrize("model", ["tensor_parallel", "sharded"])
+@pytest.mark.parametrize("model", ["tensor_parallel", "sharded", pytest.param("named_output", marks=pytest.mark.full)])
 def test_a_group_of_ranks_computes_the_losses_of_the_network_on_one_rank(tmp_path, own, expected, model):
     alone = on_ranks(2, *command(own, model, tmp_path / "one.h5", "--ranks_per_model", 2))
     assert alone.returncode == 0, alone.stderr
@@ -100,6 +130,19 @@ def test_a_group_of_ranks_computes_the_losses_of_the_network_on_one_rank(tmp_pat
     assert np.ptp(found) > 0.1
     if model == "sharded":  # the whole weights are gathered before a layer computes
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_checkpoint_is_read_into_a_spread_network(tmp_path, own):
+    """The leader writes into the file of the weights that the other ranks have just compared with theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(own.parent))
+        torch.manual_seed(5)
+        torch.save(importlib.import_module("own").plain().state_dict(), tmp_path / "it.pt")
+    more = ["--model_file", tmp_path / "it.pt"]
+    assert python(*command(own, "plain", tmp_path / "plain.h5", *more)).returncode == 0
+    result = on_ranks(2, *command(own, "sharded", tmp_path / "one.h5", "--ranks_per_model", 2, *more))
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(losses(tmp_path / "one.h5"), losses(tmp_path / "plain.h5"))
 
 
 @pytest.mark.full
@@ -126,6 +169,7 @@ def test_groups_share_the_grid_and_kills_change_no_bit(tmp_path, own, model):
         (3, "tensor_parallel", [], "--ranks_per_model 2: there are 3 ranks: start a multiple of 2"),
         (2, "plain", [], "a network whose parameters are not spread over its 2 ranks"),
         (2, "fails_on_the_second", [], "no such layer"),
+        pytest.param(2, "listed", [], "'extra' holds a tensor that is spread over ranks", marks=pytest.mark.full),
         pytest.param(2, "tensor_parallel", ["--precision", "bfloat16"], "in its own, float32", marks=pytest.mark.full),
         pytest.param(2, "tensor_parallel", ["--xdirection", "gradient"], "no gradients", marks=pytest.mark.full),
         pytest.param(2, "tensor_parallel", ["--memory", "fast"], "weights on several ranks", marks=pytest.mark.full),

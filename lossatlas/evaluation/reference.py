@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from lossatlas.choices import DirType
 from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
+from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.parameter_space.offloaded import weights_on_host
+from lossatlas.parameter_space.offloaded import is_dispatched, weights_on_host
 from lossatlas.parameter_space.points import Point, is_sharded, movable, named_tensors, tensors
 from lossatlas.parameter_space.scratch import Scratch
 
@@ -114,6 +115,8 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
             "the network before they are spread, or one that accelerate has placed on several devices (device_map)"
         )
     with weights_on_host(net):
+        if is_dispatched(net):
+            trim_memory()  # of weights that were read from files
         check_movable(net)
         before = network_digest(net)
         snapshot = Snapshot(net) if sum(map(byte_count, tensors_of(net))) <= SNAPSHOT_BYTES else None

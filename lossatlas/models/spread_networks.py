@@ -7,8 +7,8 @@ one of all ranks of the group, each of which takes its parts of the weights from
 
 import copy
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -80,6 +80,7 @@ class SpreadNetwork:
             )
         if any(type(module).__name__ == "FullyShardedDataParallel" for module in net.modules()):
             raise BadInput(f"{named('model')} wraps its network by FullyShardedDataParallel: use fully_shard instead")
+        check_attributes(net)
         for module in net.modules():
             module.training = False
         self.net, self.group = net, group
@@ -87,6 +88,7 @@ class SpreadNetwork:
         self.loaded: int | None = None
         self.full = self.shared()
         self.check()
+        group.ranks.share(None)  # from now on the leader may change the file
 
     def shared(self) -> MappedPoint:
         """Return the whole tensors in a file that all ranks of the group map."""
@@ -141,7 +143,28 @@ class SpreadNetwork:
         for module in self.net.modules():
             if isinstance(module, FSDPModule):  # which keeps the whole parameters of the outermost module
                 module.reshard()
-        return tree_map(lambda item: whole_tensor(item) if isinstance(item, Tensor) else item, output)
+        return map_output(output, whole_tensor)
+
+
+def check_attributes(net: nn.Module) -> None:
+    """Check that modules hold parameters that are spread as parameters alone.
+
+    Args:
+        net: The network.
+
+    Raises:
+        BadInput: One is in an attribute, such as a list.
+    """
+    from torch.distributed.tensor import DTensor
+    from torch.utils._pytree import tree_leaves
+
+    for path, module in net.named_modules():
+        for name, value in vars(module).items():
+            if name in ("_parameters", "_buffers", "_modules"):
+                continue
+            if any(isinstance(leaf, DTensor) for leaf in tree_leaves(value)):
+                where = f"{path}.{name}" if path else name
+                raise BadInput(f"the attribute '{where}' holds a tensor that is spread over ranks: use the parameter")
 
 
 class GroupForward:
@@ -175,7 +198,7 @@ class GroupForward:
         )
         self.network.group.ranks.share(request)
         output, back = self.network.forward(request), devices[0] if devices else torch.device("cpu")
-        return tree_map(lambda item: item.to(back) if isinstance(item, Tensor) else item, output)
+        return map_output(output, lambda tensor: tensor.to(back))
 
 
 MADE: list[SpreadNetwork] = []  # the networks of the group, in the same order on all of its ranks
@@ -278,6 +301,17 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def map_output(output: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Apply a function to every tensor of the output of a network, also in the fields of dataclasses."""
+    from torch.utils._pytree import tree_map
+
+    if is_dataclass(output) and not isinstance(output, Mapping):
+        made = copy.copy(output)
+        vars(made).update({name: map_output(value, function) for name, value in vars(output).items()})
+        return made
+    return tree_map(lambda item: function(item) if isinstance(item, Tensor) else item, output)
 
 
 def local_tensor(tensor: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
-from lossatlas.parameter_space.scratch import Scratch
+from lossatlas.parameter_space.scratch import Format, Scratch
 
 Address = tuple[int, torch.Size, torch.dtype]  # address, shape and type of values
 HOOK = "_hf_hook"  # the attribute of a module in which accelerate keeps its hooks
@@ -62,9 +62,28 @@ class OffloadedTensor:
         return found
 
     def read(self) -> Tensor:
-        """Return its values: those in memory of the host themselves, or new ones from a file."""
-        value: Tensor = self.hook.weights_map[self.key]
+        """Return its values: those in memory of the host themselves, or new ones from a file.
+
+        Raises:
+            BadInput: The hook of accelerate has none.
+        """
+        try:
+            value: Tensor = self.hook.weights_map[self.key]
+        except KeyError as error:
+            raise BadInput(f"accelerate keeps no values of the offloaded weight '{self.name}'") from error
         return value.detach()
+
+    def in_memory(self) -> bool:
+        """Return whether its values are in memory of the host, and not read from a file each time."""
+        store, key = self.hook.weights_map, self.key
+        while hasattr(store, "dataset") and hasattr(store, "prefix"):
+            store, key = store.dataset, f"{store.prefix}{key}"
+        if isinstance(store, dict):
+            return True
+        if hasattr(store, "state_dict") and hasattr(store, "index"):  # values in memory, and names of files
+            return key in store.state_dict
+        first, second = self.read(), self.read()
+        return first.data_ptr() == second.data_ptr()
 
 
 @dataclass
@@ -76,14 +95,14 @@ class HostTensors:
 
     Attributes:
         net: The network.
-        scratch: Makes files for weights that are in files.
+        mapped: Tensors of one mapped file by name, for weights that are in files.
         by_placeholder: The tensors by the id of a placeholder.
         by_memory: The tensors by address, shape and type of the values in memory.
         in_files: The names and tensors of weights that are in files.
     """
 
     net: nn.Module
-    scratch: Scratch
+    mapped: Mapping[str, Tensor]
     by_placeholder: dict[int, Tensor] = field(default_factory=dict)
     by_memory: dict[Address, Tensor] = field(default_factory=dict)
     in_files: list[tuple[OffloadedTensor, Tensor]] = field(default_factory=list)
@@ -93,20 +112,27 @@ class HostTensors:
 
         Raises:
             BadInput: It may be tied to another one, and nothing says so.
-            CannotWrite: The disk lacks the space for a copy.
         """
         placeholder = tensor.placeholder
         if id(placeholder) not in self.by_placeholder:
-            first, second = tensor.read(), tensor.read()
-            if first.data_ptr() == second.data_ptr():
-                made = self.by_memory.setdefault(memory_of_values(first), like(tensor, first))
+            values = tensor.read()
+            if tensor.name in self.mapped:
+                made = self.from_file(tensor, values)
             else:
-                made = self.from_file(tensor, first)
+                made = self.by_memory.setdefault(memory_of_values(values), like(tensor, values))
             self.by_placeholder[id(placeholder)] = made
         return self.by_placeholder[id(placeholder)]
 
     def from_file(self, tensor: OffloadedTensor, values: Tensor) -> Tensor:
-        """Return a mapped copy of weights that were read from a file, or that of the weight to which they are tied."""
+        """Return a mapped copy of weights that were read from a file, or that of the weight to which they are tied.
+
+        Args:
+            tensor: The offloaded tensor.
+            values: Its values.
+
+        Raises:
+            BadInput: It may be tied to another one, and nothing says so.
+        """
         for other, there in self.in_files:
             if same_values(values, there):
                 if is_called_tied(self.net, tensor) or is_called_tied(self.net, other):
@@ -115,7 +141,7 @@ class HostTensors:
                     f"the offloaded weights '{other.name}' and '{tensor.name}' have the same values, and accelerate "
                     "has not kept whether they are one parameter: keep one of them in memory (device_map)"
                 )
-        made = like(tensor, self.scratch.copy({tensor.key: values})[tensor.key])
+        made = like(tensor, self.mapped[tensor.name].copy_(values))
         self.in_files.append((tensor, made))
         return made
 
@@ -231,7 +257,7 @@ def offloaded_tensors(net: nn.Module) -> list[OffloadedTensor]:
             below = bool(hook.place_submodules)
             parameters = module.named_parameters(recurse=below, remove_duplicate=False)
             for key, value in (*parameters, *module.named_buffers(recurse=below, remove_duplicate=False)):
-                if value.is_meta and key in hook.weights_map:
+                if value.is_meta:
                     path, _, leaf = key.rpartition(".")
                     name = f"{prefix}.{key}" if prefix else key
                     found.append(OffloadedTensor(name, module, module.get_submodule(path), leaf, hook, key))
@@ -284,7 +310,11 @@ def load_on_host(net: nn.Module) -> None:
     if not tensors:
         return
     own = {memory_of_values(p): p for p in net.parameters() if not p.is_meta}  # accelerate leaves some tied names
-    host = HostTensors(net, Scratch.in_folder(), by_memory=dict[Address, Tensor](own))
+    files: list[Format] = [
+        (each.name, tuple(each.placeholder.shape), each.placeholder.dtype) for each in tensors if not each.in_memory()
+    ]
+    mapped = Scratch.in_folder().empty(files) if files else {}
+    host = HostTensors(net, mapped, by_memory=dict[Address, Tensor](own))
     loaded = [(each, host.of(each)) for each in tensors]  # all before the first placeholder goes
     names: dict[int, list[str]] = {}
     for each, value in loaded:

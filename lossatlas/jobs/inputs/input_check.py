@@ -13,6 +13,7 @@ from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import PACKAGE_FOLDER, BadInput, Stop, error_location, first_line
 from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
+from lossatlas.mpi.communicator import WorkFailed
 
 CHECKED = 64  # samples that are checked
 
@@ -42,6 +43,8 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, name: str, count: in
             losses = check_loss(loss, model, few, copy_samples)
         check_modes(net, lambda own: loss(own, copy_samples(few)).per_sample)
         return losses
+    except WorkFailed:  # of another rank, whose message is complete
+        raise
     except Stop as error:
         raise type(error)(f"{name}: {error}") from error
     except Exception as error:
