@@ -1,7 +1,7 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page (three minutes)
 # make test   the tests to run before every change: all markers of pyproject.toml but `full` (15 to 20 minutes on
 #              two cores)
-# make quick  those without a browser, ranks, pictures and other programs: every module, three minutes
+# make quick  those without a browser, ranks, pictures and other programs: three minutes
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts; axe-core looks at
 #              the pages where it lies in node_modules (npm install --no-save axe-core)
 # make test-integrations  the callbacks for Lightning and Hugging Face, language models and adapters, with these packages in

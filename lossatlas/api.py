@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +54,10 @@ from lossatlas.jobs.sweep.api_loss_job import LossArguments
 from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedHessian
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.mpi.agreement import on_all, script_world
+from lossatlas.mpi.communicator import Ranks
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape
-
-if TYPE_CHECKING:
-    from lossatlas.mpi.agreement import Ranks
 
 
 @accepts_folder
@@ -96,7 +93,7 @@ def surface(
     device: str | torch.device | None = None,
     file: str | Path | None = None,
     force: bool = False,
-    ranks: "Ranks" = None,
+    ranks: Ranks = None,
     progress: bool = True,
 ) -> Landscape:
     """Compute the loss and the metrics of a network on a line or a plane through its parameters.
@@ -239,7 +236,7 @@ def eigenvalues(
     device: str | torch.device | None = None,
     file: str | Path | None = None,
     force: bool = False,
-    ranks: "Ranks" = None,
+    ranks: Ranks = None,
     progress: bool = True,
 ) -> Landscape:
     """Compute the largest and the smallest eigenvalue of the Hessian of the mean loss on a line or a plane.
@@ -355,7 +352,7 @@ def spectrum(
     device: str | torch.device | None = None,
     file: str | Path | None = None,
     force: bool = False,
-    ranks: "Ranks" = None,
+    ranks: Ranks = None,
     progress: bool = True,
 ) -> Curvature:
     """Compute eigenvalues, eigenvectors, trace, density and effective dimension of the Hessian of the mean loss.

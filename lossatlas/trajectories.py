@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,11 +38,9 @@ from lossatlas.jobs.trajectory.run_files import with_losses, write_paths
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
 from lossatlas.landscape import Surface
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, script_world
+from lossatlas.mpi.communicator import Ranks
 from lossatlas.parameter_space import Selection
 from lossatlas.results import Landscape, Trajectory
-
-if TYPE_CHECKING:
-    from lossatlas.mpi.agreement import Ranks
 
 
 @restoring
@@ -71,7 +69,7 @@ def trajectory(
     file: str | Path | None = None,
     dir_file: str | Path | None = None,
     force: bool = False,
-    ranks: "Ranks" = None,
+    ranks: Ranks = None,
     progress: bool = True,
 ) -> Trajectory:
     """Project the checkpoints of one or several training runs onto a plane, and compute the loss surface under them.

@@ -4,11 +4,13 @@ import doctest
 import importlib
 import inspect
 import re
+from typing import get_type_hints
 
 import pytest
 from conftest import ROOT
 
 import lossatlas
+from lossatlas.mpi.communicator import Ranks
 
 FUNCTIONS = (
     "surface",
@@ -42,6 +44,12 @@ def test_arguments_and_errors_are_described(name):
     assert described == [parameter for parameter in parameters if parameter in described]
     if "those of `" not in sections[0]:  # otherwise the rest is described by another function
         assert described == parameters
+
+
+@pytest.mark.parametrize("name", ["surface", "eigenvalues", "spectrum", "trajectory", "align"])
+def test_annotations_can_be_evaluated(name):
+    hints = get_type_hints(getattr(lossatlas, name))
+    assert name == "align" or hints["ranks"] == Ranks
 
 
 def documented():

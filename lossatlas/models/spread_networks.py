@@ -6,6 +6,7 @@ one of all ranks of the group, each of which takes its parts of the weights from
 """
 
 import copy
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +19,7 @@ from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.mpi.mapped_files import shared_files
 from lossatlas.mpi.model_groups import ModelGroup
 from lossatlas.mpi.rank_resources import threads_of, use_threads
-from lossatlas.parameter_space.offloaded import PLACED, POINT
+from lossatlas.parameter_space.offloaded import POINT, SPREAD
 from lossatlas.parameter_space.points import is_sharded, named_tensors
 from lossatlas.parameter_space.scratch import Format, MappedPoint, Scratch, layout_of
 from lossatlas.process import forbid_library_exit
@@ -192,15 +193,20 @@ def make_spread(function: UserFunction, seed: int, group: ModelGroup) -> nn.Modu
         A module of the form of the network, with whole parameters in a mapped file.
 
     Raises:
+        BadUsage: This version of torch is too old.
         BadInput: The function fails, or returns no network that is spread over the group.
         CannotWrite: The disk lacks the space for the weights.
     """
+    from torch.distributed.tensor import distribute_tensor
+
+    if "src_data_rank" not in inspect.signature(distribute_tensor).parameters:
+        raise BadUsage(f"{named('ranks_per_model')} needs torch 2.7 or newer, this is {torch.__version__}")
     group.ranks.share(MakeNetwork(function, seed))
     network = made_on_rank(MakeNetwork(function, seed), group)
     forward = GroupForward(network, len(MADE) - 1)
     whole = {id(value): network.full[name] for name, value in network.own.items()}
     forward.front = front_of(network.net, whole)
-    vars(forward.front).update({"forward": forward, PLACED: True, POINT: None})
+    vars(forward.front).update({"forward": forward, SPREAD: True, POINT: None})
     return forward.front
 
 

@@ -1,17 +1,12 @@
 """Collective steps of the ranks of a user's script: an error on one rank is raised on all of them."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from lossatlas.errors import BadInput, named, note
 from lossatlas.landscape.plan import nearly_equal
 from lossatlas.launchers import launched
-from lossatlas.mpi.communicator import World
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
-
-    Ranks = MPI.Comm | None
+from lossatlas.mpi.communicator import Ranks, World
 
 T = TypeVar("T")
 
@@ -87,7 +82,7 @@ def check_same_request(world: World, request: Mapping[str, Any]) -> None:
                 )
 
 
-def script_world(ranks: "Ranks") -> World:
+def script_world(ranks: Ranks) -> World:
     """Return the ranks of a script; warn where a launcher started several processes and there is no communicator.
 
     Args:

@@ -5,7 +5,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 BLOCK_TAG, RESULT_TAG, ERROR_TAG, GONE_TAG = 1, 2, 3, 4  # tags of messages
 MESSAGE_POLL = 0.0005  # seconds between checks for messages; a blocking wait of MPI would keep a core busy
 ERROR_POLL = 0.2  # seconds between checks for errors of other ranks
+
+
+class Communicator(Protocol):
+    """A communicator of mpi4py, such as MPI.COMM_WORLD."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+Ranks = Communicator | None  # of a script, every rank of which calls a function; None for one process
 
 
 class WorkFailed(Stop):
@@ -65,7 +78,7 @@ class World:
     computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
 
     @classmethod
-    def of_communicator(cls, ranks: "MPI.Comm | None") -> "World":
+    def of_communicator(cls, ranks: Ranks) -> "World":
         """Return the ranks of a user's communicator of mpi4py; one process for None.
 
         Raises:

@@ -4,8 +4,8 @@
         net(inputs)                 # each module takes copies of its own to its device, as accelerate does
 
 Such a network (`device_map`, `cpu_offload`, `disk_offload`) has parameters on the meta device between forward passes.
-Hooks of the same effect stand in for accelerate's within the block. Nothing here imports accelerate: a network that has
-its hooks was made with it.
+Hooks of the same effect stand in for accelerate's within the block. accelerate is imported for a network that has its
+hooks alone, which was made with it.
 """
 
 import copy
@@ -24,7 +24,7 @@ from lossatlas.parameter_space.scratch import Scratch
 
 Address = tuple[int, torch.Size, torch.dtype]  # address, shape and type of values
 HOOK = "_hf_hook"  # the attribute of a module in which accelerate keeps its hooks
-PLACED = "_lossatlas_placed"  # the attribute of a network whose weights are spread over several ranks
+SPREAD = "_lossatlas_spread"  # the attribute of a network whose weights are spread over several ranks
 POINT = "_lossatlas_point"  # and the number of the point to which they were moved; None where it is not known
 NUMBERS = itertools.count(1)
 
@@ -205,19 +205,19 @@ def placed(net: nn.Module, device: "str | torch.device") -> nn.Module:
 
 def is_dispatched(net: nn.Module) -> bool:
     """Return whether the modules of a network have devices of their own, by accelerate or over a group of ranks."""
-    return is_grouped(net) or any(
+    return is_spread(net) or any(
         getattr(hook, "execution_device", None) is not None for module in net.modules() for hook in hooks_of(module)
     )
 
 
-def is_grouped(net: nn.Module) -> bool:
+def is_spread(net: nn.Module) -> bool:
     """Return whether a network computes on a group of ranks, each with a part of its weights."""
-    return PLACED in vars(net)
+    return SPREAD in vars(net)
 
 
 def announce_point(net: nn.Module) -> None:
     """Let the ranks of a network that computes on several know that its weights have moved to another point."""
-    if is_grouped(net):
+    if is_spread(net):
         vars(net)[POINT] = next(NUMBERS)
 
 

@@ -50,6 +50,7 @@ def read(file: str | Path) -> "Landscape":
 
     Raises:
         BadInput: The file is missing, damaged, or no surface file.
+        BadUsage: It is one of another format, as `Landscape.save` writes them too.
 
     Example:
         >>> import tempfile, torch, lossatlas

@@ -30,13 +30,13 @@ def takes_little_memory(net: "nn.Module", memory: Memory | None) -> bool:
     Raises:
         BadUsage: 'fast' is asked for, or needed, and the network has weights on several devices or ranks.
     """
-    from lossatlas.parameter_space.offloaded import is_dispatched, is_grouped
+    from lossatlas.parameter_space.offloaded import is_dispatched, is_spread
 
     if memory is None and is_dispatched(net):
         return True
     devices = sorted({str(parameter.device) for parameter in net.parameters()})
-    if memory == "fast" and (is_grouped(net) or len(devices) > 1):
-        places = "several ranks" if is_grouped(net) else " and ".join(devices)
+    if memory == "fast" and (is_spread(net) or len(devices) > 1):
+        places = "several ranks" if is_spread(net) else " and ".join(devices)
         raise BadUsage(
             f"the network has weights on {places}: they stay there on lines and planes along directions with "
             f"{named('memory', 'low')} alone"

@@ -37,7 +37,7 @@ from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.landscape.plan import PATHS, ExecutionPath, ExecutionPlan
 from lossatlas.landscape.surface import LOW_PRECISION
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
-from lossatlas.parameter_space.offloaded import is_grouped
+from lossatlas.parameter_space.offloaded import is_spread
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, keep_matching_predictions, without_predictions
 from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 
@@ -104,7 +104,7 @@ class LossQuantity:
         size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
         few = fitted(next(first.batches(size)), net)
         precision = resolve_precision(self.precision, net)
-        if is_grouped(net) and precision != (own_precision := resolve_precision(None, net)):
+        if is_spread(net) and precision != (own_precision := resolve_precision(None, net)):
             raise BadUsage(
                 f"{named('precision', precision)}: a network on several ranks is computed in its own, {own_precision}"
             )
