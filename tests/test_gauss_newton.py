@@ -8,10 +8,15 @@ from conftest import seeded
 from torch import nn
 from torch.func import functional_call, jacrev
 
+import lossatlas
+from lossatlas.commands import hessian_spectrum
 from lossatlas.data import LOSSES, Dataset, as_loss
 from lossatlas.data.losses import Losses
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.hessian import GaussNewton, Hessian, lanczos
+from lossatlas.io import read_findings
+from lossatlas.models import build
+from lossatlas.user_code import UserFunction
 
 N, CLASSES = 30, 3
 X = torch.randn(N, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -157,6 +162,52 @@ def test_the_top_eigenvalue_by_lanczos():
     operator = GaussNewton(network(), data(LABELS), LOSSES["crossentropy"], matrix="ggn")
     pairs = lanczos(operator, top=1, bottom=0, tolerance=1e-8)
     assert pairs.values[0] == pytest.approx(np.linalg.eigvalsh(dense(operator))[-1], rel=1e-7)
+
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def make():
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+def samples(split):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(24, 4, generator=generator, dtype=torch.float64)
+    return TensorDataset(x, torch.randint(0, 3, (24,), generator=generator))
+"""
+
+
+@pytest.mark.parametrize("matrix", ["ggn", "empirical_fisher"])
+def test_the_command_and_the_python_function(tmp_path, monkeypatch, capsys, matrix):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    command = ["--model", "own.py:make", "--dataset", "own.py:samples", "--top", "2", "--bottom", "0", "--layers"]
+    file = ["--spectrum_file", "it.h5"]
+    assert hessian_spectrum.main([*command, *file, "--matrix", matrix]) == 0
+    name = {"ggn": "Gauss-Newton matrix", "empirical_fisher": "empirical Fisher matrix"}[matrix]
+    assert f"{name} of the mean loss (crossentropy, train)" in capsys.readouterr().out
+    found = lossatlas.Curvature(read_findings("it.h5"))
+    net = build(UserFunction.parse("model", "own.py:make"))
+    x, labels = UserFunction.parse("dataset", "own.py:samples").function("train").tensors
+    assert hessian_spectrum.main([*command, *file]) != 0
+    assert f"was made with matrix = {matrix}, now it is hessian" in capsys.readouterr().err
+    python = lossatlas.spectrum(net, (x, labels), matrix=matrix, top=2, bottom=0, progress=False)
+    np.testing.assert_allclose(found.eigenvalues, python.eigenvalues, rtol=1e-6)
+    own = Dataset("it", "train", (x, labels), 3)
+    values = np.linalg.eigvalsh(dense(GaussNewton(net, own, LOSSES["crossentropy"], matrix=matrix)))
+    np.testing.assert_allclose(found.eigenvalues, values[::-1][:2], rtol=1e-5)
+    assert found.trace.value == pytest.approx(values.sum(), abs=3 * found.trace.error + 1e-9)
+    assert name in found.plot("density").axes[0].get_title()
+
+
+@pytest.mark.parametrize("more", [{"compiled": True}, {"activations": ["Linear"]}])
+def test_what_is_for_the_hessian_alone_is_refused(more):
+    with pytest.raises(BadUsage, match="is for the Hessian: leave it or matrix='ggn' out"):
+        lossatlas.spectrum(network(), (X, LABELS), matrix="ggn", progress=False, **more)
 
 
 def with_penalty(model, batch):
