@@ -22,6 +22,7 @@ from lossatlas.choices import (
     BATCH_NORM_MODES,
     DIR_TYPES,
     IGNORES,
+    MATRICES,
     MEMORIES,
     NORMS,
     PRECISIONS,
@@ -30,6 +31,7 @@ from lossatlas.choices import (
     BatchNormMode,
     DirType,
     Ignore,
+    Matrix,
     Memory,
     Norm,
     Precision,
@@ -328,6 +330,7 @@ def spectrum(
     *,
     loss: LossLike = "crossentropy",
     limit: int | None = None,
+    matrix: Matrix | str = "hessian",
     top: int = 10,
     bottom: int = 1,
     only: str | Sequence[str] = (),
@@ -367,6 +370,9 @@ def spectrum(
         data: The samples, see `lossatlas.data.as_dataset`.
         loss: The loss, as for `surface`.
         limit: Use the first `limit` samples only.
+        matrix: "hessian"; "ggn" (the generalized Gauss-Newton matrix: the Hessian without the curvature of the
+            network); "fisher" (the Fisher information matrix, for crossentropy, next_token and mse of numbers);
+            "empirical_fisher" (the mean outer product of the samples' gradients).
         top: The number of largest eigenvalues.
         bottom: The number of smallest eigenvalues.
         only: Regular expressions of the names of the parameters that vary; all by default.
@@ -422,6 +428,7 @@ def spectrum(
             precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
             compiled=compiled,
             activation_site=site,
+            matrix=checked_word("matrix", matrix, MATRICES),
         )
         wanted = SpectrumSettings(
             top=top,

@@ -1,5 +1,7 @@
 """The spectrum of the Hessian of a network's mean loss: eigenvalues, trace, density, effective dimension, layers.
 
+--matrix ggn, fisher or empirical_fisher takes another matrix of second order.
+
     python hessian_spectrum.py --model resnet20 --dataset fashion_mnist_mini --limit 256 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --top 5 --spectrum_file spectrum.h5 --plot
     python hessian_spectrum.py ... --probes 8 --layers --activations Conv2d Linear     more of it, into the same file
@@ -38,6 +40,7 @@ class SpectrumOptions(
     config.OneSplitDataOptions,
     config.SelectionOptions,
     config.HessianOptions,
+    config.MatrixOptions,
     config.SpectrumSettings,
     config.ProductOptions,
     config.ResultOptions,
@@ -69,6 +72,7 @@ def hessian_settings(args: SpectrumOptions) -> HessianSettings:
         compiled=chosen.compiled,
         activations=args.activations,
         activation_site=args.activation_site,
+        matrix=args.matrix,
     )
 
 

@@ -15,7 +15,7 @@ from lossatlas.config.figure_options import (
     PlotConfig,
     ShowOptions,
 )
-from lossatlas.config.hessian_options import HessianOptions, LanczosOptions, SpectrumSettings
+from lossatlas.config.hessian_options import HessianOptions, LanczosOptions, MatrixOptions, SpectrumSettings
 from lossatlas.config.input_options import (
     DataOptions,
     DatasetOptions,
@@ -83,6 +83,7 @@ __all__ = [
     "LanczosOptions",
     "LookOptions",
     "LossChoice",
+    "MatrixOptions",
     "ModelChoice",
     "ModelGroupOptions",
     "ModelOptions",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.choices import ActivationSite
+from lossatlas.choices import ActivationSite, Matrix
 from lossatlas.config.option_fields import above_zero, changed, natural, option, pattern, positive
 from lossatlas.errors import BadUsage, named
 
@@ -27,6 +27,20 @@ class HessianOptions:
         False,
         "let torch.compile fuse the operations: each product takes a quarter less time, and the start half a minute or "
         "more",
+    )
+
+
+@dataclass(frozen=True)
+class MatrixOptions:
+    """The matrix of second order whose spectrum is computed."""
+
+    HEADING: ClassVar[str] = "Hessian"
+
+    matrix: Matrix = option(
+        "hessian",
+        "hessian; ggn: the generalized Gauss-Newton matrix, which is the Hessian without the curvature of the network; "
+        "fisher: the Fisher information matrix of the distribution that crossentropy, next_token, or mse of numbers "
+        "stands for; empirical_fisher: the mean outer product of the samples' gradients",
     )
 
 

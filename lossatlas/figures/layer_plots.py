@@ -12,6 +12,7 @@ from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import cell_edges
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.spectrum_files import Findings
+from lossatlas.landscape.spectrum import matrix_name
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _draw_traces(axis: "Axes", layers: list[str], findings: Findings) -> None:
     words = (
         "trace\n(\u00b1 2 SE)"
         if is_single_column()
-        else "trace of the layer's Hessian\nblock (\u00b1 2 standard errors)"
+        else f"trace of the layer's {matrix_name(findings.request)}\nblock (\u00b1 2 standard errors)"
     )
     axis.set_title(words, fontsize="small")
     axis.grid(axis="y", visible=False)

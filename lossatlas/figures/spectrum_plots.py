@@ -11,6 +11,7 @@ from lossatlas.figures.kinds import Kind
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import current_look
 from lossatlas.io.spectrum_files import Findings
+from lossatlas.landscape.spectrum import matrix_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +79,8 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     shaded = "s (shaded: \u00b1 2 standard errors)" if probes > 1 else ""
     right.set_title(f"{known}estimated from {probes} probe{shaded}", fontsize="small")
     left.set_title(
-        f"Hessian of the mean loss, {size:,} parameters\nkernel \u00b1 {curves.width:.2g} around each eigenvalue",
+        f"{matrix_name(findings.request)} of the mean loss, {size:,} parameters\n"
+        f"kernel \u00b1 {curves.width:.2g} around each eigenvalue",
         fontsize="small",
     )
     sns.despine(fig)

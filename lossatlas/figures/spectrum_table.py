@@ -4,6 +4,7 @@ import numpy as np
 
 from lossatlas.errors import named
 from lossatlas.io.spectrum_files import Findings
+from lossatlas.landscape.spectrum import matrix_name
 
 
 def spectrum_table(findings: Findings) -> list[str]:
@@ -11,7 +12,7 @@ def spectrum_table(findings: Findings) -> list[str]:
     a, about = findings.arrays, findings.about
     split = f", {findings.request['split']}" if "split" in findings.request else ""
     size = sum(int(np.prod(shape)) for _, shape in about.get("parameters", []))
-    lines = [f"Hessian of the mean loss ({_loss_name(findings)}{split}), {size:,} parameters:"]
+    lines = [f"{matrix_name(findings.request)} of the mean loss ({_loss_name(findings)}{split}), {size:,} parameters:"]
     if "bounds" in a:
         lines += _eigenvalues(findings)
     if "trace" in a:

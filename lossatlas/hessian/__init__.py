@@ -14,6 +14,7 @@ from lossatlas.hessian.activations import Activations, Traces, traces
 from lossatlas.hessian.batching import usual_batch_size
 from lossatlas.hessian.density import density
 from lossatlas.hessian.effective_dimension import effective_dimension
+from lossatlas.hessian.gauss_newton import GaussNewton
 from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
 from lossatlas.hessian.operator_checks import check_deterministic
@@ -24,6 +25,7 @@ __all__ = [
     "Activations",
     "Basis",
     "Dimension",
+    "GaussNewton",
     "Hessian",
     "NotFinite",
     "Operator",

@@ -16,7 +16,6 @@ times the time of a gradient. On the CPU several batches are computed in paralle
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +23,10 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.choices import ProductPrecision
-from lossatlas.data.losses import Batch, Loss, is_single_threaded
+from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, first_line
 from lossatlas.evaluation.folding import FoldedFunction
-from lossatlas.evaluation.parallel_batches import ParallelBatches, replicas
-from lossatlas.evaluation.precision import set_numerics
 from lossatlas.evaluation.sample_storage import map_inputs
 from lossatlas.hessian.batch_derivatives import (
     EquivalentForward,
@@ -38,19 +35,19 @@ from lossatlas.hessian.batch_derivatives import (
     functional_product,
     reverse_product,
 )
-from lossatlas.hessian.batching import parallel_batch_count, usual_batch_size
+from lossatlas.hessian.batching import usual_batch_size
 from lossatlas.hessian.curvature_copy import float64_copy, to_float64
+from lossatlas.hessian.curvature_operator import CurvatureOperator
 from lossatlas.hessian.derivative_check import check_derivatives
-from lossatlas.hessian.flat_vectors import entry_count, flatten, unflatten
+from lossatlas.hessian.flat_vectors import flatten
 from lossatlas.hessian.loss_samples import Reduce
-from lossatlas.hessian.mean_loss import MeanLoss
 from lossatlas.parameter_space.points import named_tensors
 from lossatlas.parameter_space.selection import Selection
 
 FOLDING_SAMPLES = 8  # on which the folded mode is compared with the other
 
 
-class Hessian(MeanLoss):
+class Hessian(CurvatureOperator):
     """The Hessian of the mean loss with respect to chosen parameters, as an operator on flat vectors.
 
     A copy of the network is differentiated. Where the gradient of the copy differs from the network's own, the
@@ -130,14 +127,9 @@ class Hessian(MeanLoss):
             precision=precision,
         )
         self.choose_mode(folded=folded, compiled=compiled)
-        one_by_one = is_single_threaded(loss) or self.in_place
-        usual = parallel_batch_count(len(self.samples.spans), self.samples.batch_size, threads)
-        count = 1 if one_by_one else parallel_batches or usual
         with self.session():
             check_derivatives(self)
-        if count > 1:
-            workers = [self.forward, *self.replicated_forwards(count - 1)]
-            self.parallel = ParallelBatches(workers, max(1, threads // count))
+        self.start_workers(threads, parallel_batches)
 
     def choose_mode(self, *, folded: bool | None, compiled: bool) -> None:
         """Fold and compile as asked for.
@@ -156,10 +148,6 @@ class Hessian(MeanLoss):
         if compiled and not self.folded:
             raise BadUsage(f"only a folded network can be compiled; this network is not: {self.why_not_folded}")
         self.compiled = torch.compile(self.functional_product, fullgraph=True, dynamic=False) if compiled else None
-
-    @property
-    def folded(self) -> bool:
-        return self.forward.function is not None
 
     def fold(self) -> str:
         """Use the folded mode if it gives the same product on a few samples in float64; otherwise return why not."""
@@ -188,43 +176,17 @@ class Hessian(MeanLoss):
             self.forward = EquivalentForward(self.net, function)
         return reason
 
-    def replicated_forwards(self, count: int) -> Iterator[EquivalentForward]:
-        """Replicate the network, around the same parameters."""
-        for net in replicas(self.net, count):
-            yield EquivalentForward(net, None if self.forward.function is None else FoldedFunction(net))
+    def equivalent_forward(self, net: nn.Module) -> EquivalentForward:
+        """Return a replica of the network, folded where this one is."""
+        return EquivalentForward(net, None if self.forward.function is None else FoldedFunction(net))
 
-    def block(self, names: Sequence[str]) -> "HessianBlock":
-        """Return the diagonal block of these parameters as an operator."""
-        return HessianBlock(self, names)
-
-    def __call__(self, vector: Tensor, names: Sequence[str] | None = None) -> Tensor:
-        """Multiply the Hessian, or a diagonal block of it, by a vector.
-
-        Args:
-            vector: (size,), or the size of the block.
-            names: The parameters of the block; None for all.
-
-        Returns:
-            The product, in the shape of `vector` and the type of the parameters, of the mean loss.
-        """
-        set_numerics(self.device)
-        with self.session():
-            return self.product(vector, names)
-
-    def product(self, vector: Tensor, names: Sequence[str] | None) -> Tensor:
-        """Compute `__call__` within a session."""
-        chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
-        parameters = [self.parameters[k] for k in chosen]
-        vector, free = vector.to(self.device, self.dtype), self.chosen.free(names)
-        pieces = unflatten(vector if free is None else free * vector, [self.shapes[k] for k in chosen])
-        total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
+    def parts(
+        self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
+    ) -> Iterator[Tensor]:
+        """Compute each batch's part of a product, see `CurvatureOperator.parts`."""
         if self.folded:
-            parts = self.folded_parts(parameters, pieces, None if names is None else [self.names[k] for k in chosen])
-        else:
-            parts = self.unfolded_parts(parameters, pieces)
-        for part in parts:
-            total += part
-        return self.reduce(total if free is None else free * total)
+            return self.folded_parts(parameters, pieces, names)
+        return self.unfolded_parts(parameters, pieces)
 
     def unfolded_parts(self, parameters: Sequence[Tensor], pieces: Sequence[Tensor]) -> Iterator[Tensor]:
         """Compute each batch's part of a product in reverse mode."""
@@ -292,26 +254,3 @@ class Hessian(MeanLoss):
         return functional_product(
             FoldedLoss(self.samples.batch_loss, function, self.names, tensors), batch, parameters, vectors
         )
-
-
-@dataclass(frozen=True)
-class HessianBlock:
-    """A diagonal block of a Hessian as an operator: see `Hessian.block`."""
-
-    hessian: Hessian
-    names: Sequence[str]
-
-    @property
-    def size(self) -> int:
-        return entry_count(self.hessian.names, self.hessian.shapes, self.names)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.hessian.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.hessian.device
-
-    def __call__(self, vector: Tensor) -> Tensor:
-        return self.hessian(vector, self.names)

@@ -27,6 +27,7 @@ from lossatlas.io.hdf5 import get_text, opened
 from lossatlas.io.spectrum_files import FORMATS, WRITERS, FindingsKind, is_findings, write_findings
 from lossatlas.io.surface_files import added_by_others
 from lossatlas.landscape import Surface
+from lossatlas.landscape.spectrum import matrix_name
 from lossatlas.programs import program
 
 ContentKind = Literal[FindingsKind, "trajectory", "surface", "directions"]
@@ -143,7 +144,8 @@ def describe_records(found: Surface | Findings) -> Iterator[str]:
 
 
 def describe_findings(findings: Findings) -> list[str]:
-    lines = [{"spectrum": "spectrum of a Hessian", "sharpness": "sharpness of a minimum"}[findings.kind]]
+    of_matrix = f"spectrum of a {matrix_name(findings.request)}"
+    lines = [{"spectrum": of_matrix, "sharpness": "sharpness of a minimum"}[findings.kind]]
     names = dict.fromkeys(name for name in (*FIRST_FINDINGS, *findings.arrays) if name in findings.arrays)
     lines += [f"{name}: {describe_array(findings.arrays[name])}" for name in names]
     return [*lines, *describe_records(findings)]

@@ -1,9 +1,30 @@
 """Numbers of a Hessian's spectrum: trace, density and effective dimension, as `lossatlas.hessian` estimates them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+MATRIX_NAMES = {
+    "ggn": "Gauss-Newton matrix",
+    "fisher": "Fisher information matrix",
+    "empirical_fisher": "empirical Fisher matrix",
+}
+
+
+def matrix_name(request: Mapping[str, Any]) -> str:
+    """Return the name of the matrix of a spectrum in figures and tables.
+
+    Args:
+        request: The fields that identify its job.
+
+    Example:
+        >>> matrix_name({"matrix": "ggn"}), matrix_name({})
+        ('Gauss-Newton matrix', 'Hessian')
+    """
+    return MATRIX_NAMES.get(request.get("matrix", ""), "Hessian")
 
 
 @dataclass(frozen=True)

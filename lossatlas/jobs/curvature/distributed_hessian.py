@@ -12,9 +12,10 @@ samples.
 from collections.abc import Callable, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lossatlas.choices import ActivationSite, ProductPrecision
+from lossatlas.choices import ActivationSite, Matrix, ProductPrecision
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.hessian.activations import Layer
+    from lossatlas.hessian.curvature_operator import CurvatureOperator
     from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
 
     Vector = Tensor | np.ndarray
@@ -45,7 +47,7 @@ class HessianInputs:
 
 @dataclass(frozen=True)
 class HessianSettings:
-    """The settings of a distributed Hessian, which are the same on every rank.
+    """The settings of a distributed Hessian, or another matrix of second order, which are the same on every rank.
 
     Attributes:
         parameters: Regular expressions of the names of the parameters that vary; none for all.
@@ -56,6 +58,10 @@ class HessianSettings:
         compiled: Let torch.compile fuse the products.
         activations: Patterns of the layers whose activations are probed, () for every layer; None for no probes.
         activation_site: Probe the 'output' or the 'input' of these layers.
+        matrix: The matrix, see `hessian.gauss_newton`.
+
+    Raises:
+        BadUsage: Products of another matrix than the Hessian are to be compiled, or activations to be probed for it.
     """
 
     parameters: Sequence[str]
@@ -66,6 +72,14 @@ class HessianSettings:
     compiled: bool = False
     activations: Sequence[str] | None = None
     activation_site: ActivationSite = "output"
+    matrix: Matrix = "hessian"
+
+    def __post_init__(self) -> None:
+        if self.matrix == "hessian":
+            return
+        for name, chosen in (("compile", self.compiled), ("activations", self.activations is not None)):
+            if chosen:
+                raise BadUsage(f"{named(name)} is for the Hessian: leave it or {named('matrix', self.matrix)} out")
 
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
@@ -78,6 +92,7 @@ class HessianSettings:
             "parameters": list(self.parameters) or "all",
             **({"without": list(self.without)} if self.without else {}),
             "matrices_only": self.matrices_only,
+            **({} if self.matrix == "hessian" else {"matrix": self.matrix}),
             "precision": product_precision(self.precision, inputs.net),
         }
 
@@ -103,7 +118,7 @@ class HessianShare:
             BadUsage: No parameter or layer is chosen, or a batch does not fit into memory.
             BadInput: The loss has no second derivatives, see `lossatlas.hessian.Hessian`.
         """
-        from lossatlas.hessian import Activations, Hessian
+        from lossatlas.hessian import Activations, GaussNewton, Hessian
 
         self.world, self.settings, self.device = world, settings, device
         samples = inputs.samples.share(world.rank, world.size)
@@ -114,15 +129,17 @@ class HessianShare:
             "reduce_setup": self.sum_everywhere,
             "precision": settings.precision,
         }
+        make: Callable[..., CurvatureOperator] = partial(Hessian, compiled=settings.compiled)
+        if settings.matrix != "hessian":
+            make = partial(GaussNewton, matrix=settings.matrix)
         self.hessian = self.fitting(
-            Hessian,
+            make,
             inputs.net,
             samples,
             inputs.loss,
             parameters=settings.parameters,
             without=settings.without,
             matrices_only=settings.matrices_only,
-            compiled=settings.compiled,
             **common,
         )
         self.activations: Activations | None = None

@@ -1,0 +1,302 @@
+"""Products with the generalized Gauss-Newton matrix, the Fisher information matrix, and the gradients' second moment.
+
+    operator = GaussNewton(net, data, LOSSES["crossentropy"], matrix="ggn")
+    operator(v)                    # the matrix times v, (size,) both
+
+Let z be the output of the network for a sample, J its Jacobian with respect to the parameters, and l(z) the loss of the
+sample. Each matrix is the (weighted) mean over the samples of J^T B J with a matrix B of the size of the output:
+
+- `ggn`: B is the Hessian of l. It is the Hessian without the curvature of the network, and positive semidefinite for
+  convex losses (Schraudolph, Neural Computation 14, 2002).
+- `fisher`: B is the Fisher information of the distribution whose negative log-likelihood is l. For the cross-entropy,
+  and for the squared error of numbers, it is the Hessian of l with respect to z, so that the matrix is that of `ggn`
+  (Martens, JMLR 21, 2020); other losses are refused.
+- `empirical_fisher`: B is g g^T, g being the gradient of l with the target of the data: the uncentred second moment of
+  the samples' gradients.
+
+Products are exact: J v is computed by differentiating the transposed product twice, which every network allows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from lossatlas.choices import Matrix, ProductPrecision
+from lossatlas.data.losses import LOSSES, Batch, Loss, Losses
+from lossatlas.data.losses import forward as output_and_targets
+from lossatlas.data.streamed import AnyData
+from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.evaluation.folding import NotFoldable
+from lossatlas.hessian.batch_derivatives import EquivalentForward
+from lossatlas.hessian.batching import usual_batch_size
+from lossatlas.hessian.curvature_operator import CurvatureOperator
+from lossatlas.hessian.flat_vectors import flatten
+from lossatlas.hessian.loss_samples import Reduce, weighted_sum
+from lossatlas.parameter_space.selection import Selection
+
+OfOutputs = Callable[[Losses, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+LIKELIHOODS = (LOSSES["crossentropy"], LOSSES["next_token"], LOSSES["mse"])  # for numbers as targets
+
+
+class GaussNewton(CurvatureOperator):
+    """A matrix J^T B J of the mean loss with respect to chosen parameters, as an operator on flat vectors.
+
+    Args:
+        net: The network.
+        data: Its samples.
+        loss: `loss(model, batch)`, see `lossatlas.data.losses`. It calls the model once for a batch, and has no term of
+            the parameters.
+        matrix: 'ggn', 'fisher' or 'empirical_fisher'.
+        parameters: Patterns of parameter names (re.search); all parameters by default.
+        without: Patterns of parameters to leave out.
+        matrices_only: Of these, take those with more than one axis.
+        batch_size: Samples in a batch; see `lossatlas.hessian.batching` for the default.
+        parallel_batches: Batches that are computed in parallel on the CPU; by default one for each thread if there are
+            enough batches.
+        device: The device.
+        reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
+        precision: 'float32' or 'float64'; by default that of the parameters, and float32 for half precision.
+
+    Attributes:
+        names: The names of the parameters, in the order of the vectors.
+        shapes: Their shapes.
+        size: The number of their entries.
+        dtype: Their type, which products have too.
+        device: Their device.
+        total_weight: The weight of all samples, over all ranks.
+
+    Raises:
+        BadUsage: No parameter is chosen, or the loss is no negative log-likelihood that is known, for 'fisher'.
+        BadInput: The network is random, a parameter is complex, or the loss has a term of the parameters, calls the
+            network more than once, or mixes the outputs of samples.
+
+    Example:
+        >>> import torch
+        >>> from lossatlas.data import LOSSES, Dataset
+        >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
+        >>> operator = GaussNewton(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"], matrix="ggn")
+        >>> operator(torch.ones(operator.size)).shape
+        torch.Size([27])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: AnyData,
+        loss: Loss,
+        *,
+        matrix: Matrix,
+        parameters: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
+        matrices_only: bool = False,
+        batch_size: int | None = None,
+        parallel_batches: int | None = None,
+        device: torch.device | str = "cpu",
+        reduce: Reduce | None = None,
+        reduce_setup: Reduce | None = None,
+        precision: ProductPrecision | None = None,
+    ) -> None:
+        if matrix == "fisher" and loss not in LIKELIHOODS:
+            raise BadUsage(
+                f"{named('matrix', 'fisher')} needs the distribution of the targets, which is known for crossentropy, "
+                "next_token and mse: choose one of these losses, or ggn or empirical_fisher"
+            )
+        threads = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+        super().__init__(
+            net,
+            data,
+            loss,
+            selection=Selection(parameters, without, net),
+            matrices_only=matrices_only,
+            batch_size=batch_size or usual_batch_size(len(data), device, threads),
+            device=device,
+            reduce=reduce,
+            reduce_setup=reduce_setup,
+            precision=precision,
+        )
+        if matrix == "fisher" and loss is LOSSES["mse"] and has_labels(self.samples.few()):
+            raise BadUsage(
+                f"{named('matrix', 'fisher')}: mse of labels compares probabilities, and is no log-likelihood: "
+                "choose ggn or empirical_fisher"
+            )
+        self.of_outputs: OfOutputs = outer_product if matrix == "empirical_fisher" else hessian_product
+        with self.session():
+            self.check_product()
+        self.start_workers(threads, parallel_batches)
+
+    def check_product(self) -> None:
+        """Compute a product with a few samples, so that what this loss does not allow is known at once.
+
+        Raises:
+            BadInput: The loss has a term of the parameters, calls the network more than once, or mixes samples.
+        """
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            self.batch_product(self.forward, self.samples.few(), self.parameters, self.parameters, required=True)
+
+    def parts(
+        self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
+    ) -> Iterator[Tensor]:
+        """Compute each batch's part of a product, see `CurvatureOperator.parts`."""
+
+        def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+            return self.batch_product(forward, item[1], parameters, pieces, required=names is None and item[0] == 0)
+
+        return self.map_batches(of_batch)
+
+    def batch_product(
+        self,
+        forward: EquivalentForward,
+        batch: Batch,
+        parameters: Sequence[Tensor],
+        vectors: Sequence[Tensor],
+        *,
+        required: bool,
+    ) -> Tensor:
+        """Multiply a batch's part of the matrix by vectors.
+
+        Args:
+            forward: The network.
+            batch: The samples.
+            parameters: The tensors that the matrix refers to.
+            vectors: One for each parameter, in its shape.
+            required: Refuse outputs that depend on no parameter.
+
+        Returns:
+            The product (size,).
+        """
+        recorded = RecordedOutputs(forward.net)
+        try:
+            losses = self.samples.loss(recorded, batch)
+        except NotFoldable as error:
+            raise BadInput(f"products need a loss of the outputs alone: {error}") from error
+        if losses.penalty is not None:
+            raise BadInput("the loss has a term of the parameters, which no matrix of the outputs contains")
+        tangents = jacobian_product(recorded.outputs, parameters, vectors, required=required)
+        curved = self.of_outputs(losses, recorded.leaves, tangents)
+        scaled = [each / self.total_weight for each in curved]
+        return flatten(
+            torch.autograd.grad(recorded.outputs, parameters, grad_outputs=scaled, allow_unused=True), parameters
+        )
+
+
+def has_labels(batch: Batch) -> bool:
+    """Return whether the targets of a batch are whole numbers."""
+    return not output_and_targets(lambda *arguments, **keywords: torch.zeros(1), batch)[1].is_floating_point()
+
+
+class RecordedOutputs:
+    """A network whose output tensors are recorded, and replaced by leaves of a graph of their own for the loss.
+
+    Args:
+        net: The network.
+
+    Attributes:
+        outputs: The output tensors that depend on parameters, with the graph of the network.
+        leaves: The same values without it, which the loss depends on.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net, self.called = net, False
+        self.outputs: list[Tensor] = []
+        self.leaves: list[Tensor] = []
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.called:
+            raise BadInput("the loss calls the network more than once for a batch: only its Hessian is defined")
+        self.called = True
+        values, form = tree_flatten(self.net(*arguments, **keywords))
+        return tree_unflatten([self.recorded(value) for value in values], form)
+
+    def recorded(self, value: Any) -> Any:
+        """Return the leaf that stands for an output tensor; other outputs as they are."""
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        leaf = value.detach().requires_grad_(True)
+        self.outputs.append(value)
+        self.leaves.append(leaf)
+        return leaf
+
+
+def jacobian_product(
+    outputs: Sequence[Tensor], parameters: Sequence[Tensor], vectors: Sequence[Tensor], *, required: bool
+) -> list[Tensor]:
+    """Multiply the Jacobian of outputs by vectors.
+
+    The product J^T w is linear in w, so that the derivative of its product with v is J v.
+
+    Args:
+        outputs: The outputs, with their graph.
+        parameters: The tensors that the Jacobian refers to.
+        vectors: One for each parameter, in its shape.
+        required: Refuse outputs that depend on no parameter.
+
+    Returns:
+        A tensor for each output, in its shape.
+
+    Raises:
+        BadInput: The outputs depend on no parameter although that is required.
+    """
+    weights = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+    transposed: Sequence[Tensor | None] = [None] * len(parameters)
+    if outputs:
+        transposed = torch.autograd.grad(
+            outputs, parameters, grad_outputs=weights, create_graph=True, allow_unused=True
+        )
+    used = [(t, v) for t, v in zip(transposed, vectors, strict=True) if t is not None and t.requires_grad]
+    if not used:
+        if required:
+            raise BadInput("the outputs of the network depend on none of the chosen parameters")
+        return [torch.zeros_like(output) for output in outputs]
+    product = torch.stack([(t * v.detach()).sum() for t, v in used]).sum()
+    found = torch.autograd.grad(product, weights, allow_unused=True)
+    return [torch.zeros_like(w) if f is None else f for f, w in zip(found, weights, strict=True)]
+
+
+def hessian_product(losses: Losses, leaves: Sequence[Tensor], tangents: Sequence[Tensor]) -> list[Tensor]:
+    """Multiply the Hessian of the weighted sum of losses with respect to outputs by tangents.
+
+    Args:
+        losses: The losses of the samples, with their graph.
+        leaves: The outputs.
+        tangents: A tensor for each output, in its shape.
+    """
+    total = weighted_sum(losses)
+    slopes = torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True)
+    used = [(s, t) for s, t in zip(slopes, tangents, strict=True) if s is not None and s.requires_grad]
+    if not used:  # the loss is linear in the outputs
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    product = torch.stack([(s * t).sum() for s, t in used]).sum()
+    found = torch.autograd.grad(product, leaves, allow_unused=True)
+    return [torch.zeros_like(leaf) if f is None else f for f, leaf in zip(found, leaves, strict=True)]
+
+
+def outer_product(losses: Losses, leaves: Sequence[Tensor], tangents: Sequence[Tensor]) -> list[Tensor]:
+    """Multiply the sum of the samples' weights times g g^T by tangents, g being the gradient of a sample's loss.
+
+    Args:
+        losses: The losses of the samples, with their graph.
+        leaves: The outputs, whose first axis is that of the samples.
+        tangents: A tensor for each output, in its shape.
+
+    Raises:
+        BadInput: The losses of single samples are not known, or an output has another first axis.
+    """
+    each = losses.per_sample
+    if not losses.spread:
+        raise BadInput("the loss gives the mean of a batch alone: gradients of single samples need a loss per sample")
+    if any(leaf.dim() == 0 or len(leaf) != len(each) for leaf in leaves):
+        raise BadInput("gradients of single samples need outputs whose first axis is that of the samples")
+    slopes = torch.autograd.grad(each.sum(), leaves, allow_unused=True)
+    pairs = [(s, t) for s, t in zip(slopes, tangents, strict=True) if s is not None]
+    along = torch.stack([(s * t).flatten(1).sum(1) if s.dim() > 1 else s * t for s, t in pairs]).sum(0)
+    if losses.weights is not None:
+        along = along * losses.weights
+    return [
+        torch.zeros_like(leaf) if s is None else s * along.view(-1, *[1] * (s.dim() - 1))
+        for s, leaf in zip(slopes, leaves, strict=True)
+    ]

@@ -1,0 +1,238 @@
+"""Gauss-Newton and Fisher matrices against dense ones, of Jacobians and of the losses' own formulas, and curvlinops."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import seeded
+from torch import nn
+from torch.func import functional_call, jacrev
+
+import lossatlas
+from lossatlas.commands import hessian_spectrum
+from lossatlas.data import LOSSES, Dataset, as_loss
+from lossatlas.data.losses import Losses
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.hessian import GaussNewton, Hessian, lanczos
+from lossatlas.io import read_findings
+from lossatlas.models import build
+from lossatlas.user_code import UserFunction
+
+N, CLASSES = 30, 3
+X = torch.randn(N, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+LABELS = torch.randint(0, CLASSES, (N,), generator=torch.Generator().manual_seed(1))
+NUMBERS = torch.randn(N, CLASSES, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def network() -> nn.Module:
+    layers = nn.Linear(5, 6), nn.Tanh(), nn.BatchNorm1d(6), nn.Linear(6, CLASSES)
+    return seeded(lambda: nn.Sequential(*layers)).double().eval()
+
+
+def dense(operator) -> np.ndarray:
+    return torch.stack([operator(unit) for unit in torch.eye(operator.size, dtype=operator.dtype)]).numpy()
+
+
+def jacobian(net: nn.Module) -> torch.Tensor:
+    """(samples, outputs, parameters), sample by sample."""
+    parameters = dict(net.named_parameters())
+
+    def rows(x):
+        found = jacrev(lambda p: functional_call(net, p, (x[None],))[0])(parameters)
+        return torch.cat([found[name].flatten(1) for name in parameters], dim=1)
+
+    return torch.stack([rows(x) for x in X]).detach()
+
+
+def data(targets: torch.Tensor) -> Dataset:
+    return Dataset("it", "train", (X, targets), CLASSES)
+
+
+def softmax_curvature(z: torch.Tensor) -> torch.Tensor:
+    p = z.softmax(1)
+    return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+
+
+def outer(g: torch.Tensor) -> torch.Tensor:
+    return g[:, :, None] * g[:, None, :]
+
+
+def matrix_of(jacobians: torch.Tensor, of_outputs: torch.Tensor, weights: torch.Tensor | None = None) -> np.ndarray:
+    w = torch.ones(N, dtype=torch.float64) if weights is None else weights
+    return torch.einsum("n,nap,nab,nbq->pq", w / w.sum(), jacobians, of_outputs, jacobians).numpy()
+
+
+@pytest.mark.parametrize("batch_size", [7, 30])
+@pytest.mark.parametrize("matrix", ["ggn", "fisher", "empirical_fisher"])
+@pytest.mark.parametrize("name", ["crossentropy", "mse"])
+def test_against_the_dense_matrix(matrix, name, batch_size):
+    net, targets = network(), LABELS if name == "crossentropy" else NUMBERS
+    with torch.no_grad():
+        z = net(X)
+    if matrix == "empirical_fisher":
+        slopes = z.softmax(1) - F.one_hot(LABELS) if name == "crossentropy" else 2 * (z - NUMBERS) / CLASSES
+        of_outputs = outer(slopes)
+    elif name == "crossentropy":
+        of_outputs = softmax_curvature(z)
+    else:
+        of_outputs = (2 / CLASSES * torch.eye(CLASSES, dtype=torch.float64)).expand(N, -1, -1)
+    operator = GaussNewton(net, data(targets), LOSSES[name], matrix=matrix, batch_size=batch_size)
+    expected = matrix_of(jacobian(net), of_outputs)
+    np.testing.assert_allclose(dense(operator), expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+    assert np.linalg.eigvalsh(dense(operator))[0] > -1e-12
+
+
+def test_the_mean_over_drawn_targets_is_the_fisher_matrix():
+    """The definition: gradients of targets that the network itself draws."""
+    net = network()
+    with torch.no_grad():
+        p = net(X).softmax(1)
+    slopes = p[:, None, :] - torch.eye(CLASSES, dtype=torch.float64)  # of each sample, for each target
+    of_outputs = torch.einsum("nt,nta,ntb->nab", p, slopes, slopes)
+    found = dense(GaussNewton(net, data(LABELS), LOSSES["crossentropy"], matrix="fisher"))
+    np.testing.assert_allclose(found, matrix_of(jacobian(net), of_outputs), rtol=1e-8, atol=1e-12)
+
+
+def test_ignored_labels_and_weights_count_as_in_the_mean_loss():
+    net, labels = network(), LABELS.clone()
+    labels[::4] = -100
+    weights = (labels != -100).double()
+    with torch.no_grad():
+        of_outputs = softmax_curvature(net(X))
+    found = dense(GaussNewton(net, data(labels), LOSSES["crossentropy"], matrix="ggn", batch_size=8))
+    np.testing.assert_allclose(found, matrix_of(jacobian(net), of_outputs, weights), rtol=1e-8, atol=1e-12)
+
+
+def test_of_a_linear_network_it_is_the_hessian():
+    net = seeded(lambda: nn.Linear(5, CLASSES)).double()
+    loss = LOSSES["crossentropy"]
+    ggn, hessian = GaussNewton(net, data(LABELS), loss, matrix="ggn"), Hessian(net, data(LABELS), loss)
+    np.testing.assert_allclose(dense(ggn), dense(hessian), rtol=1e-8, atol=1e-12)
+
+
+def test_parts_of_a_network_and_blocks():
+    net, loss = network(), LOSSES["crossentropy"]
+    whole = GaussNewton(net, data(LABELS), loss, matrix="ggn")
+    last = GaussNewton(net, data(LABELS), loss, matrix="ggn", parameters="3")
+    block = whole.block(["3.weight", "3.bias"])
+    assert last.size == block.size == 6 * 3 + 3
+    np.testing.assert_allclose(dense(last), dense(whole)[-last.size :, -last.size :], rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(dense(block), dense(last), rtol=1e-12, atol=1e-14)
+
+
+class Decoder(nn.Module):
+    """Tied weights, several positions, and an output with a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, input_ids):
+        return {"logits": self.out(torch.tanh(self.embed(input_ids).cumsum(1))), "hidden": None}
+
+
+def test_a_language_model_against_curvlinops():
+    curvlinops = pytest.importorskip("curvlinops")
+    tokens = torch.randint(0, 9, (12, 6), generator=torch.Generator().manual_seed(3))
+    net = seeded(Decoder).double()
+    found = dense(GaussNewton(net, Dataset("it", "train", tokens, 9), LOSSES["next_token"], matrix="ggn", batch_size=5))
+
+    def logits(x):
+        return net(x)["logits"][:, :-1].flatten(0, 1)
+
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return logits(x)
+
+    batches = [(tokens, tokens[:, 1:].flatten())]
+    flat = Flat()
+    linear = curvlinops.GGNLinearOperator(
+        flat, nn.CrossEntropyLoss(), list(flat.parameters()), batches, check_deterministic=False
+    )
+    expected = (linear @ torch.eye(linear.shape[1], dtype=torch.float64)).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_top_eigenvalue_by_lanczos():
+    operator = GaussNewton(network(), data(LABELS), LOSSES["crossentropy"], matrix="ggn")
+    pairs = lanczos(operator, top=1, bottom=0, tolerance=1e-8)
+    assert pairs.values[0] == pytest.approx(np.linalg.eigvalsh(dense(operator))[-1], rel=1e-7)
+
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def make():
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+def samples(split):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(24, 4, generator=generator, dtype=torch.float64)
+    return TensorDataset(x, torch.randint(0, 3, (24,), generator=generator))
+"""
+
+
+@pytest.mark.parametrize("matrix", ["ggn", "empirical_fisher"])
+def test_the_command_and_the_python_function(tmp_path, monkeypatch, capsys, matrix):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    command = ["--model", "own.py:make", "--dataset", "own.py:samples", "--top", "2", "--bottom", "0", "--layers"]
+    file = ["--spectrum_file", "it.h5"]
+    assert hessian_spectrum.main([*command, *file, "--matrix", matrix]) == 0
+    name = {"ggn": "Gauss-Newton matrix", "empirical_fisher": "empirical Fisher matrix"}[matrix]
+    assert f"{name} of the mean loss (crossentropy, train)" in capsys.readouterr().out
+    found = lossatlas.Curvature(read_findings("it.h5"))
+    net = build(UserFunction.parse("model", "own.py:make"))
+    x, labels = UserFunction.parse("dataset", "own.py:samples").function("train").tensors
+    assert hessian_spectrum.main([*command, *file]) != 0
+    assert f"was made with matrix = {matrix}, now it is hessian" in capsys.readouterr().err
+    python = lossatlas.spectrum(net, (x, labels), matrix=matrix, top=2, bottom=0, progress=False)
+    np.testing.assert_allclose(found.eigenvalues, python.eigenvalues, rtol=1e-6)
+    own = Dataset("it", "train", (x, labels), 3)
+    values = np.linalg.eigvalsh(dense(GaussNewton(net, own, LOSSES["crossentropy"], matrix=matrix)))
+    np.testing.assert_allclose(found.eigenvalues, values[::-1][:2], rtol=1e-5)
+    assert found.trace.value == pytest.approx(values.sum(), abs=3 * found.trace.error + 1e-9)
+    assert name in found.plot("density").axes[0].get_title()
+
+
+@pytest.mark.parametrize("more", [{"compiled": True}, {"activations": ["Linear"]}])
+def test_what_is_for_the_hessian_alone_is_refused(more):
+    with pytest.raises(BadUsage, match="is for the Hessian: leave it or matrix='ggn' out"):
+        lossatlas.spectrum(network(), (X, LABELS), matrix="ggn", progress=False, **more)
+
+
+def with_penalty(model, batch):
+    losses = LOSSES["crossentropy"](model, batch)
+    return Losses(losses.per_sample, penalty=torch.tensor(1.0))
+
+
+def two_calls(model, batch):
+    return F.cross_entropy(model(batch[0]) + model(batch[0]), batch[1], reduction="none")
+
+
+def mean_alone(output, target):
+    return F.cross_entropy(output, target)
+
+
+@pytest.mark.parametrize(
+    ("loss", "matrix", "targets", "error", "message"),
+    [
+        (with_penalty, "ggn", LABELS, BadInput, "term of the parameters"),
+        (two_calls, "ggn", LABELS, BadInput, "calls the network more than once"),
+        (mean_alone, "empirical_fisher", LABELS, BadInput, "the mean of a batch alone"),
+        (mean_alone, "fisher", LABELS, BadUsage, "needs the distribution of the targets"),
+        ("mse", "fisher", LABELS, BadUsage, "mse of labels compares probabilities"),
+    ],
+)
+def test_what_has_no_such_matrix_is_refused(loss, matrix, targets, error, message):
+    with pytest.raises(error, match=message):
+        GaussNewton(network(), data(targets), as_loss(loss), matrix=matrix)
