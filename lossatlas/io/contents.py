@@ -144,6 +144,7 @@ def describe_records(found: Surface | Findings) -> Iterator[str]:
 
 
 def describe_findings(findings: Findings) -> list[str]:
+    """Return the content of a spectrum file, or one of sharpness, as lines of text."""
     of_matrix = f"spectrum of a {matrix_name(findings.request)}"
     lines = [{"spectrum": of_matrix, "sharpness": "sharpness of a minimum"}[findings.kind]]
     names = dict.fromkeys(name for name in (*FIRST_FINDINGS, *findings.arrays) if name in findings.arrays)
