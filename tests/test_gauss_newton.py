@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import seeded
+from curvlinops import GGNLinearOperator
 from torch import nn
 from torch.func import functional_call, jacrev
 
@@ -133,7 +134,6 @@ class Decoder(nn.Module):
 
 
 def test_a_language_model_against_curvlinops():
-    curvlinops = pytest.importorskip("curvlinops")
     tokens = torch.randint(0, 9, (12, 6), generator=torch.Generator().manual_seed(3))
     net = seeded(Decoder).double()
     found = dense(GaussNewton(net, Dataset("it", "train", tokens, 9), LOSSES["next_token"], matrix="ggn", batch_size=5))
@@ -151,9 +151,7 @@ def test_a_language_model_against_curvlinops():
 
     batches = [(tokens, tokens[:, 1:].flatten())]
     flat = Flat()
-    linear = curvlinops.GGNLinearOperator(
-        flat, nn.CrossEntropyLoss(), list(flat.parameters()), batches, check_deterministic=False
-    )
+    linear = GGNLinearOperator(flat, nn.CrossEntropyLoss(), list(flat.parameters()), batches, check_deterministic=False)
     expected = (linear @ torch.eye(linear.shape[1], dtype=torch.float64)).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.choices import ActivationSite, Matrix
+from lossatlas.choices import ActivationSite, CurvatureMatrix
 from lossatlas.config.option_fields import above_zero, changed, natural, option, pattern, positive
 from lossatlas.errors import BadUsage, named
 
@@ -36,7 +36,7 @@ class MatrixOptions:
 
     HEADING: ClassVar[str] = "Hessian"
 
-    matrix: Matrix = option(
+    matrix: CurvatureMatrix = option(
         "hessian",
         "hessian; ggn: the generalized Gauss-Newton matrix, which is the Hessian without the curvature of the network; "
         "fisher: the Fisher information matrix of the distribution that crossentropy, next_token, or mse of numbers "

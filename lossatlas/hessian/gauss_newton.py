@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lossatlas.choices import Matrix, ProductPrecision
+from lossatlas.choices import CurvatureMatrix, ProductPrecision
 from lossatlas.data.losses import LOSSES, Batch, Loss, Losses
 from lossatlas.data.losses import forward as output_and_targets
 from lossatlas.data.streamed import AnyData
@@ -90,7 +90,7 @@ class GaussNewton(CurvatureOperator):
         data: AnyData,
         loss: Loss,
         *,
-        matrix: Matrix,
+        matrix: CurvatureMatrix,
         parameters: str | Sequence[str] = (),
         without: str | Sequence[str] = (),
         matrices_only: bool = False,

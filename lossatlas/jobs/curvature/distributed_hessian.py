@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lossatlas.choices import ActivationSite, Matrix, ProductPrecision
+from lossatlas.choices import ActivationSite, CurvatureMatrix, ProductPrecision
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
@@ -72,7 +72,7 @@ class HessianSettings:
     compiled: bool = False
     activations: Sequence[str] | None = None
     activation_site: ActivationSite = "output"
-    matrix: Matrix = "hessian"
+    matrix: CurvatureMatrix = "hessian"
 
     def __post_init__(self) -> None:
         if self.matrix == "hessian":
