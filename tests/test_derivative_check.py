@@ -46,4 +46,4 @@ def test_steps_are_coarse_where_the_copy_in_float64_rounds_to_float32(inner, ste
 
 def test_a_cut_gradient_is_found_in_coarse_steps_too():
     with pytest.raises(BadInput, match="disagrees with finite differences"):
-        check_derivatives(hessian(Float32Softmax(cut=True)))
+        hessian(Float32Softmax(cut=True))
