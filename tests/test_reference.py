@@ -6,6 +6,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import python
 from torch import nn
 
 from lossatlas.errors import BadInput
@@ -156,17 +157,31 @@ def test_graphs_of_the_user_stay_usable():
     torch.autograd.grad(sum(g.square().sum() for g in gradient), list(net.parameters()))
 
 
-def test_parameters_that_are_spread_over_processes_are_refused(tmp_path):
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+SHARDED = """
+import sys
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from lossatlas.errors import BadInput
+from lossatlas.evaluation.reference import untouched
 
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    try:
-        net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
-        with untouched(net):
-            pass
-        fully_shard(net, mesh=init_device_mesh("cpu", (1,)))
-        with pytest.raises(BadInput, match=r"Sequential has parameters spread over processes"), untouched(net):
-            pass
-    finally:
-        torch.distributed.destroy_process_group()
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+with untouched(net):
+    pass
+fully_shard(net, mesh=init_device_mesh("cpu", (1,)))
+try:
+    with untouched(net):
+        pass
+except BadInput as error:
+    print(error)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.commands
+def test_parameters_that_are_spread_over_processes_are_refused(tmp_path):
+    """In a process of its own: threads of torch.distributed stay, and other tests fork."""
+    result = python("-c", SHARDED, tmp_path / "rendezvous")
+    assert "Sequential has parameters spread over processes" in result.stdout, result.stderr
