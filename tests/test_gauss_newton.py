@@ -234,3 +234,38 @@ def mean_alone(output, target):
 def test_what_has_no_such_matrix_is_refused(loss, matrix, targets, error, message):
     with pytest.raises(error, match=message):
         GaussNewton(network(), data(targets), as_loss(loss), matrix=matrix)
+
+
+class Cut(nn.Module):
+    """A gradient that is cut within the network."""
+
+    def forward(self, x):
+        return x + x.detach() ** 2
+
+
+class OnceOnly(torch.autograd.Function):
+    """A square whose backward pass hides what it multiplies from autograd."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient + (2 * x.detach() * gradient.detach() - gradient.detach())
+
+
+class Hidden(nn.Module):
+    def forward(self, x):
+        return OnceOnly.apply(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [(Cut, "disagrees with finite differences"), (Hidden, "cannot be differentiated again")]
+)
+def test_derivatives_that_are_not_those_of_the_network_are_refused(layer, message):
+    net = nn.Sequential(nn.Linear(5, 6), layer(), nn.Linear(6, CLASSES)).double()
+    with pytest.raises(BadInput, match=message):
+        GaussNewton(net, data(LABELS), LOSSES["crossentropy"], matrix="ggn")

@@ -40,6 +40,24 @@ LARGEST_ERROR, LARGEST_COARSE_ERROR = 1e-3, 0.2  # relative
 SECOND = " (torch's second derivative of one of its layers may be wrong: that of the fused weight_norm is)"
 
 
+def check_gradient(mean_loss: MeanLoss) -> None:
+    """Compare the gradient alone with finite differences, as `check_derivatives` does.
+
+    Args:
+        mean_loss: The loss, such as a `GaussNewton`, within its session. Its parameters are restored.
+
+    Raises:
+        BadInput: They disagree.
+    """
+    probe = probe_of(mean_loss)
+    slope, causes = probe.slope(0.0)
+    if not all(math.isfinite(value) for value in (probe.loss(0.0), norm(slope))):
+        return  # the operator checks have messages for these
+    off = smallest((probe.error_of_slope(step, slope) for step in probe.steps), probe.largest_error)
+    if not off <= probe.largest_error:
+        raise BadInput(f"{NO_GRAPH}: along a random direction the gradient is off by {off:.1e}{causes}")
+
+
 def check_derivatives(mean_loss: MeanLoss) -> None:
     """Compare the gradient and a product with the Hessian with finite differences, a small step from the weights.
 

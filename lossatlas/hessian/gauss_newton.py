@@ -14,7 +14,8 @@ sample. Each matrix is the (weighted) mean over the samples of J^T B J with a ma
 - `empirical_fisher`: B is g g^T, g being the gradient of l with the target of the data: the uncentred second moment of
   the samples' gradients.
 
-Products are exact: J v is computed by differentiating the transposed product twice, which every network allows.
+J v is computed by differentiating the transposed product J^T w, which is linear in w, with respect to w. The gradient
+is compared with finite differences, and J v with J^T w, before they are used.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ from lossatlas.evaluation.folding import NotFoldable
 from lossatlas.hessian.batch_derivatives import EquivalentForward
 from lossatlas.hessian.batching import usual_batch_size
 from lossatlas.hessian.curvature_operator import CurvatureOperator
+from lossatlas.hessian.derivative_check import check_gradient
 from lossatlas.hessian.flat_vectors import flatten
 from lossatlas.hessian.loss_samples import Reduce, weighted_sum
 from lossatlas.parameter_space.selection import Selection
@@ -73,7 +75,7 @@ class GaussNewton(CurvatureOperator):
     Raises:
         BadUsage: No parameter is chosen, or the loss is no negative log-likelihood that is known, for 'fisher'.
         BadInput: The network is random, a parameter is complex, or the loss has a term of the parameters, calls the
-            network more than once, or mixes the outputs of samples.
+            network more than once, or the gradient is not that of the loss.
 
     Example:
         >>> import torch
@@ -135,7 +137,9 @@ class GaussNewton(CurvatureOperator):
         Raises:
             BadInput: The loss has a term of the parameters, calls the network more than once, or mixes samples.
         """
+        check_gradient(self)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            self.check_transpose()
             self.batch_product(self.forward, self.samples.few(), self.parameters, self.parameters, required=True)
 
     def parts(
@@ -147,6 +151,30 @@ class GaussNewton(CurvatureOperator):
             return self.batch_product(forward, item[1], parameters, pieces, required=names is None and item[0] == 0)
 
         return self.map_batches(of_batch)
+
+    def check_transpose(self) -> None:
+        """Compare products with the Jacobian of a few samples with those of its transpose.
+
+        Raises:
+            BadInput: They disagree, because a layer has a derivative that cannot be differentiated again.
+        """
+        recorded = RecordedOutputs(self.net)
+        self.samples.loss(recorded, self.samples.few())
+        generator = torch.Generator().manual_seed(3)
+        vectors, weights = (
+            [torch.randn(each.shape, generator=generator).to(each) for each in some]
+            for some in (self.parameters, recorded.outputs)
+        )
+        back = torch.autograd.grad(
+            recorded.outputs, self.parameters, grad_outputs=weights, retain_graph=True, allow_unused=True
+        )
+        tangents = jacobian_product(recorded.outputs, self.parameters, vectors, required=True)
+        terms = [(g * v).double() for g, v in zip(back, vectors, strict=True) if g is not None]
+        size = sum(float(term.square().sum()) for term in terms) ** 0.5
+        there = sum(float(term.sum()) for term in terms)
+        here = sum(float((w * t).double().sum()) for w, t in zip(weights, tangents, strict=True))
+        if not abs(here - there) <= 1e-3 * size:
+            raise BadInput("a layer has a derivative of its own that cannot be differentiated again, as J v needs")
 
     def batch_product(
         self,
@@ -289,9 +317,9 @@ def outer_product(losses: Losses, leaves: Sequence[Tensor], tangents: Sequence[T
     each = losses.per_sample
     if not losses.spread:
         raise BadInput("the loss gives the mean of a batch alone: gradients of single samples need a loss per sample")
-    if any(leaf.dim() == 0 or len(leaf) != len(each) for leaf in leaves):
-        raise BadInput("gradients of single samples need outputs whose first axis is that of the samples")
     slopes = torch.autograd.grad(each.sum(), leaves, allow_unused=True)
+    if any(s is not None and (s.dim() == 0 or len(s) != len(each)) for s in slopes):
+        raise BadInput("gradients of single samples need outputs whose first axis is that of the samples")
     pairs = [(s, t) for s, t in zip(slopes, tangents, strict=True) if s is not None]
     along = torch.stack([(s * t).flatten(1).sum(1) if s.dim() > 1 else s * t for s, t in pairs]).sum(0)
     if losses.weights is not None:
