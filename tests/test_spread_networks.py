@@ -1,6 +1,6 @@
 """Networks whose weights a user's function spreads over groups of ranks, against the same networks on one rank."""
 
-import importlib
+import runpy
 import subprocess
 import sys
 import time
@@ -134,10 +134,8 @@ def test_a_group_of_ranks_computes_the_losses_of_the_network_on_one_rank(tmp_pat
 
 def test_a_checkpoint_is_read_into_a_spread_network(tmp_path, own):
     """The leader writes into the file of the weights that the other ranks have just compared with theirs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(own.parent))
-        torch.manual_seed(5)
-        torch.save(importlib.import_module("own").plain().state_dict(), tmp_path / "it.pt")
+    torch.manual_seed(5)
+    torch.save(runpy.run_path(str(own))["plain"]().state_dict(), tmp_path / "it.pt")
     more = ["--model_file", tmp_path / "it.pt"]
     assert python(*command(own, "plain", tmp_path / "plain.h5", *more)).returncode == 0
     result = on_ranks(2, *command(own, "sharded", tmp_path / "one.h5", "--ranks_per_model", 2, *more))

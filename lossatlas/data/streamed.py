@@ -92,19 +92,28 @@ class Streamed(ByNumber):
         return [self.numbers[k] for k in np.asarray(index).tolist()]
 
     def stream(self, indices: Iterable[Index]) -> Iterator[Structure]:
-        """Yield the batches at some indices, one after the other.
+        """Read the batches at some indices, one after the other.
+
+        The processes that read are started by this call and by its thread: a process that forks in one thread while
+        another one computes may find locks held for ever.
 
         Raises:
             BadInput: A sample cannot be read.
         """
         if not self.workers:
-            for index in indices:
-                yield self.read(index)
-            return
+            return map(self.read, indices)
         batches = [self.chosen(index) for index in indices]
         loader = DataLoader(self.source, batch_sampler=batches, collate_fn=self.collate, num_workers=self.workers)
+        return self.from_processes(iter(loader)) if batches else iter(())
+
+    def from_processes(self, batches: Iterator[Structure]) -> Iterator[Structure]:
+        """Yield what processes read.
+
+        Raises:
+            BadInput: A sample cannot be read.
+        """
         try:
-            for batch in loader:
+            for batch in batches:
                 yield mapped(batch, lambda tensor: tensor.detach())
         except Exception as error:
             raise BadInput(f"samples of the {self.name} cannot be read: {in_short(error)}") from error

@@ -164,18 +164,18 @@ class StreamingSamples(StoredSamples):
     def stream(self, spans: Iterable[SampleSpan], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, reading ahead in a thread."""
         keys = [(start, stop, shuffled) for start, stop in spans]
-        for batch in prefetched(self.batches(keys)):
+        missing = [key for key in keys if key not in self.cache]
+        read = self.source.stream([self.index(key) for key in missing])
+        for batch in prefetched(self.batches(keys, set(missing), read)):
             yield mapped(batch, cloned if self.overwritten else same_tensor)
 
-    def batches(self, keys: list[BatchKey]) -> Iterator[Structure]:
-        """Yield batches from the cache or from the source; runs in the thread that reads."""
-        missing = iter(self.source.stream([self.index(key) for key in keys if key not in self.cache]))
-        cached = set(self.cache)
+    def batches(self, keys: list[BatchKey], missing: set[BatchKey], read: Iterator[Structure]) -> Iterator[Structure]:
+        """Yield batches from the cache, or the missing ones as they are read; runs in the thread that reads."""
         for key in keys:
-            if key in cached:
+            if key not in missing:
                 yield self.cache[key]
                 continue
-            batch = self.to_device(pinned(self.timed_read(lambda: next(missing), key[1] - key[0]), self.device))
+            batch = self.to_device(pinned(self.timed_read(lambda: next(read), key[1] - key[0]), self.device))
             self.cache_batch(key, batch)
             yield batch
 
