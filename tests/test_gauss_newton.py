@@ -269,3 +269,72 @@ def test_derivatives_that_are_not_those_of_the_network_are_refused(layer, messag
     net = nn.Sequential(nn.Linear(5, 6), layer(), nn.Linear(6, CLASSES)).double()
     with pytest.raises(BadInput, match=message):
         GaussNewton(net, data(LABELS), LOSSES["crossentropy"], matrix="ggn")
+
+
+class Cube(torch.autograd.Function):
+    """x^3 with a derivative in reverse mode alone."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * gradient
+
+
+class WrongCube(Cube):
+    """x^3 with a wrong derivative in forward mode."""
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 2 * tangent
+
+
+class CubeLayer(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class DoublesItsInput(nn.Module):
+    def forward(self, x):
+        return x.mul_(2)
+
+
+def after_first(layer: nn.Module) -> nn.Module:
+    return seeded(lambda: nn.Sequential(nn.Linear(5, 6), layer, nn.Linear(6, CLASSES)).double())
+
+
+@pytest.mark.parametrize("function", [Cube.apply, WrongCube.apply])
+def test_layers_without_a_right_derivative_in_forward_mode_are_multiplied_in_reverse_mode(function):
+    net, plain = after_first(CubeLayer(function)), after_first(CubeLayer(lambda x: x**3))
+    plain.load_state_dict(net.state_dict())
+    there = GaussNewton(plain, data(LABELS), LOSSES["crossentropy"], matrix="ggn")
+    found = GaussNewton(net, data(LABELS), LOSSES["crossentropy"], matrix="ggn")
+    assert there.forward_mode
+    assert not found.forward_mode
+    np.testing.assert_allclose(dense(found), dense(there), rtol=1e-10, atol=1e-14)
+
+
+def test_a_network_that_overwrites_its_input():
+    plain = network()
+    net = nn.Sequential(DoublesItsInput(), plain)
+    found = GaussNewton(net, data(LABELS), LOSSES["crossentropy"], matrix="ggn", batch_size=7)
+    doubled = Dataset("it", "train", (2 * X, LABELS), CLASSES)
+    expected = GaussNewton(plain, doubled, LOSSES["crossentropy"], matrix="ggn", batch_size=7)
+    np.testing.assert_allclose(dense(found), dense(expected), rtol=1e-10, atol=1e-14)
+
+
+def test_usual_layers_have_a_forward_mode():
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    net = seeded(lambda: nn.Sequential(encoder, nn.Flatten(), nn.LayerNorm(24), nn.Linear(24, CLASSES)))
+    tokens = Dataset("it", "train", (torch.randn(12, 3, 8), LABELS[:12]), CLASSES)
+    assert GaussNewton(net, tokens, LOSSES["crossentropy"], matrix="ggn").forward_mode
+    images = Dataset("it", "train", (torch.randn(12, 3, 8, 8), LABELS[:12]), CLASSES)
+    assert GaussNewton(build("resnet20"), images, LOSSES["crossentropy"], matrix="ggn").forward_mode

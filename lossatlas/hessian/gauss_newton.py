@@ -14,15 +14,20 @@ sample. Each matrix is the (weighted) mean over the samples of J^T B J with a ma
 - `empirical_fisher`: B is g g^T, g being the gradient of l with the target of the data: the uncentred second moment of
   the samples' gradients.
 
-J v is computed by differentiating the transposed product J^T w, which is linear in w, with respect to w. The gradient
-is compared with finite differences, and J v with J^T w, before they are used.
+J v is computed in forward mode, by a forward pass of its own (within one that is recorded, the backward pass would
+differentiate the tangents too, which takes longer). Where a layer has no derivative in forward mode, the
+transposed product J^T w, which is linear in w, is differentiated with respect to w instead, which takes longer. The
+gradient is compared with finite differences, and J v with J^T w, before they are used.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -41,6 +46,7 @@ from lossatlas.hessian.loss_samples import Reduce, weighted_sum
 from lossatlas.parameter_space.selection import Selection
 
 OfOutputs = Callable[[Losses, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+NO_PARAMETER = "the outputs of the network depend on none of the chosen parameters"
 LIKELIHOODS = (LOSSES["crossentropy"], LOSSES["next_token"], LOSSES["mse"])  # for numbers as targets
 
 
@@ -71,6 +77,7 @@ class GaussNewton(CurvatureOperator):
         dtype: Their type, which products have too.
         device: Their device.
         total_weight: The weight of all samples, over all ranks.
+        forward_mode: J v is computed in forward mode.
 
     Raises:
         BadUsage: No parameter is chosen, or the loss is no negative log-likelihood that is known, for 'fisher'.
@@ -126,6 +133,7 @@ class GaussNewton(CurvatureOperator):
                 f"{named('matrix', 'fisher')}: mse of labels compares probabilities, and is no log-likelihood: "
                 "choose ggn or empirical_fisher"
             )
+        self.forward_mode = True
         self.of_outputs: OfOutputs = outer_product if matrix == "empirical_fisher" else hessian_product
         with self.session():
             self.check_product()
@@ -139,57 +147,85 @@ class GaussNewton(CurvatureOperator):
         """
         check_gradient(self)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            self.check_transpose()
-            self.batch_product(self.forward, self.samples.few(), self.parameters, self.parameters, required=True)
+            self.forward_mode = self.has_forward_mode()
+            if not self.forward_mode and not self.agrees_with_transpose():
+                raise BadInput("a layer has a derivative of its own that cannot be differentiated again, as J v needs")
+            with tangents_enabled():
+                few = self.samples.few()
+                self.batch_product(self.forward, few, self.names, self.parameters, self.parameters, required=True)
+
+    def has_forward_mode(self) -> bool:
+        """Return whether all layers have derivatives in forward mode that agree with those in reverse mode."""
+        try:
+            with tangents_enabled():
+                return self.agrees_with_transpose()
+        except Exception:  # in reverse mode, what is wrong with the network or the loss is found again
+            return False
 
     def parts(
         self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
     ) -> Iterator[Tensor]:
         """Compute each batch's part of a product, see `CurvatureOperator.parts`."""
 
+        own = self.names if names is None else names
+
         def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
-            return self.batch_product(forward, item[1], parameters, pieces, required=names is None and item[0] == 0)
+            required = names is None and item[0] == 0
+            return self.batch_product(forward, item[1], own, parameters, pieces, required=required)
 
-        return self.map_batches(of_batch)
+        with tangents_enabled():
+            yield from self.map_batches(of_batch)
 
-    def check_transpose(self) -> None:
-        """Compare products with the Jacobian of a few samples with those of its transpose.
-
-        Raises:
-            BadInput: They disagree, because a layer has a derivative that cannot be differentiated again.
-        """
-        recorded = RecordedOutputs(self.net)
-        self.samples.loss(recorded, self.samples.few())
+    def agrees_with_transpose(self) -> bool:
+        """Compare a product with the Jacobian of a few samples with one of its transpose."""
         generator = torch.Generator().manual_seed(3)
-        vectors, weights = (
-            [torch.randn(each.shape, generator=generator).to(each) for each in some]
-            for some in (self.parameters, recorded.outputs)
-        )
+        vectors = [torch.randn(each.shape, generator=generator).to(each) for each in self.parameters]
+        recorded = self.recorded_outputs(self.net, self.names, self.parameters, vectors)
+        self.samples.loss(recorded, self.samples.few())
+        weights = [torch.randn(each.shape, generator=generator).to(each) for each in recorded.outputs]
         back = torch.autograd.grad(
             recorded.outputs, self.parameters, grad_outputs=weights, retain_graph=True, allow_unused=True
         )
-        tangents = jacobian_product(recorded.outputs, self.parameters, vectors, required=True)
+        tangents = recorded.tangents or jacobian_product(recorded.outputs, self.parameters, vectors, required=True)
         terms = [(g * v).double() for g, v in zip(back, vectors, strict=True) if g is not None]
         size = sum(float(term.square().sum()) for term in terms) ** 0.5
         there = sum(float(term.sum()) for term in terms)
         here = sum(float((w * t).double().sum()) for w, t in zip(weights, tangents, strict=True))
-        if not abs(here - there) <= 1e-3 * size:
-            raise BadInput("a layer has a derivative of its own that cannot be differentiated again, as J v needs")
+        return abs(here - there) <= 1e-3 * size
+
+    def recorded_outputs(
+        self, net: nn.Module, names: Sequence[str], parameters: Sequence[Tensor], vectors: Sequence[Tensor]
+    ) -> "RecordedOutputs":
+        """Return a network whose outputs are recorded, in forward mode with their derivatives along vectors.
+
+        Args:
+            net: The network.
+            names: The names of the parameters.
+            parameters: The parameters.
+            vectors: One for each parameter, in its shape.
+        """
+        if not self.forward_mode:
+            return RecordedOutputs(net, None)
+        pairs = zip(parameters, vectors, strict=True)
+        duals = [forward_ad.make_dual(parameter.detach(), vector.detach()) for parameter, vector in pairs]
+        return RecordedOutputs(net, dict(zip(names, duals, strict=True)))
 
     def batch_product(
         self,
         forward: EquivalentForward,
         batch: Batch,
+        names: Sequence[str],
         parameters: Sequence[Tensor],
         vectors: Sequence[Tensor],
         *,
         required: bool,
     ) -> Tensor:
-        """Multiply a batch's part of the matrix by vectors.
+        """Multiply a batch's part of the matrix by vectors, within `tangents_enabled`.
 
         Args:
             forward: The network.
             batch: The samples.
+            names: The names of the parameters.
             parameters: The tensors that the matrix refers to.
             vectors: One for each parameter, in its shape.
             required: Refuse outputs that depend on no parameter.
@@ -197,19 +233,36 @@ class GaussNewton(CurvatureOperator):
         Returns:
             The product (size,).
         """
-        recorded = RecordedOutputs(forward.net)
+        recorded = self.recorded_outputs(forward.net, names, parameters, vectors)
         try:
             losses = self.samples.loss(recorded, batch)
         except NotFoldable as error:
             raise BadInput(f"products need a loss of the outputs alone: {error}") from error
         if losses.penalty is not None:
             raise BadInput("the loss has a term of the parameters, which no matrix of the outputs contains")
-        tangents = jacobian_product(recorded.outputs, parameters, vectors, required=required)
+        if self.forward_mode:
+            tangents = recorded.tangents
+            if required and not recorded.depends:
+                raise BadInput(NO_PARAMETER)
+        else:
+            tangents = jacobian_product(recorded.outputs, parameters, vectors, required=required)
         curved = self.of_outputs(losses, recorded.leaves, tangents)
         scaled = [each / self.total_weight for each in curved]
         return flatten(
             torch.autograd.grad(recorded.outputs, parameters, grad_outputs=scaled, allow_unused=True), parameters
         )
+
+
+@contextmanager
+def tangents_enabled() -> Iterator[None]:
+    """Compute in forward mode within, in all threads; the fused inference of attention, which cannot, is off."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with forward_ad.dual_level():  # it belongs to the process
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def has_labels(batch: Batch) -> bool:
@@ -222,28 +275,45 @@ class RecordedOutputs:
 
     Args:
         net: The network.
+        duals: Parameters by name with their tangents, for forward mode; None otherwise.
 
     Attributes:
         outputs: The output tensors that depend on parameters, with the graph of the network.
         leaves: The same values without it, which the loss depends on.
+        tangents: In forward mode, the derivatives of the outputs along the tangents of the parameters.
+        depends: In forward mode, an output depends on one of the parameters.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        self.net, self.called = net, False
+    def __init__(self, net: nn.Module, duals: Mapping[str, Tensor] | None) -> None:
+        self.net, self.duals, self.called, self.depends = net, duals, False, False
         self.outputs: list[Tensor] = []
         self.leaves: list[Tensor] = []
+        self.tangents: list[Tensor] = []
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if self.called:
             raise BadInput("the loss calls the network more than once for a batch: only its Hessian is defined")
         self.called = True
+        tangents = self.output_tangents(arguments, keywords)
         values, form = tree_flatten(self.net(*arguments, **keywords))
-        return tree_unflatten([self.recorded(value) for value in values], form)
+        pairs = zip(values, tangents or [None] * len(values), strict=True)
+        return tree_unflatten([self.recorded(value, tangent) for value, tangent in pairs], form)
 
-    def recorded(self, value: Any) -> Any:
+    def output_tangents(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Tensor | None]:
+        """Compute, in forward mode, the derivative of each output; None where it is zero or the output no tensor."""
+        if self.duals is None:
+            return []
+        with torch.no_grad():
+            values, _ = tree_flatten(functional_call(self.net, dict(self.duals), arguments, keywords))
+        return [forward_ad.unpack_dual(value).tangent if isinstance(value, Tensor) else None for value in values]
+
+    def recorded(self, value: Any, tangent: Tensor | None) -> Any:
         """Return the leaf that stands for an output tensor; other outputs as they are."""
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
+        if self.duals is not None:
+            self.depends = self.depends or tangent is not None
+            self.tangents.append(torch.zeros_like(value) if tangent is None else tangent)
         leaf = value.detach().requires_grad_(True)
         self.outputs.append(value)
         self.leaves.append(leaf)
@@ -278,7 +348,7 @@ def jacobian_product(
     used = [(t, v) for t, v in zip(transposed, vectors, strict=True) if t is not None and t.requires_grad]
     if not used:
         if required:
-            raise BadInput("the outputs of the network depend on none of the chosen parameters")
+            raise BadInput(NO_PARAMETER)
         return [torch.zeros_like(output) for output in outputs]
     product = torch.stack([(t * v.detach()).sum() for t, v in used]).sum()
     found = torch.autograd.grad(product, weights, allow_unused=True)
