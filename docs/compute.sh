@@ -86,6 +86,13 @@ done
 python hessian_spectrum.py "${small[@]}" --limit 256 --top 5 --probes 3 --activations "layer[123]$" Linear --layers \
   --spectrum_file "$work/spectrum.h5"
 keep "$work/spectrum.h5" spectrum.h5
+spirals=(--model examples/spirals.py:make_net --model_file examples/spirals.pt --dataset examples/spirals.py:data)
+for matrix in hessian ggn; do
+  python hessian_spectrum.py "${spirals[@]}" --top 5 --probes 3 --matrix $matrix --spectrum_file "$work/spirals_$matrix.h5"
+  cp "$work/spirals_$matrix.h5" docs/surfaces/ # with its eigenvectors
+done
+python -m lossatlas learning-coefficient "${spirals[@]}" --threads 1 --coefficient_file "$work/spirals_coefficient.h5"
+cp "$work/spirals_coefficient.h5" docs/surfaces/
 
 python plot_hessian_eigen.py "${small[@]}" --limit 96 --x=-0.5:0.5:21 "${filter[@]}" --dir_file "$work/e.h5" \
   --surf_file "$work/eigen.h5"

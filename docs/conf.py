@@ -6,6 +6,7 @@ themselves. The pages load nothing from elsewhere.
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def write_live_pages(app):
     write_live(Path(app.outdir) / "live")
 
 
+def copy_films(app):
+    """Films, which pages show by elements of HTML that Sphinx does not look into."""
+    target = Path(app.outdir) / "pictures"
+    target.mkdir(parents=True, exist_ok=True)
+    for film in (DOCS / "pictures").glob("*.mp4"):
+        shutil.copy(film, target)
+
+
 def escape_marks(app, what, name, obj, options, lines):
     """Docstrings are plain text: characters that reStructuredText would take for marks stay as they are."""
     marks = {"|": r"\|", "*": r"\*", "FILE:": r"FILE\:"}  # the last one would be the address of a file
@@ -94,5 +103,6 @@ def offer_files(app, docname, source):
 def setup(app):
     app.add_html_math_renderer("mathml", (show_inline_math, None), (show_math_block, None))
     app.connect("builder-inited", write_live_pages)
+    app.connect("builder-inited", copy_films)
     app.connect("source-read", offer_files)
     app.connect("autodoc-process-docstring", escape_marks, priority=400)  # before napoleon, whose marks count

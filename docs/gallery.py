@@ -400,6 +400,23 @@ ENTRIES = [
         760,
     ),
     Entry(
+        "spectra.png",
+        "The spectra of a Hessian and of its Gauss-Newton matrix",
+        "A perceptron on two spirals. Grey bars: the largest eigenvalues of the Hessian; red: the part of each that "
+        "comes from the Gauss-Newton matrix.",
+        f"-m lossatlas plot-spectrum --spectrum_file {FILES}/spirals_hessian.h5 {FILES}/spirals_ggn.h5",
+        "_spectra.png",
+        900,
+    ),
+    Entry(
+        "chains.png",
+        "A local learning coefficient",
+        "Four chains of Langevin dynamics around a network, and the estimate from each.",
+        f"-m lossatlas plot-learning-coefficient --coefficient_file {FILES}/spirals_coefficient.h5",
+        "_chains.png",
+        760,
+    ),
+    Entry(
         "layers.png",
         "Curvature of each layer",
         "",

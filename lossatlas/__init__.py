@@ -4,22 +4,22 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21", norm="filter", ignore="biasbn")
     surface.plot()
 
-`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `Recorder` records a training run in its own loop; `align`
-puts the hidden units of one network into the order of another; `language_model` reads a folder of Hugging Face; `read`
-reads a file, and `compare` puts several landscapes side by side. torch is imported when one of the others is first
-used: files are read, drawn and compared without it.
+`surface`, `eigenvalues`, `spectrum`, `learning_coefficient`, `trajectory` compute; `Recorder` records a training run in
+its own loop; `align` puts the hidden units of one network into the order of another; `language_model` reads a folder of
+Hugging Face; `read` reads a file, and `compare` puts several landscapes side by side. torch is imported when one of the
+others is first used: files are read, drawn and compared without it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.api import align, eigenvalues, spectrum, surface
+    from lossatlas.api import align, eigenvalues, learning_coefficient, spectrum, surface
     from lossatlas.data import Losses
     from lossatlas.data.task_scores import with_scores
     from lossatlas.datasets.questions import question_data
     from lossatlas.models.hugging_face import language_model
-    from lossatlas.results import Curvature, Landscape, Trajectory, read
+    from lossatlas.results import Curvature, Landscape, LearningCoefficient, Trajectory, read
     from lossatlas.results.comparison import Comparison, compare
     from lossatlas.run_recorder import Recorder
     from lossatlas.trajectories import trajectory
@@ -30,6 +30,7 @@ __all__ = [
     "Comparison",
     "Curvature",
     "Landscape",
+    "LearningCoefficient",
     "Losses",
     "Recorder",
     "Trajectory",
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "eigenvalues",
     "language_model",
+    "learning_coefficient",
     "question_data",
     "read",
     "spectrum",
@@ -51,6 +53,7 @@ MODULES = {  # of the names that are not in `lossatlas.api`
     "Losses": "data",
     "Curvature": "results",
     "Landscape": "results",
+    "LearningCoefficient": "results",
     "Recorder": "run_recorder",
     "Trajectory": "results",
     "language_model": "models.hugging_face",

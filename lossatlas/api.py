@@ -42,6 +42,7 @@ from lossatlas.errors import BadInput
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.reference import restoring
+from lossatlas.jobs.curvature.api_coefficient_job import CoefficientArguments, run_coefficient_job
 from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
@@ -59,7 +60,7 @@ from lossatlas.mpi.agreement import on_all, script_world
 from lossatlas.mpi.communicator import Ranks
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
-from lossatlas.results import Curvature, Landscape
+from lossatlas.results import Curvature, Landscape, LearningCoefficient
 
 
 @accepts_folder
@@ -332,7 +333,7 @@ def spectrum(
     limit: int | None = None,
     matrix: CurvatureMatrix | str = "hessian",
     top: int = 10,
-    bottom: int = 1,
+    bottom: int | None = None,
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
     matrices_only: bool = False,
@@ -374,7 +375,8 @@ def spectrum(
             network); "fisher" (the Fisher information matrix, for crossentropy, next_token and mse of numbers);
             "empirical_fisher" (the mean outer product of the samples' gradients).
         top: The number of largest eigenvalues.
-        bottom: The number of smallest eigenvalues.
+        bottom: The number of smallest eigenvalues; by default 1 for the Hessian, and 0 for the other matrices, which
+            have no negative ones with usual losses.
         only: Regular expressions of the names of the parameters that vary; all by default.
         without: Regular expressions of the names of parameters that do not vary.
         matrices_only: Leave out biases and normalization layers.
@@ -452,6 +454,105 @@ def spectrum(
     world = script_world(ranks)
     arguments = on_all(world, checked)
     return Curvature(run_spectrum_job(world, net, arguments, data, loss, file=file, force=force, progress=progress))
+
+
+@accepts_folder
+@restoring
+def learning_coefficient(
+    net: nn.Module,
+    data: DataLike,
+    *,
+    loss: LossLike = "crossentropy",
+    limit: int | None = None,
+    only: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
+    chains: int = 4,
+    draws: int = 400,
+    burn_in: int = 400,
+    steps_between: int = 1,
+    minibatch: int = 128,
+    localization: float = 100.0,
+    inverse_temperature: float | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    precision: ProductPrecision | str | None = None,
+    device: str | torch.device | None = None,
+    file: str | Path | None = None,
+    force: bool = False,
+    ranks: Ranks = None,
+    progress: bool = True,
+) -> LearningCoefficient:
+    """Estimate the local learning coefficient of a minimum by Langevin dynamics around it.
+
+    It is half the number of parameters at a minimum with a regular Hessian, less at a degenerate one. The estimate is n
+    beta times the mean rise of the loss over draws from exp(-n beta L(w) - localization/2 |w - w*|^2) (Lau et al.,
+    arXiv 2308.12108). The command lossatlas learning-coefficient computes the same, and continues the same files.
+
+    Args:
+        net: The network, with weights at a minimum.
+        data: The samples, see `lossatlas.data.as_dataset`.
+        loss: The loss, as for `surface`.
+        limit: Use the first `limit` samples only.
+        only: Regular expressions of the names of the parameters that vary; all by default.
+        without: Regular expressions of the names of parameters that do not vary.
+        chains: The number of chains; their spread gives the standard error.
+        draws: The number of losses that are recorded in each chain.
+        burn_in: The number of steps of each chain before the first of them.
+        steps_between: The number of steps from one of them to the next.
+        minibatch: The number of samples whose gradient is computed in a step.
+        localization: The factor of half the squared distance from the weights.
+        inverse_temperature: n beta, the factor of the mean loss; by default n / log n for n samples.
+        learning_rate: The length of a step; by default one that the largest eigenvalue of the Hessian allows.
+        seed: The seed of the chains.
+        precision: 'float32' or 'float64', as for `eigenvalues`.
+        device: The device, by default that of the network.
+        file: The file to write or to continue, chain by chain.
+        force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.
+        ranks: A communicator of mpi4py, as for `surface`; the samples of each step are spread over the ranks.
+        progress: Print the progress.
+
+    Returns:
+        The estimate, with its standard error and what speaks against it; after Ctrl-C from the finished chains.
+
+    Raises:
+        BadUsage: An argument has no meaning.
+        BadInput: The data or the file do not fit, or the network is random.
+        CannotWrite: The file cannot be written.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> found = lossatlas.learning_coefficient(net, data, chains=2, draws=20, burn_in=10, progress=False)
+        >>> found.chains.shape
+        (2,)
+    """
+
+    def checked() -> CoefficientArguments:
+        hessian = HessianSettings(
+            parameters=patterns_of(only),
+            without=patterns_of(without),
+            matrices_only=False,
+            batch_size=0,
+            precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
+        )
+        settings = config.LangevinSettings(
+            chains=chains,
+            draws=draws,
+            burn_in=burn_in,
+            steps_between=steps_between,
+            minibatch=minibatch,
+            localization=localization,
+            inverse_temperature=inverse_temperature,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
+        return CoefficientArguments.checked(net, hessian, settings, device, limit=limit)
+
+    world = script_world(ranks)
+    arguments = on_all(world, checked)
+    found = run_coefficient_job(world, net, arguments, data, loss, file=file, force=force, progress=progress)
+    return LearningCoefficient(found)
 
 
 @restoring

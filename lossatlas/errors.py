@@ -89,6 +89,7 @@ KEYWORDS = {
     "surf_file": "file",
     "spectrum_file": "file",
     "sharpness_file": "file",
+    "coefficient_file": "file",
     "loss_name": "loss",
     "model_file": "net",
     "model_file2": "towards",

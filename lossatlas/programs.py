@@ -42,6 +42,9 @@ COMMANDS = {
         "hessian_spectrum", "compute the Hessian's spectrum, trace and density", script="hessian_spectrum.py"
     ),
     "sharpness": Command("sharpness", "compute the worst and the average rise of the loss within a distance"),
+    "learning-coefficient": Command(
+        "learning_coefficient", "estimate the local learning coefficient of a minimum by Langevin dynamics"
+    ),
     "trajectory": Command(
         "plot_trajectory", "project checkpoints of a training onto a plane", script="plot_trajectory.py"
     ),
@@ -54,6 +57,9 @@ COMMANDS = {
     "plot-layers": Command("plot_layers", "draw a curve for each layer as a heat map"),
     "plot-spectrum": Command("plot_spectrum", "draw a Hessian's spectral density and traces"),
     "plot-sharpness": Command("plot_sharpness", "draw the rise of the loss over the distance"),
+    "plot-learning-coefficient": Command(
+        "plot_learning_coefficient", "draw the chains of a learning coefficient, or several coefficients"
+    ),
     "minima": Command("plot_minima", "draw and count the minima of a surface"),
     "animate": Command("animate_surface", "make a film of a surface"),
     "view": Command("view_surface", "write an interactive page of surfaces", script="view_surface.py"),

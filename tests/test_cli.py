@@ -179,7 +179,8 @@ def test_plot_refuses_what_it_cannot_draw_in_one_line(perceptron, tmp_path, caps
     assert capsys.readouterr().err == (
         f"error: {surface} holds a surface, {spectrum} a spectrum: draw them one by one\n"
     )
-    assert plot.main([spectrum, spectrum]) == 2
+    layers = str(FILES / "layers.h5")
+    assert plot.main([layers, layers]) == 2
     assert "draws one file: draw the 2 files one by one" in capsys.readouterr().err
     line = surface_command(perceptron, tmp_path / "s.h5", "--x=-1:1:2", "--dir_file", str(tmp_path / "d.h5"))
     assert plot_surface.main(line) == 0

@@ -193,7 +193,7 @@ def test_the_command_and_the_python_function(tmp_path, monkeypatch, capsys, matr
     x, labels = UserFunction.parse("dataset", "own.py:samples").function("train").tensors
     assert hessian_spectrum.main([*command, *file]) != 0
     assert f"was made with matrix = {matrix}, now it is hessian" in capsys.readouterr().err
-    python = lossatlas.spectrum(net, (x, labels), matrix=matrix, top=2, bottom=0, progress=False)
+    python = lossatlas.spectrum(net, (x, labels), matrix=matrix, top=2, progress=False)
     np.testing.assert_allclose(found.eigenvalues, python.eigenvalues, rtol=1e-6)
     own = Dataset("it", "train", (x, labels), 3)
     values = np.linalg.eigvalsh(dense(GaussNewton(net, own, LOSSES["crossentropy"], matrix=matrix)))

@@ -25,6 +25,7 @@ SMALL = {
     "plot_trajectory.py": "--limit 10 --batch_size 10 --surface 3",
     "-m lossatlas animate": "--frames 3",
     "-m lossatlas sharpness": "--limit 10 --rho 0.1 --adaptive_rho 0.1 --steps 2 --directions 2",
+    "-m lossatlas learning-coefficient": "--limit 10 --chains 2 --draws 4 --burn_in 2",
     "-m lossatlas train-curve": "--limit 60 --epochs 1",
 }
 DOCS = ROOT / "docs"
@@ -73,6 +74,8 @@ DRAWN = {  # a picture or file: words of the command that writes it
     "between_1d_compare.png": "--out between",
     "layers.h5_train_loss_layers.png": "plot-layers --surf_file layers.h5",
     "sharpness_small.h5_rises.png": "--sharpness_file sharpness_small.h5 sharpness_large.h5",
+    "coefficient_40.h5_chains.png": "--plot --coefficient_file coefficient_40.h5",
+    "both_spectra.png": "--out both",
     "path.h5_train_loss_2dcontour.png": "--surface 25x17 --surf_file path.h5",
     "interpolation.h5_1d_loss_acc.png": "--surf_file interpolation.h5 --plot",
     "along_1d_compare.png": "--out along",
@@ -310,6 +313,7 @@ QUICK = [  # each command, where it is cheap; all blocks are run only by `make t
     part("lossatlas flatness"),
     part("lossatlas gallery"),
     part("lossatlas sharpness"),
+    part("lossatlas learning-coefficient"),
     part("plot_trajectory.py"),
     part("net_plotter.py layer3.h5"),
     part("plot_hessian_eigen.py"),
@@ -353,7 +357,11 @@ PYTHON = [  # architecture and options show no program
     for page in PAGES
     if re.search(r"```python\n", page.read_text()) and page.name != "index.md"
 ]
-ALONE = [each for each in PYTHON if each.id != "docs/language-models.md"]  # that one: tests/test_hugging_face.py
+WITH_OTHERS = (
+    "docs/language-models.md",
+    "docs/howto/large-networks.md",
+)  # tests/test_hugging_face.py, test_offloaded.py
+ALONE = [each for each in PYTHON if each.id not in WITH_OTHERS]
 WORK = """
 import matplotlib
 matplotlib.use("agg")

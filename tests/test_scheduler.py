@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from lossatlas.mpi import communicator
 from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import World, connect
 from lossatlas.mpi.rank_resources import core_limit, core_share, device_of
-from lossatlas.mpi.scheduler import serve
+from lossatlas.mpi.scheduler import serve, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,27 @@ def test_one_process_takes_the_path_of_many():
     blocks = [[k] for k in range(20)]
     items = [item for item in serve(World(), BlockQueue(blocks), lambda: lambda block: [v * v for v in block]) if item]
     assert sorted(items) == [(k, [k * k]) for k in range(20)]
+
+
+class DoneAfterTheTimeout(Future):
+    """A future that ends between the end of a wait and the next look at it."""
+
+    def result(self, timeout=None):
+        if timeout is not None and not self.done():
+            self.set_result("found")
+            raise TimeoutError
+        return super().result(timeout)
+
+
+def test_a_result_that_comes_at_the_end_of_a_wait_is_taken():
+    assert wait_for(World(), DoneAfterTheTimeout()) == "found"
+
+
+def test_an_error_of_the_function_is_its_own():
+    failed: Future = Future()
+    failed.set_exception(TimeoutError("of the function"))
+    with pytest.raises(TimeoutError, match="of the function"):
+        wait_for(World(), failed)
 
 
 def test_nothing_to_do():

@@ -92,7 +92,7 @@ def spectrum_command(args: SpectrumOptions, command: Sequence[str]) -> Curvature
         raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
     return CurvatureCommand(
         inputs=command_inputs(args, command, hessian_settings(args)),
-        quantity=SpectrumQuantity(part(config.SpectrumSettings, args)),
+        quantity=SpectrumQuantity(part(config.SpectrumSettings, args).of_matrix(args.matrix)),
         file=args.spectrum_file,
         force=args.force,
         dry_run=args.dry_run,

@@ -1,4 +1,4 @@
-"""Draw saved files with the command for their content: curve, surface, repeats, layers, spectrum, sharpness, path.
+"""Draw saved files of any kind with the command for their content.
 
 lossatlas plot FILE.h5                                  its figures beside the file
 lossatlas plot A.h5 B.h5 --labels shortcuts none        several files of one kind in one figure
@@ -42,8 +42,9 @@ DRAWINGS = {
     "plane": Drawing("plot_2D", "--surf_file", "a surface"),
     "repeats": Drawing("plot_1D", "--surf_file", "curves of repeats"),
     "layers": Drawing("plot_layers", "--surf_file", "curves of layers", several=False),
-    "spectrum": Drawing("plot_spectrum", "--spectrum_file", "a spectrum", several=False),
+    "spectrum": Drawing("plot_spectrum", "--spectrum_file", "a spectrum"),
     "sharpness": Drawing("plot_sharpness", "--sharpness_file", "a sharpness"),
+    "learning_coefficient": Drawing("plot_learning_coefficient", "--coefficient_file", "a learning coefficient"),
     "trajectory": Drawing("plot_2D", "--proj_file", "the path of a training"),
 }
 

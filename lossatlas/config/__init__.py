@@ -15,7 +15,13 @@ from lossatlas.config.figure_options import (
     PlotConfig,
     ShowOptions,
 )
-from lossatlas.config.hessian_options import HessianOptions, LanczosOptions, MatrixOptions, SpectrumSettings
+from lossatlas.config.hessian_options import (
+    HessianOptions,
+    LanczosOptions,
+    LangevinSettings,
+    MatrixOptions,
+    SpectrumSettings,
+)
 from lossatlas.config.input_options import (
     DataOptions,
     DatasetOptions,
@@ -81,6 +87,7 @@ __all__ = [
     "HessianConfig",
     "HessianOptions",
     "LanczosOptions",
+    "LangevinSettings",
     "LookOptions",
     "LossChoice",
     "MatrixOptions",

@@ -1,6 +1,6 @@
 """Options of the Hessian and its spectrum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lossatlas.choices import ActivationSite, CurvatureMatrix
@@ -67,6 +67,35 @@ class LanczosOptions:
 
 
 @dataclass(frozen=True)
+class LangevinSettings:
+    """The chains from which a local learning coefficient is estimated."""
+
+    HEADING: ClassVar[str] = "sampling"
+
+    chains: int = option(4, "number of chains; their spread gives the standard error", kind=positive, metavar="N")
+    draws: int = option(400, "losses that are recorded in each chain", kind=positive, metavar="N")
+    burn_in: int = option(400, "steps of each chain before the first of them", kind=natural, metavar="N")
+    steps_between: int = option(1, "steps from one of them to the next", kind=positive, metavar="N")
+    minibatch: int = option(128, "samples whose gradient is computed in a step", kind=positive, metavar="N")
+    localization: float = option(
+        100.0,
+        "factor of half the squared distance from the weights, which keeps the chains near them",
+        kind=above_zero,
+        metavar="GAMMA",
+    )
+    inverse_temperature: float | None = option(
+        None, "factor of the mean loss (default: n / log n for n samples)", kind=above_zero, metavar="NBETA"
+    )
+    learning_rate: float | None = option(
+        None,
+        "length of a step (default: one that the largest eigenvalue of the Hessian allows)",
+        kind=above_zero,
+        metavar="EPSILON",
+    )
+    seed: int = option(0, "seed of the chains", kind=natural)
+
+
+@dataclass(frozen=True)
 class SpectrumSettings(LanczosOptions):
     """The parts of a spectrum to compute, and their accuracy.
 
@@ -77,7 +106,13 @@ class SpectrumSettings(LanczosOptions):
 
     tolerance: float = changed(LanczosOptions, "tolerance", default=1e-3)
     top: int = option(10, "number of largest eigenvalues", kind=positive, metavar="K")
-    bottom: int = option(1, "number of smallest eigenvalues; these take the most products", kind=natural, metavar="K")
+    bottom: int | None = option(
+        None,
+        "number of smallest eigenvalues, which take the most products (default: 1 for the Hessian; 0 for the other "
+        "matrices, which have no negative ones with usual losses)",
+        kind=natural,
+        metavar="K",
+    )
     trace_error: float = option(0.02, "relative standard error of the trace", kind=above_zero, metavar="REL")
     max_trace_products: int = option(
         500, "largest number of products for the trace", kind=positive, old=("trace_most",), metavar="N"
@@ -125,8 +160,13 @@ class SpectrumSettings(LanczosOptions):
     seed: int = option(0, "seed of the random vectors", kind=natural)
 
     def __post_init__(self) -> None:
-        if self.top + self.bottom > self.max_products:
+        bottom = self.bottom or 0
+        if self.top + bottom > self.max_products:
             raise BadUsage(
-                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.max_products} products "
+                f"{self.top} largest and {bottom} smallest eigenvalues are more than {self.max_products} products "
                 f"can give: raise {named('max_products')}"
             )
+
+    def of_matrix(self, matrix: CurvatureMatrix) -> "SpectrumSettings":
+        """Choose the number of smallest eigenvalues by the matrix, where none is given."""
+        return self if self.bottom is not None else replace(self, bottom=1 if matrix == "hessian" else 0)

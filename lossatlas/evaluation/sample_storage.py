@@ -90,6 +90,10 @@ class StoredSamples:
         for start, stop in spans:
             yield self.batch(start, stop, shuffled=shuffled)
 
+    def select(self, numbers: list[int]) -> Structure:
+        """Return the samples with these numbers as a batch of its own; not for fixed batches."""
+        raise NotImplementedError
+
     def first_samples(self, count: int = 8) -> Structure:
         """Return a copy of the first samples, which a network may overwrite."""
         _, stop = next(self.spans(0, len(self), count))
@@ -118,6 +122,10 @@ class InMemorySamples(StoredSamples):
     def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
         """Return the samples from start to stop."""
         return selected_samples(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
+
+    def select(self, numbers: list[int]) -> Structure:
+        """Return the samples with these numbers as a batch of its own."""
+        return selected_samples(self.samples, torch.tensor(numbers, device=self.device))
 
 
 class FixedBatchSamples(StoredSamples):
@@ -160,6 +168,10 @@ class StreamingSamples(StoredSamples):
             self.cache_batch(key, batch)
             return batch
         return self.cache[key]
+
+    def select(self, numbers: list[int]) -> Structure:
+        """Return the samples with these numbers as a batch of its own."""
+        return self.to_device(self.timed_read(lambda: self.source.read(numbers), len(numbers)))
 
     def stream(self, spans: Iterable[SampleSpan], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, reading ahead in a thread."""

@@ -8,7 +8,20 @@ from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale, format_value
 from lossatlas.figures.figure_files import save, save_all
 from lossatlas.figures.matplotlib_style import FigureFiles, style
-from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, path_on, paths, plot, solid, spectrum
+from lossatlas.figures.plot_functions import (
+    chains,
+    contour,
+    curve,
+    filled,
+    heat,
+    path,
+    path_on,
+    paths,
+    plot,
+    solid,
+    spectra,
+    spectrum,
+)
 from lossatlas.figures.plotted_fields import (
     RATIO_TITLE,
     choose_field,
@@ -23,6 +36,7 @@ __all__ = [
     "Camera",
     "ColourScale",
     "FigureFiles",
+    "chains",
     "choose_colour_scale",
     "choose_field",
     "contour",
@@ -41,6 +55,7 @@ __all__ = [
     "save",
     "save_all",
     "solid",
+    "spectra",
     "spectrum",
     "style",
 ]

@@ -33,6 +33,7 @@ class Kind(Enum):
     DENSITY = "density", "_density"
     LAYERS = "layers", "_layers"
     ACTIVATIONS = "activations", "_activations"
+    SPECTRA = "spectra", "_spectra"
     # of files alone
     CURVE_LOSS = "curve_loss", "_1d_train_loss"
     CURVE_ERROR = "curve_error", "_1d_train_err"
@@ -47,6 +48,8 @@ class Kind(Enum):
     LAYER_MAP = "layer_map", "_{field}_layers"
     MINIMA = "minima", "_{field}_minima"
     RISES = "rises", "_rises"
+    CHAINS = "chains", "_chains"
+    COEFFICIENTS = "coefficients", "_coefficients"
 
     def __init__(self, word: str, ending: str, *others: str) -> None:
         self.word = word

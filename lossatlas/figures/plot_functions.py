@@ -12,7 +12,7 @@ import numpy as np
 
 from lossatlas.choices import LookName, PlotKind, SpectrumPart
 from lossatlas.errors import BadUsage, named
-from lossatlas.figures import contour_plots, spectrum_plots
+from lossatlas.figures import contour_plots, learning_coefficient_plots, spectra_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.curve_plots import draw_lines, draw_rows, fields_of_curve
@@ -427,6 +427,57 @@ def spectrum(findings: Findings, kind: SpectrumPart | str = "density", look: Loo
         raise BadUsage(f"no figure of '{kind}': there are {', '.join(words_of(there)) or 'none yet'}")
     with users_style(look=checked_look(look)):
         return spectrum_plots.DRAW_SPECTRUM[found].draw(plt, findings)
+
+
+def chains(findings: Findings, look: LookName | str | None = None) -> "Figure":
+    """Draw the chains of a local learning coefficient.
+
+    Args:
+        findings: Content of a file with at least one chain.
+        look: "paper", "dark" or "print"; None for "paper".
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: The look is unknown.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> found = lossatlas.learning_coefficient(torch.nn.Linear(2, 2), data, chains=2, draws=20, progress=False)
+        >>> fig = chains(found.findings)
+    """
+    import matplotlib.pyplot as plt
+
+    with users_style(look=checked_look(look)):
+        return learning_coefficient_plots.chains_figure(plt, findings)
+
+
+def spectra(findings: Sequence[Findings], labels: Sequence[str], look: LookName | str | None = None) -> "Figure":
+    """Draw the densities of several spectra in one figure, such as those of a Hessian and its Gauss-Newton matrix.
+
+    Args:
+        findings: Contents of spectrum files.
+        labels: A name for each.
+        look: "paper", "dark" or "print"; None for "paper".
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: A file holds no density.
+        BadUsage: The look is unknown.
+
+    Example:
+        >>> from lossatlas.io import read_findings
+        >>> one = read_findings("docs/surfaces/spectrum.h5")
+        >>> fig = spectra([one, one], ["one", "the same"])
+    """
+    import matplotlib.pyplot as plt
+
+    with users_style(look=checked_look(look)):
+        return spectra_plots.spectra_figure(plt, findings, labels)
 
 
 FUNCTIONS: "dict[Kind, Callable[..., Figure]]" = {

@@ -59,7 +59,7 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     """
     import seaborn as sns
 
-    size = sum(int(np.prod(shape)) for _, shape in findings.about["parameters"])
+    size = parameter_count(findings)
     curves = spectrum_curves(findings, size)
     rows, figsize = ((2, 1), (3.4, 5.0)) if is_single_column() else ((1, 2), (8.2, 3.5))
     fig, (left, right) = plt.subplots(*rows, figsize=figsize, layout="constrained")
@@ -85,6 +85,11 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     )
     sns.despine(fig)
     return fig
+
+
+def parameter_count(findings: Findings) -> int:
+    """Return the number of parameters that a spectrum belongs to."""
+    return sum(int(np.prod(shape)) for _, shape in findings.about["parameters"])
 
 
 def _mark_eigenvalues(axis: "Axes", findings: Findings, height: float) -> None:
@@ -130,7 +135,7 @@ def triweight_kernel(distance: np.ndarray) -> np.ndarray:
     return 35 / 32 * np.maximum(1 - distance**2, 0) ** 3
 
 
-def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
+def spectrum_curves(findings: Findings, size: int, width: float | None = None) -> SpectrumCurves:
     """Combine the density from stochastic Lanczos quadrature with the resolved eigenvalues, which are counted exactly.
 
     No eigenvalue other than the computed ones lies beyond a resolved one. So nodes of the quadrature beyond the
@@ -140,6 +145,7 @@ def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
     Args:
         findings: Content of a spectrum file with a density.
         size: Number of parameters.
+        width: Half of the smoothing kernel's width; by default it is chosen from the eigenvalues.
 
     Returns:
         The curves, with standard errors over the probes.
@@ -151,7 +157,7 @@ def spectrum_curves(findings: Findings, size: int) -> SpectrumCurves:
     weights[(nodes >= ends.highest) | (nodes <= ends.lowest)] = 0
     weights *= (size - len(atoms)) / size / np.maximum(weights.sum(1, keepdims=True), 1e-300)
     places = np.concatenate([nodes.ravel(), atoms])
-    width = kernel_width(places.min(), places.max())
+    width = width or kernel_width(places.min(), places.max())
     grid = np.union1d(np.linspace(places.min() - 2 * width, places.max() + 2 * width, POINTS), atoms)
 
     def smooth(at: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

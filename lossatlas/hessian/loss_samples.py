@@ -66,6 +66,14 @@ class LossSamples:
         """Iterate over the batches, as copies where the network overwrites its input."""
         return self.stored.stream(self.spans)
 
+    def of_parts(self, numbers: Sequence[int]) -> list[Batch]:
+        """Return the parts of the data with these numbers: one batch of samples, or the batches that have to stay."""
+        if not numbers:
+            return []
+        if self.stored.data.parts == len(self.stored):
+            return [self.stored.select(list(numbers))]
+        return [self.stored.batch(*self.spans[number]) for number in numbers]
+
     def few(self, count: int = COMPARED_SAMPLES) -> Batch:
         """Return a batch of a few samples from all over the data, which a network may overwrite."""
         return self.compared.first_samples(count)

@@ -5,8 +5,9 @@ come in a fixed order, the network is in evaluation mode, and its outputs are co
 computed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +141,56 @@ class MeanLoss:
             for part in self.map_batches(of_batch):
                 total += part
             return float(self.reduce(total.cpu())[0])
+
+    @property
+    def part_count(self) -> int:
+        """The number of samples of this rank, or of the batches that have to stay as they are."""
+        return self.samples.stored.data.parts
+
+    def gradient_of_parts(
+        self, change: Tensor | None, numbers: Sequence[int], fraction: float | None = None
+    ) -> tuple[float, Tensor]:
+        """Estimate the mean loss and its gradient by a part of the samples.
+
+        Args:
+            change: (size,) change of the parameters; None for none.
+            numbers: Numbers of samples of this rank, or of the batches that have to stay as they are.
+            fraction: The share of all samples that the chosen ones of all ranks are; by default that of one rank.
+
+        Returns:
+            The loss, and its gradient (size,) in the type of the parameters.
+        """
+        total = torch.zeros(1 + self.size, dtype=torch.float64, device=self.device)
+        with self.network.displaced(change), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            for value in self.losses_of_parts(numbers, fraction):
+                own = self.chosen.flatten(gradient_of(value, self.parameters, required=False))
+                total += torch.cat([value.detach().reshape(1), own.double()])
+        return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
+
+    def loss_of_parts(self, change: Tensor | None, numbers: Sequence[int], fraction: float | None = None) -> float:
+        """Estimate the mean loss by a part of the samples, see `gradient_of_parts`."""
+        with self.network.displaced(change), torch.no_grad():
+            total = sum((value.double() for value in self.losses_of_parts(numbers, fraction)), torch.zeros(()))
+        return float(self.reduce(total.reshape(1).cpu())[0])
+
+    def losses_of_parts(self, numbers: Sequence[int], fraction: float | None) -> Iterator[Tensor]:
+        """Compute the loss of each batch of some parts, and this rank's share of the term of the parameters."""
+        fraction = fraction or len(numbers) / self.part_count
+        for batch in self.samples.of_parts(numbers):
+            yield self.samples.batch_loss(self.net, batch) / fraction
+        penalty = self.samples.loss(self.net, self.samples.few()).penalty if self.has_penalty else None
+        if penalty is not None:
+            yield penalty * self.samples.penalty_share
+
+    @cached_property
+    def has_penalty(self) -> bool:
+        """The loss has a term of the parameters."""
+        with self.session(), torch.no_grad():
+            return self.samples.loss(self.net, self.samples.few()).penalty is not None
+
+    def moving(self) -> Tensor | None:
+        """Return a mask (size,) of the entries that vary: 1, and 0 in padding rows; None where all vary."""
+        return self.chosen.free()
 
     def weights(self) -> Tensor:
         """Return the chosen parameters as a vector (size,)."""

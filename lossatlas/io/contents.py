@@ -56,7 +56,8 @@ def kind_of(path: str | Path) -> ContentKind:
         path: Any file of this project, or of the release of 2018.
 
     Returns:
-        'spectrum', 'sharpness', 'trajectory', 'surface' (curves too), or 'directions' for every other file.
+        'spectrum', 'sharpness', 'learning_coefficient', 'trajectory', 'surface' (curves too), or 'directions' for every
+        other file.
 
     Raises:
         BadInput: It is no HDF5 file.
@@ -144,9 +145,13 @@ def describe_records(found: Surface | Findings) -> Iterator[str]:
 
 
 def describe_findings(findings: Findings) -> list[str]:
-    """Return the content of a spectrum file, or one of sharpness, as lines of text."""
-    of_matrix = f"spectrum of a {matrix_name(findings.request)}"
-    lines = [{"spectrum": of_matrix, "sharpness": "sharpness of a minimum"}[findings.kind]]
+    """Return the content of a file of findings as lines of text."""
+    titles: dict[FindingsKind, str] = {
+        "spectrum": f"spectrum of a {matrix_name(findings.request)}",
+        "sharpness": "sharpness of a minimum",
+        "learning_coefficient": "local learning coefficient of a minimum",
+    }
+    lines = [titles[findings.kind]]
     names = dict.fromkeys(name for name in (*FIRST_FINDINGS, *findings.arrays) if name in findings.arrays)
     lines += [f"{name}: {describe_array(findings.arrays[name])}" for name in names]
     return [*lines, *describe_records(findings)]

@@ -1,4 +1,4 @@
-"""Files of findings: results about a Hessian or a sharpness, with request, plan and metadata as in a surface file."""
+"""Files of findings (spectrum, sharpness, learning coefficient), with request, plan and metadata as surfaces have."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,22 @@ import numpy as np
 
 from lossatlas.errors import BadInput
 from lossatlas.io.hdf5 import check_seal, checksum, get_text, opened, read_json, read_plan, seal, set_text, write
+from lossatlas.landscape.chain_statistics import LearningCoefficientEstimate, estimate_coefficient
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
 from lossatlas.programs import program
 
-FindingsKind = Literal["spectrum", "sharpness"]
-FORMATS: dict[FindingsKind, str] = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
-WRITERS: dict[FindingsKind, str] = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
+FindingsKind = Literal["spectrum", "sharpness", "learning_coefficient"]
+FORMATS: dict[FindingsKind, str] = {
+    "spectrum": "hessian spectrum 1",
+    "sharpness": "sharpness 1",
+    "learning_coefficient": "learning coefficient 1",
+}
+WRITERS: dict[FindingsKind, str] = {  # commands
+    "spectrum": "hessian_spectrum",
+    "sharpness": "sharpness",
+    "learning_coefficient": "learning_coefficient",
+}
 DENSITY_ARRAYS = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
@@ -102,6 +111,18 @@ class Findings:
             return None
         curves: dict[str, Any] = {name: self.arrays[f"density/{name}"] for name in DENSITY_ARRAYS}
         return Spectrum(**{**curves, "sigma": float(curves["sigma"])}, products=0)
+
+    def learning_coefficient(self) -> LearningCoefficientEstimate:
+        """Return the local learning coefficient from the finished chains.
+
+        Raises:
+            BadInput: No chain is finished.
+        """
+        if "differences" not in self.arrays:
+            raise BadInput("no chain is finished yet")
+        return estimate_coefficient(
+            self.arrays["differences"], self.arrays["slopes"], float(self.request["inverse_temperature"])
+        )
 
     def dimension(self) -> Dimension | None:
         """Return the effective dimension; None where it is not computed yet."""

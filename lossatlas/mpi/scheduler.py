@@ -243,8 +243,8 @@ def wait_for(world: World, future: "Future[T]") -> T:
         try:
             return future.result(timeout=ERROR_POLL)
         except TimeoutError:
-            if future.done():  # the function's own
-                raise
+            if future.done():  # just now, or the error is the function's own
+                return future.result()
             raise_reported(world)
 
 

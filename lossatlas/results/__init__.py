@@ -3,8 +3,9 @@
 Reading, drawing and saving need no torch.
 """
 
+from lossatlas.results.coefficient import LearningCoefficient
 from lossatlas.results.curvature import Curvature
 from lossatlas.results.landscape import Landscape, read
 from lossatlas.results.trajectory import Trajectory
 
-__all__ = ["Curvature", "Landscape", "Trajectory", "read"]
+__all__ = ["Curvature", "Landscape", "LearningCoefficient", "Trajectory", "read"]

@@ -4,10 +4,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.errors import BUG, Incomplete
+from lossatlas.errors import BUG, Incomplete, note
 from lossatlas.io import Findings
+from lossatlas.io.lock import Lock
+from lossatlas.io.resume import resume_findings
 from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -16,7 +19,10 @@ from lossatlas.jobs.curvature.distributed_hessian import (
     run_on_ranks,
 )
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput, check_enough_samples, new_findings, with_batch_size
+from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.inputs.records import provenance
+from lossatlas.jobs.sweep.grid_job import obey_signal
+from lossatlas.mpi.agreement import check_same_request, on_first
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import send_error
 from lossatlas.process import signals
@@ -119,6 +125,50 @@ def run_objects_job(
         end_ranks(world, error)
         raise
     return found
+
+
+def run_function_job(
+    world: World,
+    job: ObjectsJob,
+    compute: Callable[[DistributedHessian, FindingsOutput], object],
+    *,
+    parts: str,
+    seed: int,
+    file: str | Path | None,
+    force: bool,
+) -> Findings:
+    """Compute the missing parts of findings for a Python function, under the lock of its file.
+
+    Args:
+        world: The ranks of the script, every one of which calls this.
+        job: The job, with fresh findings.
+        compute: Computes on rank 0 what the output lacks, and saves it.
+        parts: The parts in words, for a note.
+        seed: The seed of the random numbers.
+        file: The file to write or to continue; None to keep everything in memory.
+        force: Start over where `file` exists.
+
+    Returns:
+        The findings; after Ctrl-C the parts that are finished.
+
+    Raises:
+        BadInput: The job and the file do not fit each other, or ranks have different arguments.
+        CannotWrite: The file cannot be written, or another run writes it.
+    """
+    check_same_request(world, job.fresh.request)
+
+    def finish(lock: Lock | None) -> Findings:
+        known = on_first(world, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
+        output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
+        try:
+            return run_objects_job(world, job, lambda operator: compute(operator, output), output)
+        except (KeyboardInterrupt, Incomplete) as error:
+            if isinstance(error, Incomplete):
+                obey_signal(error)
+            note(f"stopped: {parts} that were finished are there")
+            return output.findings
+
+    return with_lock(job.fresh.kind, file, world, force=force, finish=finish)
 
 
 def end_ranks(world: World, error: BaseException) -> None:

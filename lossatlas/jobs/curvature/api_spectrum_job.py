@@ -8,19 +8,13 @@ from torch import nn
 
 from lossatlas import config
 from lossatlas.data import DataLike, LossLike, as_dataset
-from lossatlas.errors import Incomplete, note
 from lossatlas.io import Findings
-from lossatlas.io.lock import Lock
-from lossatlas.io.resume import resume_findings
-from lossatlas.jobs.curvature.api_hessian_job import ObjectsJob, of_objects, run_objects_job
+from lossatlas.jobs.curvature.api_hessian_job import ObjectsJob, of_objects, run_function_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
-from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.api_arguments import check_settings, check_values
-from lossatlas.jobs.inputs.output_files import with_lock
-from lossatlas.jobs.sweep.grid_job import obey_signal
-from lossatlas.mpi.agreement import check_same_request, on_all, on_first
+from lossatlas.mpi.agreement import on_all
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 
@@ -68,7 +62,9 @@ class SpectrumArguments:
         check_values(config.SelectionOptions, only=hessian.parameters, without=hessian.without)
         check_settings(wanted)
         hessian = replace(hessian, activations=wanted.activations)
-        return cls(wanted=wanted, hessian=hessian, device=device_of(device, net=net), limit=limit)
+        return cls(
+            wanted=wanted.of_matrix(hessian.matrix), hessian=hessian, device=device_of(device, net=net), limit=limit
+        )
 
 
 def run_spectrum_job(
@@ -116,35 +112,12 @@ def run_spectrum_job(
             seed=seed,
         )
 
-    job = on_all(world, make_job)
-    check_same_request(world, job.fresh.request)
-
-    def finish(lock: Lock | None) -> Findings:
-        known = on_first(world, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
-        output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
-        return finished_parts(world, job, arguments.wanted, output, progress=progress)
-
-    return with_lock("spectrum", file, world, force=force, finish=finish)
-
-
-def finished_parts(
-    world: World, job: ObjectsJob, wanted: SpectrumSettings, output: FindingsOutput, *, progress: bool
-) -> Findings:
-    """Compute the parts that the output lacks; after Ctrl-C return those that are finished.
-
-    Args:
-        world: The ranks.
-        job: The job.
-        wanted: The parts of the spectrum, and their accuracy.
-        output: The findings so far, and their file.
-        progress: Print the progress.
-    """
-    try:
-        return run_objects_job(
-            world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
-        )
-    except (KeyboardInterrupt, Incomplete) as error:
-        if isinstance(error, Incomplete):
-            obey_signal(error)
-        note("stopped: the parts of the spectrum that were finished are there")
-        return output.findings
+    return run_function_job(
+        world,
+        on_all(world, make_job),
+        lambda operator, output: compute_spectrum(operator, arguments.wanted, output, shown=progress),
+        parts="the parts of the spectrum",
+        seed=seed,
+        file=file,
+        force=force,
+    )

@@ -120,7 +120,7 @@ class HessianShare:
         """
         from lossatlas.hessian import Activations, GaussNewton, Hessian
 
-        self.world, self.settings, self.device = world, settings, device
+        self.world, self.settings, self.device, self.part_count = world, settings, device, inputs.samples.parts
         samples = inputs.samples.share(world.rank, world.size)
         common: dict[str, Any] = {
             "batch_size": settings.batch_size,
@@ -195,6 +195,20 @@ class HessianShare:
         """Return the mean loss and its gradient (size,) at changed parameters."""
         return self.fitting(self.hessian.gradient_at, None if change is None else as_vector(change))
 
+    def gradient_of_parts(self, change: "Vector | None", numbers: Sequence[int]) -> "tuple[float, Tensor]":
+        """Return an estimate of the mean loss and of its gradient (size,) by some parts of all samples."""
+        return self.fitting(self.hessian.gradient_of_parts, *self.own_parts(change, numbers))
+
+    def loss_of_parts(self, change: "Vector | None", numbers: Sequence[int]) -> float:
+        """Return an estimate of the mean loss by some parts of all samples."""
+        return self.fitting(self.hessian.loss_of_parts, *self.own_parts(change, numbers))
+
+    def own_parts(self, change: "Vector | None", numbers: Sequence[int]) -> "tuple[Tensor | None, list[int], float]":
+        """Return the change, the numbers of this rank's parts among some, and the share of all that these are."""
+        first, last = (self.part_count * k // self.world.size for k in (self.world.rank, self.world.rank + 1))
+        own = [number - first for number in numbers if first <= number < last]
+        return None if change is None else as_vector(change), own, len(numbers) / self.part_count
+
     def probe(self, number: int) -> "Tensor":
         """Return one sample of each trace with respect to activations; each rank draws its own random vectors."""
         assert self.activations is not None
@@ -214,7 +228,14 @@ class HessianShare:
 
             return checked
 
-        methods = (self.product, self.loss_at, self.gradient_at, self.probe)
+        methods = (
+            self.product,
+            self.loss_at,
+            self.gradient_at,
+            self.loss_of_parts,
+            self.gradient_of_parts,
+            self.probe,
+        )
         return {method.__name__: ended_by_signal(method) for method in methods}
 
 
@@ -297,6 +318,33 @@ class DistributedHessian:
         """
         check_signals(self.caught)
         return self.on_every_rank("gradient_at", None if change is None else self.portable(change))
+
+    @property
+    def part_count(self) -> int:
+        """The number of samples, or of the batches that have to stay as they are."""
+        return self.share.part_count
+
+    def moving(self) -> "Tensor | None":
+        """Return a mask (size,) of the entries that vary; None where all vary."""
+        return self.share.hessian.moving()
+
+    def loss_of_parts(self, change: "Tensor | None", numbers: Sequence[int]) -> float:
+        """Return an estimate of the mean loss at changed parameters by some of its `part_count` parts.
+
+        Raises:
+            Incomplete: A signal asks for an end.
+        """
+        check_signals(self.caught)
+        return self.on_every_rank("loss_of_parts", None if change is None else self.portable(change), numbers)
+
+    def gradient_of_parts(self, change: "Tensor | None", numbers: Sequence[int]) -> "tuple[float, Tensor]":
+        """Return an estimate of the mean loss and of its gradient (size,) by some of its `part_count` parts.
+
+        Raises:
+            Incomplete: A signal asks for an end.
+        """
+        check_signals(self.caught)
+        return self.on_every_rank("gradient_of_parts", None if change is None else self.portable(change), numbers)
 
     def probes(self) -> "ActivationProbes | None":
         """Return the probes of the traces with respect to activations; None where none were asked for."""

@@ -54,7 +54,7 @@ class SpectrumQuantity:
             return
         hessian, wanted = job.packed.share(World()).hessian, self.settings
         vector_size = hessian.size * hessian.dtype.itemsize
-        file_size = vector_size * (wanted.top + wanted.bottom)
+        file_size = vector_size * (wanted.top + (wanted.bottom or 0))
         check_space(path, file_size)
         began = time.perf_counter()
         hessian(torch.ones(hessian.size, dtype=hessian.dtype, device=hessian.device)).sum().item()

@@ -128,7 +128,7 @@ class Parts:
         search = {"tolerance": w.tolerance, "most": w.max_products, "seed": w.seed}
         probing = {"error": w.trace_error, "most": w.max_trace_products, "seed": w.seed}
         parts: dict[str, tuple[dict[str, Any], Part]] = {
-            "eigenvalues": ({"top": w.top, "bottom": w.bottom, **search}, self.eigenvalues),
+            "eigenvalues": ({"top": w.top, "bottom": w.bottom or 0, **search}, self.eigenvalues),
             "trace": (probing, self.trace),
             "density": ({"probes": w.probes, "steps": w.steps, "seed": w.seed}, self.density),
         }

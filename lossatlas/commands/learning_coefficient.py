@@ -1,0 +1,116 @@
+"""Estimate the local learning coefficient of a minimum: how degenerate it is, by Langevin dynamics around it.
+
+    lossatlas learning-coefficient --model resnet20 --dataset fashion_mnist_mini \\
+        --model_file trained_nets/resnet20_small_batch.safetensors --coefficient_file llc.h5 --plot
+    mpirun -n 4 lossatlas learning-coefficient --mpi ...           the samples of each step are spread over the ranks
+    lossatlas plot-learning-coefficient --coefficient_file epoch_1.h5 epoch_2.h5 epoch_3.h5
+
+Half the number of parameters at a minimum with a regular Hessian, less at a degenerate one. It is n beta times the mean
+rise of the loss over draws from exp(-n beta L(w) - localization/2 |w - w*|^2), with the standard error over chains.
+What speaks against the estimate is printed: chains that drift or disagree, and negative values.
+
+Run the same command again to continue after an interruption: finished chains are in the file, and more --chains are
+added to it.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from lossatlas import config
+from lossatlas.commands import figure_keywords, options
+from lossatlas.commands.curvature_inputs import command_inputs
+from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.config.option_fields import option, part
+from lossatlas.errors import say
+from lossatlas.io import Findings
+from lossatlas.io.progress import Log
+from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.learning_coefficient_job import CoefficientQuantity
+from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
+from lossatlas.mpi import launch
+
+
+@dataclass(frozen=True)
+class CoefficientOptions(
+    config.NetworkOptions,
+    config.OneSplitDataOptions,
+    config.SelectionOptions,
+    config.LangevinSettings,
+    config.ProductOptions,
+    config.ResultOptions,
+    config.DrawOptions,
+):
+    """A network and its data, the chains, and the file of the result."""
+
+    HEADING: ClassVar[str] = "output"
+
+    coefficient_file: str | None = option(
+        None, "file to write, or to continue (default: beside the checkpoint)", metavar="OUT.h5"
+    )
+
+
+def parser() -> options.Parser[CoefficientOptions]:
+    return options.Parser(__doc__, CoefficientOptions)
+
+
+def coefficient_command(args: CoefficientOptions, command: Sequence[str]) -> CurvatureCommand[Findings]:
+    """Return the command that options describe.
+
+    Args:
+        args: The options.
+        command: The line of the command in words, for the record.
+
+    Raises:
+        BadUsage: The options contradict each other.
+    """
+    settings = HessianSettings(
+        parameters=args.only,
+        without=args.without,
+        matrices_only=False,
+        batch_size=args.batch_size,
+        precision=args.precision,
+    )
+    return CurvatureCommand(
+        inputs=command_inputs(args, command, settings),
+        quantity=CoefficientQuantity(part(config.LangevinSettings, args)),
+        file=args.coefficient_file,
+        force=args.force,
+        dry_run=args.dry_run,
+        plot=args.plot,
+        report=report,
+        draw=lambda path: draw(path, args),
+    )
+
+
+def report(path: Path, findings: Findings) -> None:
+    """Print the estimate."""
+    from lossatlas.figures.learning_coefficient_plots import coefficient_table
+
+    for line in coefficient_table([findings], [""]):
+        say(line)
+    say(f"complete: {path}")
+
+
+def draw(path: Path, args: CoefficientOptions) -> None:
+    """Draw a finished file."""
+    from lossatlas.commands import plot_learning_coefficient
+
+    plot_learning_coefficient.draw([path], **figure_keywords.look_keywords(args))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    command = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(command)
+    code, args = on_local_ranks("learning-coefficient", args, command)
+    if code is not None:
+        return code
+    log = Log(args.coefficient_file)
+
+    def order() -> CurvatureCommand[Findings]:
+        return coefficient_command(args, ["learning_coefficient", *command])
+
+    return launch.launch(args.mpi, lambda world: run_curvature_job(world, order, log), log.line)

@@ -1,0 +1,140 @@
+"""The local learning coefficient of a minimum, from draws of the loss around it, and what speaks against it.
+
+The coefficient measures how fast the volume of parameters shrinks whose loss is below that of the minimum plus a small
+amount: half the number of parameters at a minimum with a regular Hessian, less at a degenerate one (Watanabe, Algebraic
+Geometry and Statistical Learning Theory, 2009). Its estimate is n beta (E[L(w)] - L(w*)), see `hessian.langevin`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+LARGEST_SPREAD = 1.1  # of the potential scale reduction, above which chains disagree
+SLOWEST_GROWTH = 1.5  # power of the distance, below which draws are not in the valley of a minimum
+DRIFT_RISK = 0.01  # the probability that draws without a drift, or within a valley, are said to be otherwise
+
+
+@dataclass(frozen=True)
+class LearningCoefficientEstimate:
+    """A local learning coefficient, and what speaks against it.
+
+    Attributes:
+        value: The mean over the chains.
+        error: Its standard error over the chains; NaN for one chain.
+        chains: (chains,) the estimate of each chain.
+        spread: The potential scale reduction of the chains' halves (Gelman and others, Bayesian Data Analysis, 3rd
+            edition, section 11.4), 1 where all of them have the same distribution.
+        growth: The power with which the loss grows with the distance from the minimum, along the draws: the mean of its
+            derivative along w - w* over that of its rise; 2 where it is quadratic, more where it is degenerate.
+        drift: The change of the estimate from the first half of the draws to the second, in standard errors over the
+            chains; NaN for one chain.
+        doubts: Sentences that say why not to believe the value; none where nothing was found.
+    """
+
+    value: float
+    error: float
+    chains: np.ndarray
+    spread: float
+    growth: float
+    drift: float
+    doubts: tuple[str, ...]
+
+
+def estimate_coefficient(
+    differences: np.ndarray, slopes: np.ndarray, inverse_temperature: float
+) -> LearningCoefficientEstimate:
+    """Estimate a local learning coefficient from chains.
+
+    Args:
+        differences: (chains, draws) of the loss from that of the minimum, see `hessian.langevin`.
+        slopes: (chains, draws) derivatives of the loss along the way from the minimum.
+        inverse_temperature: n beta.
+
+    Example:
+        >>> import numpy as np
+        >>> draws = np.random.default_rng(0).gamma(2.0, 0.01, size=(4, 500))
+        >>> found = estimate_coefficient(draws, 2 * draws, inverse_temperature=100.0)
+        >>> round(found.value, 1), found.doubts
+        (2.0, ())
+    """
+    values = inverse_temperature * np.asarray(differences, dtype=np.float64)
+    chains, excess = values.mean(axis=1), inverse_temperature * (slopes - SLOWEST_GROWTH * differences).mean(axis=1)
+    spread, drift = scale_reduction(values), drift_of(values)
+    growth = float(np.mean(slopes) / np.mean(differences))
+    error = float(chains.std(ddof=1) / math.sqrt(len(chains))) if len(chains) > 1 else math.nan
+    value = float(chains.mean())
+    found = (*reasons_to_doubt(value, values, spread, drift), *saturation(excess))
+    return LearningCoefficientEstimate(value, error, chains, spread, growth, drift, found)
+
+
+def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: float) -> tuple[str, ...]:
+    """Say why not to believe an estimate.
+
+    Args:
+        value: The estimate.
+        values: (chains, draws) of it.
+        spread: The potential scale reduction.
+        drift: The change between the halves of the draws, in standard errors.
+    """
+    from scipy import stats
+
+    diverged = int((~np.isfinite(values)).any(axis=1).sum())
+    if diverged:
+        return (f"{diverged} of {len(values)} chains left the finite numbers: take a smaller learning rate",)
+    found = []
+    if value < 0:
+        found.append(
+            "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; train it "
+            "further, or take a larger localization or a smaller learning rate"
+        )
+    if spread > LARGEST_SPREAD:
+        found.append(f"the chains disagree (scale reduction {spread:.2f}): take more draws, or a longer burn-in")
+    if len(values) > 1 and 2 * stats.t.sf(abs(drift), len(values) - 1) < DRIFT_RISK:
+        found.append(f"the draws still {'rise' if drift > 0 else 'fall'}: take a longer burn-in")
+    if len(values) == 1:
+        found.append("a single chain has no standard error: take several")
+    return tuple(found)
+
+
+def saturation(excess: np.ndarray) -> tuple[str, ...]:
+    """Say that the draws have left the valley of the minimum.
+
+    At a minimum the lowest term of a loss is of second order or higher, so that in its valley the derivative along w -
+    w* is about twice the rise of the loss or more; beyond it the loss flattens.
+
+    Args:
+        excess: (chains,) mean derivatives of the loss along w - w*, less `SLOWEST_GROWTH` times its mean rises.
+    """
+    from scipy import stats
+
+    if not np.isfinite(excess).all() or excess.mean() >= 0:
+        return ()
+    error = excess.std(ddof=1) / math.sqrt(len(excess)) if len(excess) > 1 else 0.0
+    if error > 0 and stats.t.cdf(excess.mean() / error, len(excess) - 1) > DRIFT_RISK:
+        return ()
+    return (
+        "the loss grows more slowly than with the square of the distance: the draws have left the valley of the "
+        "network; take a larger localization",
+    )
+
+
+def scale_reduction(values: np.ndarray) -> float:
+    """Compute the potential scale reduction of the halves of chains (chains, draws); NaN for fewer than four draws."""
+    half = values.shape[1] // 2
+    if half < 2 or not np.isfinite(values).all():
+        return math.nan
+    halves = np.concatenate([values[:, :half], values[:, -half:]])
+    within = halves.var(axis=1, ddof=1).mean()
+    between = halves.mean(axis=1).var(ddof=1)
+    return math.sqrt((half - 1) / half + between / within) if within > 0 else 1.0
+
+
+def drift_of(values: np.ndarray) -> float:
+    """Compute the mean change of chains (chains, draws) between their halves, in its standard errors over chains."""
+    half = values.shape[1] // 2
+    if half < 1 or len(values) < 2:
+        return math.nan
+    changes = values[:, -half:].mean(axis=1) - values[:, :half].mean(axis=1)
+    error = changes.std(ddof=1) / math.sqrt(len(changes))
+    return float(changes.mean() / error) if error > 0 else 0.0

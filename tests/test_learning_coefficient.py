@@ -1,0 +1,261 @@
+"""Local learning coefficients against exact values: quadratic losses, a degenerate one, and statistics of chains."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MPIRUN, python
+from torch import nn
+
+import lossatlas
+from lossatlas.commands import learning_coefficient, plot_learning_coefficient
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.hessian import Hessian
+from lossatlas.hessian.langevin import usual_learning_rate
+from lossatlas.io import read_findings
+from lossatlas.landscape.chain_statistics import estimate_coefficient
+
+N = 64
+QUIET = {"progress": False}
+
+
+class Quadratic(nn.Module):
+    """Outputs whose mean square is sum h w^2 / 2 with known curvatures h, at its minimum."""
+
+    def __init__(self, curvatures) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(len(curvatures), dtype=torch.float64))
+        self.register_buffer("factor", torch.tensor(curvatures, dtype=torch.float64).sqrt())
+
+    def forward(self, x):
+        return (self.factor * self.w).expand(len(x), -1)
+
+
+def half_square(output, target):
+    return output.square().sum(1) / 2
+
+
+DATA = torch.randn(N, 2, dtype=torch.float64), torch.zeros(N, dtype=torch.long)
+
+
+def exact_coefficient(curvatures, beta, localization, rate) -> float:
+    """Of the dynamics with full batches, whose stationary variance along each axis is 1 / (a (1 - epsilon a / 4))."""
+    a = beta * np.array(curvatures) + localization
+    return float((beta * np.array(curvatures) / (a * (1 - rate * a / 4))).sum() / 2)
+
+
+@pytest.mark.parametrize(("localization", "rate"), [(0.01, None), (100.0, None), (20.0, 2e-3)])
+def test_of_a_quadratic_loss_it_is_exact(localization, rate):
+    curvatures = [4.0, 2.0, 1.0, 0.5]
+    settings = {"chains": 6, "draws": 500, "burn_in": 100, "localization": localization, "learning_rate": rate}
+    found = lossatlas.learning_coefficient(
+        Quadratic(curvatures), DATA, loss=half_square, inverse_temperature=200.0, minibatch=N, **settings, **QUIET
+    )
+    used = float(found.findings.arrays["learning_rate"])
+    if rate is None:
+        assert used == pytest.approx(usual_learning_rate(4.0, 200.0, localization), rel=0.1)
+    expected = exact_coefficient(curvatures, 200.0, localization, used)
+    assert abs(found.value - expected) < 4 * found.error
+    assert found.error < 0.15 * expected
+
+
+class Crossing(nn.Module):
+    """w1 w2^2, whose square as a loss has the learning coefficient 1/4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def forward(self, x):
+        return (self.w[0] * self.w[1] ** 2).expand(len(x), 1)
+
+
+def posterior_mean(beta: float, localization: float) -> float:
+    """beta times the mean of (w1 w2^2)^2 / 2 over its density, by sums over a fine grid."""
+    w = np.linspace(-1.5, 1.5, 1501)
+    a, b = np.meshgrid(w, w)
+    loss = (a * b**2) ** 2 / 2
+    density = np.exp(-beta * loss - localization / 2 * (a**2 + b**2))
+    return float(beta * (loss * density).sum() / density.sum())
+
+
+def test_of_a_normal_crossing_it_is_the_mean_over_the_density():
+    settings = {"localization": 10.0, "inverse_temperature": 1000.0, "learning_rate": 2e-3, "minibatch": 1}
+    found = lossatlas.learning_coefficient(
+        Crossing(), (DATA[0][:2], DATA[1][:2]), loss=half_square, chains=6, draws=1500, burn_in=200, **settings, **QUIET
+    )
+    assert abs(found.value - posterior_mean(1000.0, 10.0)) < 4 * found.error
+    assert found.error < 0.04
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+
+def test_mini_batches_have_the_expected_loss_and_gradient_of_all_samples():
+    net, data = network(), Dataset("it", "train", DATA, 2)
+    operator = Hessian(net, data, LOSSES["crossentropy"])
+    change = 0.1 * torch.randn(operator.size, dtype=torch.float64)
+    loss, gradient = operator.gradient_at(change)
+    quarters = [list(range(k, N, 4)) for k in range(4)]
+    parts = [operator.gradient_of_parts(change, numbers) for numbers in quarters]
+    assert np.mean([value for value, _ in parts]) == pytest.approx(loss, rel=1e-12)
+    torch.testing.assert_close(torch.stack([g for _, g in parts]).mean(0), gradient, rtol=1e-10, atol=1e-14)
+    assert operator.loss_of_parts(change, quarters[0]) == pytest.approx(parts[0][0], rel=1e-12)
+
+
+def test_the_weights_are_as_before_and_repeats_give_the_same_bits():
+    net = network()
+    before = [p.clone() for p in net.parameters()]
+    few = {"chains": 2, "draws": 20, "burn_in": 5, "minibatch": 8, **QUIET}
+    first, again = (lossatlas.learning_coefficient(net, DATA, **few) for _ in range(2))
+    np.testing.assert_array_equal(first.findings.arrays["differences"], again.findings.arrays["differences"])
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    other = lossatlas.learning_coefficient(net, DATA, **few, seed=1)
+    assert other.value != first.value
+
+
+def test_chains_are_added_to_a_file(tmp_path):
+    file, few = tmp_path / "c.h5", {"draws": 10, "burn_in": 5, "minibatch": 8, **QUIET}
+    lossatlas.learning_coefficient(network_at(0), DATA, chains=2, file=file, **few)
+    found = lossatlas.learning_coefficient(network_at(0), DATA, chains=3, file=file, **few)
+    at_once = lossatlas.learning_coefficient(network_at(0), DATA, chains=3, **few)
+    np.testing.assert_array_equal(found.findings.arrays["differences"], at_once.findings.arrays["differences"])
+    assert read_findings(file, "learning_coefficient").arrays["value"] == at_once.value
+    with pytest.raises(BadInput, match="draws"):
+        lossatlas.learning_coefficient(network_at(0), DATA, file=file, **{**few, "draws": 11})
+
+
+def network_at(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return network()
+
+
+RANDOM = np.random.default_rng(0)
+STILL = RANDOM.normal(0.01, 0.002, size=(4, 400))
+
+
+@pytest.mark.parametrize(
+    ("draws", "doubt"),
+    [
+        (STILL, None),
+        (-STILL, "negative"),
+        (STILL + np.array([0.0, 0.01, 0.02, 0.03])[:, None], "disagree"),
+        (STILL + np.linspace(0, 0.02, 400), "still rise"),
+        (STILL - np.linspace(0, 0.005, 400), "still fall"),
+        (np.where(np.arange(400) < 300, STILL, np.nan), "4 of 4 chains left the finite numbers"),
+        (STILL[:1], "single chain"),
+    ],
+)
+def test_what_speaks_against_an_estimate(draws, doubt):
+    found = estimate_coefficient(draws, 2 * np.abs(draws), 100.0)
+    assert found.doubts == () if doubt is None else doubt in " ".join(found.doubts)
+    assert found.value == pytest.approx(100 * draws.mean(), nan_ok=True)
+
+
+class Saturating(Quadratic):
+    """A valley that ends: beyond it the loss hardly rises."""
+
+    def forward(self, x):
+        return 1.5 * torch.tanh(super().forward(x) / 1.5)
+
+
+@pytest.mark.parametrize(("localization", "left"), [(500.0, False), (0.05, True)])
+def test_chains_that_leave_the_valley_are_noticed(localization, left):
+    settings = {"inverse_temperature": 5.0, "localization": localization, "learning_rate": 1.5e-3 if not left else 1.0}
+    found = lossatlas.learning_coefficient(
+        Saturating([4.0] * 20), DATA, loss=half_square, draws=600, burn_in=200, minibatch=N, **settings, **QUIET
+    )
+    assert ("left the valley" in " ".join(found.doubts)) == left
+    if not left:
+        assert found.estimate.growth == pytest.approx(2, abs=0.15)
+
+
+def test_a_checkpoint_that_is_no_minimum_is_said_to_be_none():
+    """Far from a minimum the loss falls along the chains."""
+    net = Quadratic([4.0, 1.0])
+    with torch.no_grad():
+        net.w += 1.0
+    found = lossatlas.learning_coefficient(net, DATA, loss=half_square, draws=200, burn_in=200, minibatch=N, **QUIET)
+    assert found.value < 0
+    assert "no minimum" in found.doubts[0]
+
+
+def test_a_chain_that_leaves_the_finite_numbers_ends():
+    rate = {"learning_rate": 1e3, "localization": 1e-3}
+    found = lossatlas.learning_coefficient(
+        Quadratic([4.0]), DATA, loss=half_square, draws=400, burn_in=0, minibatch=N, **rate, **QUIET
+    )
+    assert math.isnan(found.value)
+    assert "take a smaller learning rate" in found.doubts[0]
+
+
+@pytest.mark.parametrize("wrong", [{"chains": 0}, {"localization": -1.0}, {"minibatch": 0}, {"precision": "half"}])
+def test_arguments_without_a_meaning_are_refused(wrong):
+    with pytest.raises(BadUsage):
+        lossatlas.learning_coefficient(network(), DATA, **wrong, **QUIET)
+
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+def samples(split):
+    x = torch.randn(24, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return TensorDataset(x, torch.arange(24) % 3)
+"""
+
+
+def command(own: Path, out: Path, *more: object) -> list[str]:
+    few = "--chains", 2, "--draws", 12, "--burn_in", 4, "--minibatch", 6
+    words = "--model", f"{own}:make", "--dataset", f"{own}:samples", "--coefficient_file", out, *few, *more
+    return [*map(str, words)]
+
+
+@pytest.mark.commands
+def test_the_command_writes_what_python_computes_and_draws_it(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN)
+    out = tmp_path / "c.h5"
+    assert learning_coefficient.main(command(tmp_path / "own.py", out, "--plot")) == 0
+    assert "local learning coefficient" in capsys.readouterr().out
+    assert out.with_name("c.h5_chains.png").stat().st_size > 1000
+    scope: dict = {}
+    exec(OWN, scope)
+    found = lossatlas.learning_coefficient(
+        scope["make"](), scope["samples"]("train"), chains=2, draws=12, burn_in=4, minibatch=6, **QUIET
+    )
+    arrays = read_findings(out, "learning_coefficient").arrays
+    np.testing.assert_allclose(arrays["differences"], found.findings.arrays["differences"], rtol=1e-6, atol=1e-12)
+    assert learning_coefficient.main(command(tmp_path / "own.py", tmp_path / "d.h5", "--seed", 1)) == 0
+    argv = ["-f", str(out), str(tmp_path / "d.h5"), "--labels", "one", "two", "--out", str(tmp_path / "both")]
+    assert plot_learning_coefficient.main(argv) == 0
+    assert "one" in capsys.readouterr().out
+    assert (tmp_path / "both_coefficients.png").stat().st_size > 1000
+    assert python("-m", "lossatlas", "info", out).stdout.startswith("local learning coefficient")
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.full)])
+def test_ranks_share_the_samples_of_a_step(tmp_path, ranks):
+    (tmp_path / "own.py").write_text(OWN)
+    words = ["-m", "lossatlas", "learning-coefficient", *command(tmp_path / "own.py", tmp_path / "one.h5")]
+    assert python(*words).returncode == 0
+    words = ["-m", "lossatlas", "learning-coefficient", *command(tmp_path / "own.py", tmp_path / "more.h5", "--mpi")]
+    done = subprocess.run(
+        [MPIRUN, "-n", str(ranks), sys.executable, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, more = (read_findings(tmp_path / f"{n}.h5", "learning_coefficient").arrays for n in ("one", "more"))
+    np.testing.assert_allclose(more["differences"], one["differences"], rtol=1e-6, atol=1e-12)
