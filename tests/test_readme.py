@@ -74,7 +74,7 @@ DRAWN = {  # a picture or file: words of the command that writes it
     "between_1d_compare.png": "--out between",
     "layers.h5_train_loss_layers.png": "plot-layers --surf_file layers.h5",
     "sharpness_small.h5_rises.png": "--sharpness_file sharpness_small.h5 sharpness_large.h5",
-    "coefficient_40.h5_chains.png": "--plot --coefficient_file coefficient_40.h5",
+    "coefficient_40.h5_chains.png": "--plot --coefficient_file coefficient_$epochs.h5",
     "both_spectra.png": "--out both",
     "path.h5_train_loss_2dcontour.png": "--surface 25x17 --surf_file path.h5",
     "interpolation.h5_1d_loss_acc.png": "--surf_file interpolation.h5 --plot",
