@@ -338,3 +338,76 @@ def test_usual_layers_have_a_forward_mode():
     assert GaussNewton(net, tokens, LOSSES["crossentropy"], matrix="ggn").forward_mode
     images = Dataset("it", "train", (torch.randn(12, 3, 8, 8), LABELS[:12]), CLASSES)
     assert GaussNewton(build("resnet20"), images, LOSSES["crossentropy"], matrix="ggn").forward_mode
+
+
+class Padded(nn.Module):
+    """Tied weights with a padding row, whose gradient is left out on the way in and not on the way out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.middle = nn.Embedding(7, 4, padding_idx=0), nn.Linear(4, 4)
+        self.out = nn.Linear(4, 7, bias=False)
+        self.out.weight = self.embed.weight
+        nn.init.normal_(self.embed.weight)
+
+    def forward(self, tokens):
+        return self.out(torch.tanh(self.middle(self.embed(tokens))))
+
+
+def test_the_matrix_of_padded_embeddings_is_symmetric():
+    tokens = torch.randint(1, 7, (200, 5), generator=torch.Generator().manual_seed(0))
+    tokens[3:9, 2:] = 0  # none of the samples that are checked
+    net = seeded(Padded).double()
+    operator = GaussNewton(net, Dataset("it", "train", tokens, 7), LOSSES["next_token"], matrix="ggn", batch_size=50)
+    found = dense(operator)
+    np.testing.assert_allclose(found, found.T, atol=1e-12 * np.abs(found).max())
+
+
+class Distances(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(CLASSES, 5, dtype=torch.float64))
+
+    def forward(self, x):
+        return -torch.cdist(x, self.centres)
+
+
+def test_a_layer_without_derivatives_is_refused_in_words():
+    with pytest.raises(BadInput, match="torch has no second derivative"):
+        GaussNewton(Distances(), data(LABELS), LOSSES["crossentropy"], matrix="ggn")
+
+
+class SometimesCut(nn.Module):
+    """A gradient that is cut for large inputs alone, which the samples that are checked do not hold."""
+
+    def forward(self, x):
+        return WrongAbove.apply(x)
+
+
+class WrongAbove(torch.autograd.Function):
+    @staticmethod
+    def forward(x):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (ctx.saved_tensors[0] < 50)
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent.clone()
+
+
+def test_a_batch_whose_derivatives_disagree_is_refused():
+    x = X.repeat(10, 1)
+    x[3:9] *= 100
+    net = seeded(lambda: nn.Sequential(nn.Linear(5, 6), SometimesCut(), nn.Linear(6, CLASSES)).double())
+    few = Dataset("it", "train", (x, NUMBERS.repeat(10, 1)), CLASSES)
+    operator = GaussNewton(net, few, LOSSES["mse"], matrix="ggn", batch_size=100)
+    with pytest.raises(BadInput, match="disagree for a batch"):
+        operator(torch.ones(operator.size, dtype=torch.float64))

@@ -58,7 +58,7 @@ def test_of_a_quadratic_loss_it_is_exact(localization, rate):
     )
     used = float(found.findings.arrays["learning_rate"])
     if rate is None:
-        assert used == pytest.approx(usual_learning_rate(4.0, 200.0, localization), rel=0.1)
+        assert used == pytest.approx(usual_learning_rate(4.0, 0.0, 200.0, localization), rel=0.1)
     expected = exact_coefficient(curvatures, 200.0, localization, used)
     assert abs(found.value - expected) < 4 * found.error
     assert found.error < 0.15 * expected
@@ -118,6 +118,43 @@ def test_the_weights_are_as_before_and_repeats_give_the_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     other = lossatlas.learning_coefficient(net, DATA, **few, seed=1)
     assert other.value != first.value
+
+
+@pytest.mark.slow
+def test_small_mini_batches_of_much_data_do_not_heat_the_chains_and_say_where_they_do():
+    """The mean of 8000 squares at its minimum: with the step for full batches the value was twice too large."""
+    n, d, beta = 8000, 6, 2000.0
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, d, dtype=torch.float64, generator=generator)
+    y = torch.randn(n, 1, dtype=torch.float64, generator=generator)
+    net = nn.Linear(d, 1, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.linalg.lstsq(x, y).solution.T)
+    curvatures = torch.linalg.eigvalsh(2 * x.T @ x / n).numpy()
+    common = {"loss": "mse", "inverse_temperature": beta, "localization": 100.0, "minibatch": 32, "chains": 6, **QUIET}
+    found = lossatlas.learning_coefficient(net, (x, y), draws=1500, burn_in=1500, **common)
+    assert found.value == pytest.approx(exact_coefficient(curvatures, beta, 100.0, 0.0), rel=0.15)
+    rate = usual_learning_rate(float(curvatures[-1]), 0.0, beta, 100.0)
+    hot = lossatlas.learning_coefficient(net, (x, y), draws=50, burn_in=50, learning_rate=rate, **common)
+    assert "noise of the mini-batches" in " ".join(hot.doubts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "doubt"),
+    [
+        ({"draws": 1, "burn_in": 0}, "did not move"),
+        ({"draws": 20, "learning_rate": 1e-300}, "did not move"),
+        ({"draws": 2}, "too few draws"),
+    ],
+)
+def test_chains_that_show_nothing_are_doubted(settings, doubt):
+    found = lossatlas.learning_coefficient(network_at(0), DATA, chains=2, **settings, **QUIET)
+    assert doubt in " ".join(found.doubts)
+
+
+def test_data_without_a_label_that_counts_are_refused():
+    with pytest.raises(BadInput, match="no sample counts"):
+        lossatlas.learning_coefficient(network_at(0), (DATA[0], torch.full((N,), -100)), **QUIET)
 
 
 def test_chains_are_added_to_a_file(tmp_path):

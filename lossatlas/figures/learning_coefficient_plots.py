@@ -107,6 +107,7 @@ def coefficient_table(files: Sequence[Findings], names: Sequence[str]) -> list[s
         ["growth of the loss, power of the distance", *(f"{each.growth:.3g}" for each in found)],
         ["drift, in standard errors", *(f"{each.drift:.2g}" for each in found)],
         ["learning rate", *(f"{float(each.arrays['learning_rate']):.3g}" for each in files)],
+        ["noise of the mini-batches, at most", *(f"{float(each.arrays['noise']):.1%}" for each in files)],
         ["n beta", *(f"{float(each.request['inverse_temperature']):.4g}" for each in files)],
     ]
     lines = align_columns(rows)

@@ -20,6 +20,7 @@ transposed product J^T w, which is linear in w, is differentiated with respect t
 gradient is compared with finite differences, and J v with J^T w, before they are used.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +38,7 @@ from lossatlas.data.losses import forward as output_and_targets
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.folding import NotFoldable
-from lossatlas.hessian.batch_derivatives import EquivalentForward
+from lossatlas.hessian.batch_derivatives import EquivalentForward, with_causes
 from lossatlas.hessian.batching import usual_batch_size
 from lossatlas.hessian.curvature_operator import CurvatureOperator
 from lossatlas.hessian.derivative_check import check_gradient
@@ -46,6 +47,7 @@ from lossatlas.hessian.loss_samples import Reduce, weighted_sum
 from lossatlas.parameter_space.selection import Selection
 
 OfOutputs = Callable[[Losses, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+LARGEST_DISAGREEMENT = 1e-3  # of products with the Jacobian and its transpose, relative
 NO_PARAMETER = "the outputs of the network depend on none of the chosen parameters"
 LIKELIHOODS = (LOSSES["crossentropy"], LOSSES["next_token"], LOSSES["mse"])  # for numbers as targets
 
@@ -147,8 +149,8 @@ class GaussNewton(CurvatureOperator):
         """
         check_gradient(self)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            self.forward_mode = self.has_forward_mode()
-            if not self.forward_mode and not self.agrees_with_transpose():
+            self.forward_mode = not pads(self.net) and self.has_forward_mode()
+            if not self.forward_mode and not with_causes(self.agrees_with_transpose, ""):
                 raise BadInput("a layer has a derivative of its own that cannot be differentiated again, as J v needs")
             with tangents_enabled():
                 few = self.samples.few()
@@ -187,11 +189,7 @@ class GaussNewton(CurvatureOperator):
             recorded.outputs, self.parameters, grad_outputs=weights, retain_graph=True, allow_unused=True
         )
         tangents = recorded.tangents or jacobian_product(recorded.outputs, self.parameters, vectors, required=True)
-        terms = [(g * v).double() for g, v in zip(back, vectors, strict=True) if g is not None]
-        size = sum(float(term.square().sum()) for term in terms) ** 0.5
-        there = sum(float(term.sum()) for term in terms)
-        here = sum(float((w * t).double().sum()) for w, t in zip(weights, tangents, strict=True))
-        return abs(here - there) <= 1e-3 * size
+        return are_transposes(tangents, weights, vectors, back)
 
     def recorded_outputs(
         self, net: nn.Module, names: Sequence[str], parameters: Sequence[Tensor], vectors: Sequence[Tensor]
@@ -248,9 +246,36 @@ class GaussNewton(CurvatureOperator):
             tangents = jacobian_product(recorded.outputs, parameters, vectors, required=required)
         curved = self.of_outputs(losses, recorded.leaves, tangents)
         scaled = [each / self.total_weight for each in curved]
-        return flatten(
-            torch.autograd.grad(recorded.outputs, parameters, grad_outputs=scaled, allow_unused=True), parameters
-        )
+        found = torch.autograd.grad(recorded.outputs, parameters, grad_outputs=scaled, allow_unused=True)
+        if not are_transposes(tangents, scaled, vectors, found):
+            raise BadInput(
+                "products with the Jacobian and with its transpose disagree for a batch: a layer has derivatives that "
+                "are not those of its function, or depends on chance"
+            )
+        return flatten(found, parameters)
+
+
+def pads(net: nn.Module) -> bool:
+    """Return whether an embedding has a row whose gradient is left out, which forward mode does not do."""
+    return any(getattr(module, "padding_idx", None) is not None for module in net.modules())
+
+
+def are_transposes(
+    tangents: Sequence[Tensor], weights: Sequence[Tensor], vectors: Sequence[Tensor], products: Sequence[Tensor | None]
+) -> bool:
+    """Compare w (J v) with (J^T w) v.
+
+    Args:
+        tangents: J v, a tensor for each output.
+        weights: w, a tensor for each output.
+        vectors: v, a tensor for each parameter.
+        products: J^T w, a tensor for each parameter; None for zero.
+    """
+    here = [(w * t).detach().double() for w, t in zip(weights, tangents, strict=True)]
+    there = [(g * v).detach().double() for g, v in zip(products, vectors, strict=True) if g is not None]
+    size = sum(float(term.square().sum()) for term in (*here, *there)) ** 0.5
+    off = sum(float(term.sum()) for term in here) - sum(float(term.sum()) for term in there)
+    return not size or not math.isfinite(size) or abs(off) <= LARGEST_DISAGREEMENT * size
 
 
 @contextmanager

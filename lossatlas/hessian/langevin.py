@@ -23,6 +23,7 @@ from torch import Tensor
 from lossatlas.parameter_space.directions import seed_of
 
 BIAS = 0.05  # relative, of the variance along the direction of largest curvature, by which the usual step is chosen
+NOISE_SAMPLES = 8  # mini-batches from which the noise of their gradients is estimated
 
 
 class SampledLoss(Protocol):
@@ -66,23 +67,47 @@ class ChainSettings:
     seed: int
 
 
-def usual_learning_rate(curvature: float, inverse_temperature: float, localization: float) -> float:
-    """Choose the step that makes the variance along the direction of largest curvature 5 % too large.
+def usual_learning_rate(curvature: float, noise: float, inverse_temperature: float, localization: float) -> float:
+    """Choose the step that makes the variance along the direction of largest curvature and noise 5 % too large.
 
-    For a quadratic loss the variance of the dynamics is 1 / (a (1 - epsilon a / 4)) instead of 1 / a, with
-    a = n beta curvature + localization.
+    For a quadratic loss the variance of the dynamics is (1 + epsilon (n beta)^2 noise / 4) / (a (1 - epsilon a / 4))
+    instead of 1 / a, with a = n beta curvature + localization.
 
     Args:
         curvature: The largest eigenvalue of the Hessian.
+        noise: The largest variance of the mini-batches' gradients, see `minibatch_noise`.
         inverse_temperature: n beta.
         localization: See `ChainSettings`.
 
     Example:
-        >>> round(usual_learning_rate(10.0, 100.0, 100.0), 6)
+        >>> round(usual_learning_rate(10.0, 0.0, 100.0, 100.0), 6)
         0.000173
     """
     stiffest = inverse_temperature * max(curvature, 0.0) + localization
-    return 4 * BIAS / (1 + BIAS) / stiffest
+    return 4 * BIAS / ((1 + BIAS) * stiffest + inverse_temperature**2 * noise)
+
+
+def minibatch_noise(loss: SampledLoss, minibatch: int, seed: int) -> float:
+    """Estimate the largest variance of the gradients of mini-batches along any direction, at the network itself.
+
+    It is the largest eigenvalue of the covariance of a few of them, which is too large rather than too small.
+
+    Args:
+        loss: The loss and its gradient.
+        minibatch: Samples of a mini-batch.
+        seed: Of their choice.
+    """
+    count, choice = min(minibatch, loss.part_count), np.random.default_rng(seed_of(seed, 0, 2))
+    if count == loss.part_count:
+        return 0.0
+    rows = []
+    for _ in range(NOISE_SAMPLES):
+        numbers = np.sort(choice.choice(loss.part_count, count, replace=False)).tolist()
+        rows.append(loss.gradient_of_parts(None, numbers)[1].cpu())
+    deviations = torch.stack(rows)
+    deviations -= deviations.mean(0)
+    gram = (deviations @ deviations.T).double()
+    return float(torch.linalg.eigvalsh(gram)[-1]) / (NOISE_SAMPLES - 1) if gram.isfinite().all() else 0.0
 
 
 def langevin_chain(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lossatlas.data.losses import Batch, Loss, Losses, Model
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
+from lossatlas.errors import BadInput
 from lossatlas.evaluation.folding import NotFoldable
 from lossatlas.evaluation.precision import channels_come_last
 from lossatlas.evaluation.sample_storage import SampleSpan, StoredSamples, is_changed, place_samples
@@ -60,6 +61,8 @@ class LossSamples:
         spans = list(stored.spans(0, len(stored), batch_size))
         own = weight_of(stored, spans, loss, network)
         total = float(reduce(torch.tensor([own], dtype=torch.float64))[0])
+        if not total > 0:
+            raise BadInput("no sample counts in the loss: the weights, or the labels that are not ignored, sum to 0")
         return cls(loss, stored, compared, batch_size, spans, total, own / total)
 
     def batches(self) -> Iterator[Batch]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadInput, FrontEnd, named, note
-from lossatlas.io.spectrum_files import Findings, read_findings
+from lossatlas.io.spectrum_files import FILE_OPTIONS, Findings, read_findings
 from lossatlas.io.surface_files import added_by_others, read_surface
 from lossatlas.landscape.plan import nearly_equal
 from lossatlas.landscape.surface import Surface
@@ -265,7 +265,7 @@ def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
     """
     if not path.exists():
         return fresh
-    found, advice = read_findings(path, fresh.kind), advice_for(f"{fresh.kind}_file")
+    found, advice = read_findings(path, fresh.kind), advice_for(FILE_OPTIONS[fresh.kind])
     if "slim" in found.about:
         raise BadInput(f"{path} is a slim file, which cannot be continued: {advice}")
     compare_requests(path, found, fresh, advice)

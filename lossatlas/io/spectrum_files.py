@@ -27,6 +27,11 @@ WRITERS: dict[FindingsKind, str] = {  # commands
     "sharpness": "sharpness",
     "learning_coefficient": "learning_coefficient",
 }
+FILE_OPTIONS: dict[FindingsKind, str] = {
+    "spectrum": "spectrum_file",
+    "sharpness": "sharpness_file",
+    "learning_coefficient": "coefficient_file",
+}
 DENSITY_ARRAYS = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
@@ -120,9 +125,8 @@ class Findings:
         """
         if "differences" not in self.arrays:
             raise BadInput("no chain is finished yet")
-        return estimate_coefficient(
-            self.arrays["differences"], self.arrays["slopes"], float(self.request["inverse_temperature"])
-        )
+        beta, noise = float(self.request["inverse_temperature"]), float(self.arrays["noise"])
+        return estimate_coefficient(self.arrays["differences"], self.arrays["slopes"], beta, noise)
 
     def dimension(self) -> Dimension | None:
         """Return the effective dimension; None where it is not computed yet."""

@@ -12,6 +12,8 @@ import numpy as np
 
 LARGEST_SPREAD = 1.1  # of the potential scale reduction, above which chains disagree
 SLOWEST_GROWTH = 1.5  # power of the distance, below which draws are not in the valley of a minimum
+LARGEST_NOISE = 0.2  # of mini-batches, relative to the noise of the dynamics
+FEWEST_DRAWS = 4  # with which halves of chains are compared
 DRIFT_RISK = 0.01  # the probability that draws without a drift, or within a valley, are said to be otherwise
 
 
@@ -42,7 +44,7 @@ class LearningCoefficientEstimate:
 
 
 def estimate_coefficient(
-    differences: np.ndarray, slopes: np.ndarray, inverse_temperature: float
+    differences: np.ndarray, slopes: np.ndarray, inverse_temperature: float, noise: float = 0.0
 ) -> LearningCoefficientEstimate:
     """Estimate a local learning coefficient from chains.
 
@@ -50,6 +52,7 @@ def estimate_coefficient(
         differences: (chains, draws) of the loss from that of the minimum, see `hessian.langevin`.
         slopes: (chains, draws) derivatives of the loss along the way from the minimum.
         inverse_temperature: n beta.
+        noise: By how much the noise of mini-batches makes the variance of the draws too large, at most and relatively.
 
     Example:
         >>> import numpy as np
@@ -61,10 +64,13 @@ def estimate_coefficient(
     values = inverse_temperature * np.asarray(differences, dtype=np.float64)
     chains, excess = values.mean(axis=1), inverse_temperature * (slopes - SLOWEST_GROWTH * differences).mean(axis=1)
     spread, drift = scale_reduction(values), drift_of(values)
-    growth = float(np.mean(slopes) / np.mean(differences))
+    growth = float(np.mean(slopes) / np.mean(differences)) if np.mean(differences) else math.nan
     error = float(chains.std(ddof=1) / math.sqrt(len(chains))) if len(chains) > 1 else math.nan
     value = float(chains.mean())
     found = (*reasons_to_doubt(value, values, spread, drift), *saturation(excess))
+    if noise > LARGEST_NOISE:
+        more = "the noise of the mini-batches makes the variance of the draws too large, by up to"
+        found += (f"{more} {noise:.0%}: take a smaller learning rate, or larger mini-batches",)
     return LearningCoefficientEstimate(value, error, chains, spread, growth, drift, found)
 
 
@@ -82,7 +88,11 @@ def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: flo
     diverged = int((~np.isfinite(values)).any(axis=1).sum())
     if diverged:
         return (f"{diverged} of {len(values)} chains left the finite numbers: take a smaller learning rate",)
+    if not values.any():
+        return ("the chains did not move: take a larger learning rate, or a longer burn-in",)
     found = []
+    if values.shape[1] < FEWEST_DRAWS:
+        found.append("there are too few draws to compare parts of the chains: take more")
     if value < 0:
         found.append(
             "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; train it "

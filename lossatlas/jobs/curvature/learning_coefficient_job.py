@@ -144,12 +144,14 @@ def shown_steps(settings: LangevinSettings, number: int) -> Callable[[int], None
 
 def chain_settings(operator: DistributedHessian, settings: LangevinSettings, output: FindingsOutput) -> "ChainSettings":
     """Return the settings of the chains, with a learning rate that the curvature allows where none is given."""
-    from lossatlas.hessian.langevin import ChainSettings, usual_learning_rate
+    from lossatlas.hessian.langevin import ChainSettings, minibatch_noise, usual_learning_rate
 
     beta = float(output.findings.request["inverse_temperature"])
     if "learning_rate" not in output.findings.arrays:
-        rate = settings.learning_rate or usual_learning_rate(largest_curvature(operator), beta, settings.localization)
-        output.add({"learning_rate": rate})
+        noise, rate = minibatch_noise(operator, settings.minibatch, settings.seed), settings.learning_rate
+        if rate is None:
+            rate = usual_learning_rate(largest_curvature(operator), noise, beta, settings.localization)
+        output.add({"learning_rate": rate, "noise": rate * beta * (beta * noise) / 4})
     return ChainSettings(
         inverse_temperature=beta,
         localization=settings.localization,
