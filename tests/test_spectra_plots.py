@@ -56,6 +56,20 @@ def test_the_part_in_the_gauss_newton_matrix_against_dense_matrices(files):
         assert part.least[0] > 0.5 * whole[0]
 
 
+def test_the_part_is_a_lower_bound_where_the_loss_is_not_convex(tmp_path):
+    """The squared error of probabilities has a Gauss-Newton matrix with negative eigenvalues."""
+    net, data = network(), Dataset("it", "train", (X, LABELS), 3)
+    found = [
+        lossatlas.spectrum(net, (X, LABELS), loss="mse", top=3, matrix=matrix, progress=False).findings
+        for matrix in ("hessian", "ggn")
+    ]
+    g = dense(GaussNewton(net, data, LOSSES["mse"], matrix="ggn"))
+    assert np.linalg.eigvalsh(g)[0] < 0
+    part = explained_part(found)
+    vectors = found[0].arrays["eigenvectors"][: len(part.eigenvalues)].astype(float)
+    assert (part.least <= np.einsum("np,pq,nq->n", vectors, g, vectors) + 1e-6 * abs(g).max()).all()
+
+
 @pytest.mark.parametrize(
     "names",
     [["hessian"], ["hessian", "empirical_fisher"], ["hessian", "other"], ["ggn", "ggn"], ["hessian", "hessian"]],

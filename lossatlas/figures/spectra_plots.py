@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POSITIVE = ("ggn", "fisher")  # matrices without negative eigenvalues that are a part of the Hessian
+PARTS_OF_HESSIAN = ("ggn", "fisher")  # matrices that are the Hessian without the curvature of the network
+CONVEX_LOSSES = ("crossentropy", "next_token")  # whose Gauss-Newton matrix has no negative eigenvalues
 
 
 class ExplainedPart(NamedTuple):
     """The part of a Hessian's largest eigenvalues that comes from a Gauss-Newton matrix.
 
     The Hessian is the sum of the Gauss-Newton matrix G and of the curvature of the network, so that an eigenvalue is
-    v^T G v plus the rest, v being its eigenvector. G has no negative eigenvalues, and eigenvectors u of G with
-    eigenvalues m give sum m (u^T v)^2 <= v^T G v.
+    v^T G v plus the rest, v being its eigenvector. With eigenvectors u of G, their eigenvalues m and a lower bound l of
+    the others, v^T G v >= sum m (u^T v)^2 + l (1 - sum (u^T v)^2). The bound is 0 for losses that are convex in the
+    output, otherwise that in the file, which holds with probability 1 - 1e-3.
 
     Attributes:
         eigenvalues: (n,) resolved eigenvalues of the Hessian, from the largest one down.
@@ -51,16 +53,24 @@ def explained_part(findings: Sequence[Findings]) -> ExplainedPart | None:
         parameters of the same network with the same data, and both hold resolved eigenvectors.
     """
     kinds = [each.request.get("matrix", "hessian") for each in findings]
-    if len(kinds) != 2 or kinds.count("hessian") != 1 or not set(kinds) & set(POSITIVE):
+    if len(kinds) != 2 or kinds.count("hessian") != 1 or not set(kinds) & set(PARTS_OF_HESSIAN):
         return None
     hessian, other = findings[kinds.index("hessian")], findings[1 - kinds.index("hessian")]
     if not is_same_but_for_the_matrix(hessian, other):
         return None
     (values, vectors), (parts, axes) = (resolved_pairs(each) for each in (hessian, other))
-    if not len(values) or not len(parts):
+    if not len(values) or not len(parts) or (lowest := lower_bound(other)) is None:
         return None
-    along = np.stack([axes @ vector for vector in vectors])
-    return ExplainedPart(values, along**2 @ parts, len(parts), matrix_name(other.request))
+    along = np.stack([axes @ vector for vector in vectors]) ** 2
+    least = along @ parts + lowest * np.maximum(1 - along.sum(axis=1), 0)
+    return ExplainedPart(values, least, len(parts), matrix_name(other.request))
+
+
+def lower_bound(findings: Findings) -> float | None:
+    """Return a lower bound of zero or less for all eigenvalues of a Gauss-Newton matrix; None where none is known."""
+    if findings.request["matrix"] == "fisher" or findings.request["loss"] in CONVEX_LOSSES:
+        return 0.0
+    return min(0.0, float(findings.arrays["bounds"][0])) if "bounds" in findings.arrays else None
 
 
 def is_same_but_for_the_matrix(one: Findings, other: Findings) -> bool:

@@ -8,7 +8,8 @@ The estimate of the coefficient, see `landscape.chain_statistics`, is
 
 (Lau, Furman, Wang, Murfet and Wei, arXiv 2308.12108, definition 1). The parameters w are drawn by stochastic gradient
 Langevin dynamics (Welling and Teh, ICML 2011), several chains of them from w*, each step with the gradient of a random
-mini-batch. The loss of a draw is compared with that of w* on the same mini-batch, whose noise cancels so.
+mini-batch. The loss of a draw is compared with that of w* on the same mini-batch, so that the noise of this comparison
+cancels; that of the gradients does not, see `minibatch_noise`.
 """
 
 import math
@@ -160,6 +161,6 @@ def langevin_chain(
             found[:, after // settings.steps_between] = rise, slope
         drift = settings.inverse_temperature * gradient.cpu().double() + settings.localization * change
         kick = torch.randn(loss.size, generator=noise, dtype=torch.float64)
-        change += math.sqrt(epsilon) * (kick if moving is None else kick * moving) - epsilon / 2 * drift
+        change += math.sqrt(epsilon) * (kick if moving is None else kick * moving.cpu()) - epsilon / 2 * drift
         each(step + 1)
     return found
