@@ -54,7 +54,7 @@ from lossatlas.jobs.inputs.network_memory import kept_on_disk
 from lossatlas.jobs.inputs.networks import Net, state_for
 from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
 from lossatlas.jobs.sweep.api_loss_job import LossArguments
-from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedHessian
+from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedMatrix
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.mpi.agreement import on_all, script_world
 from lossatlas.mpi.communicator import Ranks
@@ -231,6 +231,8 @@ def eigenvalues(
     limit: int | None = None,
     parameters: str | Sequence[str] = (),
     matrices_only: bool = False,
+    matrix: CurvatureMatrix | str = "hessian",
+    fisher_draws: int = 1,
     tolerance: float = 1e-2,
     max_products: int = 300,
     precision: ProductPrecision | str | None = None,
@@ -252,11 +254,13 @@ def eigenvalues(
         data: The samples of the mean loss.
         x: Coordinates along the first direction.
         y: Coordinates along the second direction; None for a line.
-        seed: Seed of random directions and of the first Lanczos vector.
+        seed: Seed of random directions, of the first Lanczos vector, and of drawn targets.
         parameters: Regular expressions of the names of the parameters that the Hessian is with respect to. By default
             those that move (`only`, `without`).
         matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original
             code does.
+        matrix: "hessian", or another matrix of second order, see `spectrum`, whose largest eigenvalue is computed.
+        fisher_draws: For "mc_fisher", the number of targets that are drawn for each sample.
         tolerance: Relative residual below which an eigenvalue is resolved.
         max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks
             the points where they were too few.
@@ -266,7 +270,7 @@ def eigenvalues(
     Returns:
         The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny,
         nx) or (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and
-        'products'.
+        'products'; of another matrix only the largest one, such as 'ggn_max_eig'.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -282,7 +286,7 @@ def eigenvalues(
         True
     """
 
-    def checked() -> SurfaceArguments[MovedHessian]:
+    def checked() -> SurfaceArguments[MovedMatrix]:
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
         check_values(config.HessianOptions, parameters=patterns_of(parameters))
@@ -305,6 +309,8 @@ def eigenvalues(
             compiled=compiled,
             batch_size=batch_size,
             seed=seed,
+            matrix=checked_word("matrix", matrix, MATRICES),
+            fisher_draws=fisher_draws,
         )
         return SurfaceArguments.checked(
             net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type="weights"
@@ -332,6 +338,7 @@ def spectrum(
     loss: LossLike = "crossentropy",
     limit: int | None = None,
     matrix: CurvatureMatrix | str = "hessian",
+    fisher_draws: int = 1,
     top: int = 10,
     bottom: int | None = None,
     only: str | Sequence[str] = (),
@@ -373,7 +380,9 @@ def spectrum(
         limit: Use the first `limit` samples only.
         matrix: "hessian"; "ggn" (the generalized Gauss-Newton matrix: the Hessian without the curvature of the
             network); "fisher" (the Fisher information matrix, for crossentropy, next_token and mse of numbers);
+            "mc_fisher" (an estimate of it by targets drawn from the distribution that the loss stands for);
             "empirical_fisher" (the mean outer product of the samples' gradients).
+        fisher_draws: For "mc_fisher", the number of targets that are drawn for each sample.
         top: The number of largest eigenvalues.
         bottom: The number of smallest eigenvalues; by default 1 for the Hessian, and 0 for the other matrices, which
             have no negative ones with usual losses.
@@ -393,7 +402,7 @@ def spectrum(
         activation_site: Take the activations of a layer's 'output' or 'input'.
         activation_error: The standard error of each of these traces, relative to it.
         max_activation_probes: The limit of the number of probes for them.
-        seed: The seed of the random vectors.
+        seed: The seed of the random vectors and of drawn targets.
         precision: 'float32' or 'float64', as for `eigenvalues`.
         compiled: Let torch.compile fuse the products, as for `eigenvalues`.
         batch_size: The number of samples in a batch; 0 for the usual one.
@@ -421,6 +430,7 @@ def spectrum(
     """
 
     def checked() -> SpectrumArguments:
+        check_values(config.MatrixOptions, fisher_draws=fisher_draws)
         site = checked_word("activation_site", activation_site, ACTIVATION_SITES)
         hessian = HessianSettings(
             parameters=patterns_of(only),
@@ -431,6 +441,8 @@ def spectrum(
             compiled=compiled,
             activation_site=site,
             matrix=checked_word("matrix", matrix, MATRICES),
+            fisher_draws=fisher_draws,
+            target_seed=seed,
         )
         wanted = SpectrumSettings(
             top=top,

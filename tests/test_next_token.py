@@ -90,7 +90,7 @@ def test_logits_are_converted_a_few_rows_at_a_time(net, monkeypatch):
     whole = LOSSES["next_token"](net, batch).per_sample
     plain = F.cross_entropy
     monkeypatch.setattr(losses.F, "cross_entropy", lambda x, *a, **k: (rows.append(x.shape), plain(x, *a, **k))[1])
-    monkeypatch.setattr(losses, "LARGE", 4 * WORDS)
+    monkeypatch.setattr(losses, "LARGEST_UPCAST", 4 * WORDS)
     torch.testing.assert_close(LOSSES["next_token"](net, batch).per_sample, whole.double(), rtol=1e-5, atol=0)
     assert set(rows) == {torch.Size([4, WORDS]), torch.Size([2, WORDS])}
 

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from binomial import counts
 from conftest import LAST, write_checkpoint
 from oracles import explicit_hessian, mean_cross_entropy
 
+import lossatlas
 from lossatlas import figures
 from lossatlas.commands import plot_1D, plot_2D, plot_hessian_eigen
+from lossatlas.data import LOSSES
+from lossatlas.data.drawn_targets import TargetDraws
+from lossatlas.figures.line_plots import AxisLimits, eigenvalues_figure
+from lossatlas.figures.matplotlib_style import style
+from lossatlas.hessian import GaussNewton
 from lossatlas.io import read_directions, read_surface, write_surface
 from lossatlas.jobs.sweep.eigenvalue_quantity import FIELDS
 from lossatlas.landscape import Grid, Surface, unresolved
@@ -207,3 +214,68 @@ def test_statistics_that_would_be_negative_are_set_to_zero_and_said(tmp_path, ca
     ]
     assert plot_hessian_eigen.main(line) == 0
     assert "variances were negative at (-3, 0)" in capsys.readouterr().out
+
+
+def dense_matrix(operator) -> np.ndarray:
+    return torch.stack([operator(unit) for unit in torch.eye(operator.size, dtype=operator.dtype)]).double().numpy()
+
+
+@pytest.mark.parametrize("matrix", ["ggn", "mc_fisher", "empirical_fisher"])
+def test_the_largest_eigenvalue_of_another_matrix_at_every_cell(tmp_path, perceptron, mini, matrix):
+    out = tmp_path / "e.h5"
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, "--matrix", matrix, "--plot")) == 0
+    assert list(tmp_path.glob(f"e.h5_{matrix}_max_eig_2dcontour.pdf"))
+    surface, own = read_surface(out), build("mlp", (1, 28, 28))
+    load_into(own, read_state(perceptron), str(perceptron))
+    own.eval()
+    directions = read_directions(tmp_path / "directions.h5")
+    plane = AffinePlane(tensors(own), *(as_point(d, own, "weights", "it") for d in (directions.x, directions.y)))
+    assert list(surface.fields) == [f"{matrix}_max_eig{end}" for end in ("", "_residual", "_bound")] + ["products"]
+    for cell in range(surface.grid.size):
+        with moved(own, plane.point(*surface.grid.point(cell))):
+            there = GaussNewton(
+                own, mini, LOSSES["crossentropy"], matrix=matrix, draws=TargetDraws(1, 123), parameters=LAST
+            )
+            value = np.linalg.eigvalsh(dense_matrix(there))[-1]
+        assert surface.fields[f"{matrix}_max_eig"].flat[cell] == pytest.approx(value, rel=1e-2)
+        assert surface.fields[f"{matrix}_max_eig_bound"].flat[cell] >= value * (1 - 1e-5)
+    assert not unresolved(surface, f"{matrix}_max_eig").any()
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE)) != 0
+
+
+def test_the_map_of_a_hessian_and_of_its_gauss_newton_matrix_in_one_figure(tmp_path, perceptron, capsys):
+    files = [tmp_path / "h" / "e.h5", tmp_path / "g" / "e.h5"]
+    for file, more in zip(files, ([], ["--matrix", "ggn"]), strict=True):
+        file.parent.mkdir()
+        assert plot_hessian_eigen.main(command(perceptron, file, "--x=-1:1:3", *more, "--plot")) == 0
+    assert "ggn_max_eig" in capsys.readouterr().out
+    surfaces = [read_surface(file) for file in files]
+    with style() as plt:
+        both = eigenvalues_figure(plt, surfaces, ["a", "b"], AxisLimits())
+        alone = eigenvalues_figure(plt, surfaces[1:], ["b"], AxisLimits())
+    largest, smallest = ([line.get_label() for line in axis.lines] for axis in both.axes)
+    assert largest == ["a: Hessian", "b: Gauss-Newton matrix"]
+    assert "b: Gauss-Newton matrix" not in smallest
+    assert [axis.get_ylabel() for axis in alone.axes] == ["largest eigenvalue\nof the Gauss-Newton matrix"]
+    assert plot_1D.main(["--surf_file", *map(str, files)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--matrix", "ggn", "--compile"], "--compile is for the Hessian: leave it or --matrix ggn out"),
+        (["--fisher_draws", "3"], "--fisher_draws 3 is for --matrix mc_fisher"),
+    ],
+)
+def test_what_another_matrix_does_not_have_is_refused(tmp_path, perceptron, capsys, more, message):
+    assert plot_hessian_eigen.main(command(perceptron, tmp_path / "e.h5", *PLANE, *more)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_map_from_python(tmp_path, perceptron, mini):
+    net = build("mlp", (1, 28, 28))
+    load_into(net, read_state(perceptron), str(perceptron))
+    line = {"x": "-1:1:3", "matrix": "ggn", "only": LAST, "norm": "filter", "progress": False}
+    found = lossatlas.eigenvalues(net, mini, **line)
+    assert next(iter(found.fields)) == "ggn_max_eig"
+    assert found.plot() is not None

@@ -1,6 +1,6 @@
 """The spectrum of the Hessian of a network's mean loss: eigenvalues, trace, density, effective dimension, layers.
 
---matrix ggn, fisher or empirical_fisher takes another matrix of second order.
+--matrix ggn, fisher, mc_fisher or empirical_fisher takes another matrix of second order.
 
     python hessian_spectrum.py --model resnet20 --dataset fashion_mnist_mini --limit 256 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --top 5 --spectrum_file spectrum.h5 --plot
@@ -73,6 +73,8 @@ def hessian_settings(args: SpectrumOptions) -> HessianSettings:
         activations=args.activations,
         activation_site=args.activation_site,
         matrix=args.matrix,
+        fisher_draws=args.fisher_draws,
+        target_seed=args.seed,
     )
 
 

@@ -18,7 +18,7 @@ from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_label_count, figure_labels, read_curve, read_started
 from lossatlas.config.option_fields import changed, finite, option, whole
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
-from lossatlas.figures import has_eigenvalues
+from lossatlas.figures import extreme_eigenvalues, has_eigenvalues
 from lossatlas.figures.kinds import Kind
 from lossatlas.figures.line_plots import (
     AxisLimits,
@@ -123,8 +123,9 @@ def _curve_figures(
             drawn[Kind.CURVE_LOSS] = loss_or_error_figure(plt, curves[0], axes, "loss")
             if any(name.endswith("_acc") for name in curves[0].fields):
                 drawn[Kind.CURVE_ERROR] = loss_or_error_figure(plt, curves[0], axes, "error")
-    if all(has_eigenvalues(surface) for surface in curves):
+    if all(extreme_eigenvalues(surface) for surface in curves):
         drawn[Kind.CURVE_EIGENVALUES] = eigenvalues_figure(plt, curves, names, axes)
+    if all(has_eigenvalues(surface) for surface in curves):
         drawn[Kind.CURVE_RATIO] = eigen_ratio_figure(plt, curves, names, axes)
     return drawn
 

@@ -6,7 +6,8 @@
 
     mpirun -n 4 python plot_hessian_eigen.py --mpi --cuda ...      one CUDA device for each rank of a node
 
-Run the same command again to continue after an interruption. The Hessian is that of the mean loss with respect to all
+Run the same command again to continue after an interruption. --matrix ggn, fisher, mc_fisher or empirical_fisher gives
+the largest eigenvalue of another matrix of second order. The Hessian is that of the mean loss with respect to all
 parameters; --matrices_only leaves out those with one axis (biases, BatchNorm), as the original release does.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lossatlas import config
-from lossatlas.choices import ProductPrecision
+from lossatlas.choices import CurvatureMatrix, ProductPrecision
 from lossatlas.commands import figure_keywords, job_choices, options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.config.option_fields import changed
@@ -28,11 +29,11 @@ from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
-    from lossatlas.jobs.sweep.eigenvalue_quantity import MovedHessian
+    from lossatlas.jobs.sweep.eigenvalue_quantity import MovedMatrix
 
 
 @dataclass(frozen=True)
-class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
+class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.MatrixOptions, config.LanczosOptions):
     """A line or a plane, and the accuracy of the eigenvalues at its points."""
 
     split: Literal["train", "test"] = changed(config.DataOptions, "split")
@@ -44,10 +45,10 @@ def parser() -> options.Parser[EigenvalueOptions]:
     return options.Parser(__doc__, EigenvalueOptions)
 
 
-def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig) -> Path:
+def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig, matrix: CurvatureMatrix) -> Path:
     """Return the name of the surface file for a direction file, where the user names none."""
     own = chosen.parameters if chosen.parameters != task.directions.only else ()
-    suffix = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
+    suffix = f"_{matrix}_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
     base = file_names.surface_name(dir_file, task)
     return file_names.shortened_name(base.with_name(f"{base.stem}{suffix.replace('/', '_')}.h5"))
 
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     log = Log(args.surf_file)
 
-    def order() -> "GridCommand[MovedHessian]":
+    def order() -> "GridCommand[MovedMatrix]":
         from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 
         task = job_choices.grid_task(args, ["plot_hessian_eigen", *command])
@@ -88,11 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             compiled=chosen.compiled,
             batch_size=task.run.batch_size,
             seed=task.directions.seed,
+            matrix=args.matrix,
+            fisher_draws=args.fisher_draws,
         )
         return GridCommand(
             task,
             quantity,
-            lambda dir_file: file_name(dir_file, task, chosen),
+            lambda dir_file: file_name(dir_file, task, chosen, args.matrix),
             lambda surf_file, _, surface: draw(surf_file, surface, task.figures),
         )
 

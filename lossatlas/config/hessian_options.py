@@ -40,7 +40,11 @@ class MatrixOptions:
         "hessian",
         "hessian; ggn: the generalized Gauss-Newton matrix, which is the Hessian without the curvature of the network; "
         "fisher: the Fisher information matrix of the distribution that crossentropy, next_token, or mse of numbers "
-        "stands for; empirical_fisher: the mean outer product of the samples' gradients",
+        "stands for; mc_fisher: an estimate of it by targets drawn from that distribution; empirical_fisher: the mean "
+        "outer product of the samples' gradients",
+    )
+    fisher_draws: int = option(
+        1, "with --matrix mc_fisher: number of targets drawn for each sample, by --seed", kind=positive, metavar="N"
     )
 
 

@@ -31,8 +31,8 @@ Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
 # Names of the first argument of a loss(model, batch), as opposed to a loss(output, target).
 MODEL_NAMES = ("model", "net", "network", "module")
-LARGE = 1 << 22  # logits that are converted to float64 at a time
-IGNORED = -100  # a label that does not count, as in torch
+LARGEST_UPCAST = 1 << 22  # logits that are converted to float64 at a time
+IGNORED_LABEL = -100  # a label that does not count, as in torch
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def output_of(output: Any) -> Tensor:
 def crossentropy(model: Model, batch: Batch) -> Losses:
     """Compute the cross-entropy of logits and labels.
 
-    Labels equal to IGNORED do not count. The weight of a sample is the number of its positions, so that the mean is
-    over all positions.
+    Labels equal to IGNORED_LABEL do not count. The weight of a sample is the number of its positions, so that the mean
+    is over all positions.
 
     Args:
         model: Its output is (n, classes), or (n, classes, ...) as in torch, or (n, ..., classes) as in sequences.
@@ -161,7 +161,7 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     logits = positions_last(output, targets)
     if targets.dim() == 1 and logits.dim() == 2:
         loss = row_losses(logits, targets)
-        return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
+        return Losses(loss, (targets != IGNORED_LABEL).to(loss), accuracy(logits, targets))
     return mean_over_positions(logits, targets)
 
 
@@ -170,10 +170,10 @@ def mean_over_positions(logits: Tensor, targets: Tensor) -> Losses:
 
     Args:
         logits: (n, ..., classes).
-        targets: Whole numbers, (n, ...); IGNORED does not count.
+        targets: Whole numbers, (n, ...); IGNORED_LABEL does not count.
     """
     flat = row_losses(logits.flatten(0, -2), targets.flatten()).view(len(targets), -1)
-    valid = (targets != IGNORED).view(len(targets), -1)
+    valid = (targets != IGNORED_LABEL).view(len(targets), -1)
     count = valid.sum(1)
     right = ((logits.argmax(-1) == targets).view(len(targets), -1) & valid).sum(1)
     each = count.clamp(min=1)
@@ -190,8 +190,9 @@ def next_token(model: Model, batch: Batch) -> Losses:
     Args:
         model: Its output is (n, t, vocabulary).
         batch: The arguments of the model by name: `input_ids` (n, t), and perhaps `attention_mask` (n, t), which is 0
-            at padding, and `labels` (n, t), of which IGNORED does not count. By default every token counts that is no
-            padding and follows one that is none. Lists, such as the texts, are not passed. Or the tokens alone, (n, t).
+            at padding, and `labels` (n, t), of which IGNORED_LABEL does not count. By default every token counts that
+            is no padding and follows one that is none. Lists, such as the texts, are not passed. Or the tokens alone,
+            (n, t).
 
     Returns:
         Losses in nats, with the accuracy of the most probable token.
@@ -235,7 +236,7 @@ def tokens_alone(batch: Batch) -> Any:
 
 
 def following_tokens(batch: Mapping[str, Any]) -> Tensor:
-    """Return the token that the output at each position predicts, (n, t), or IGNORED; see `next_token`.
+    """Return the token that the output at each position predicts, (n, t), or IGNORED_LABEL; see `next_token`.
 
     Raises:
         BadInput: The batch holds no whole numbers (n, t), or a mask of another shape.
@@ -247,7 +248,7 @@ def following_tokens(batch: Mapping[str, Any]) -> Tensor:
             "next_token needs tokens as whole numbers (samples, positions), alone or under 'input_ids': the batch has "
             f"{given}"
         )
-    targets = torch.full_like(tokens, IGNORED, dtype=torch.int64)
+    targets = torch.full_like(tokens, IGNORED_LABEL, dtype=torch.int64)
     targets[:, :-1] = tokens[:, 1:]
     mask = batch.get("attention_mask")
     if "labels" in batch or mask is None:
@@ -258,7 +259,7 @@ def following_tokens(batch: Mapping[str, Any]) -> Tensor:
             f"{tuple(tokens.shape)} are padding: give 'labels', with -100 where a token does not count"
         )
     real = mask != 0
-    targets[:, :-1].masked_fill_(~(real[:, 1:] & real[:, :-1]), IGNORED)
+    targets[:, :-1].masked_fill_(~(real[:, 1:] & real[:, :-1]), IGNORED_LABEL)
     return targets
 
 
@@ -269,9 +270,9 @@ def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
         logits: (n, classes).
         targets: Whole numbers, (n,).
     """
-    if logits.numel() <= LARGE:
+    if logits.numel() <= LARGEST_UPCAST:
         return F.cross_entropy(upcast(logits), targets, reduction="none")
-    parts = zip(*(each.split(max(1, LARGE // logits.shape[1])) for each in (logits, targets)), strict=True)
+    parts = zip(*(each.split(max(1, LARGEST_UPCAST // logits.shape[1])) for each in (logits, targets)), strict=True)
     return torch.cat([F.cross_entropy(rows.double(), labels, reduction="none") for rows, labels in parts])
 
 
@@ -300,7 +301,7 @@ def multiple_choice(model: Model, batch: Batch) -> Losses:
     following, characters, answer = batch["following"], batch["characters"], batch["answer"][:, None]
     logits = output_of(model(**given))
     minus = row_losses(logits.flatten(0, 1), following.flatten()).view(following.shape).sum(-1)
-    right = (logits.argmax(-1).view(following.shape) == following) | (following == IGNORED)
+    right = (logits.argmax(-1).view(following.shape) == following) | (following == IGNORED_LABEL)
     metrics = {"exact_match": right.all(-1).gather(1, answer)[:, 0]}
     if characters.shape[1] > 1:
         known = minus.masked_fill(characters == 0, torch.inf)

@@ -12,7 +12,14 @@ from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, needs_
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.plot_options import PlotOptions
-from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
+from lossatlas.figures.plotted_fields import (
+    default_field,
+    extreme_eigenvalues,
+    field_title,
+    loss_names,
+    mathtext,
+    row_labels,
+)
 from lossatlas.figures.repeats_plots import draw_mean, spans_decades, spread_handles
 from lossatlas.landscape.surface import Surface
 
@@ -26,7 +33,7 @@ MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 def fields_of_curve(surface: Surface, options: PlotOptions) -> "list[Line]":
     """Return the lines of the fields of a curve to draw, each in a style of its own."""
     if options.field is None:
-        names = loss_names(surface) or [each for each in ("max_eig", "min_eig") if each in surface.fields]
+        names = loss_names(surface) or list(extreme_eigenvalues(surface).values())
         found = [(surface, name) for name in names or [default_field(surface)]]
     else:
         found = [options.find(surface)]

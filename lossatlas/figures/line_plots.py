@@ -12,7 +12,8 @@ from lossatlas.figures.colour_scale import LOG_FROM
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.network_marks import network_marks
 from lossatlas.figures.palette import current_look, curve_colours
-from lossatlas.figures.plotted_fields import RATIO_TITLE, eigen_ratio, loss_names, mathtext
+from lossatlas.figures.plotted_fields import RATIO_TITLE, eigen_ratio, extreme_eigenvalues, loss_names, mathtext
+from lossatlas.landscape.spectrum import matrix_name
 from lossatlas.landscape.surface import Surface, unresolved
 
 if TYPE_CHECKING:
@@ -319,12 +320,12 @@ def loss_or_error_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits,
 def eigenvalues_figure(
     plt: FigureFactory, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits
 ) -> "Figure":
-    """Draw the extreme eigenvalues of the Hessian along curves; a hollow mark is an eigenvalue that is not resolved.
+    """Draw the extreme eigenvalues of matrices along curves; a hollow mark is an eigenvalue that is not resolved.
 
     Args:
         plt: Maker of figures, see `style`.
-        curves: The curves, with max_eig and min_eig.
-        names: Name of each in the legend.
+        curves: The curves, each with the largest eigenvalue of a matrix, and perhaps the smallest one.
+        names: Name of each in the legend, where the matrix is added if there are several.
         axes: Limits of the axes.
 
     Returns:
@@ -332,34 +333,53 @@ def eigenvalues_figure(
     """
     import seaborn as sns
 
-    fig, panels = plt.subplots(2, 1, figsize=(5.0, 4.8), sharex=True, layout="constrained")
-    fields = (("max_eig", "largest"), ("min_eig", "smallest"))
-    several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
-    for surface, name, (colour, dash) in zip(curves, names, several, strict=False):
-        x, label = surface.grid.x[surface.known], name if len(curves) > 1 else None
-        looks: Looks = {"marker": "o" if len(x) < FEW_CELLS else None, "markersize": 2.5, "linestyle": dash}
-        for axis, (field, _) in zip(panels, fields, strict=True):
-            values = surface.fields[field][surface.known]
-            axis.plot(x, values, color=colour, label=label, linewidth=1.4, **looks)
-            loose = unresolved(surface, field)[surface.known]
-            hollow: Looks = {
-                "color": colour,
-                "markerfacecolor": current_look().ground,
-                "markersize": 4,
-                "label": "not resolved",
-            }
-            if loose.any():
-                axis.plot(x[loose], values[loose], "o", **hollow)
-    for axis, (name, word) in zip(panels, fields, strict=True):
-        axis.set(ylabel=f"{word} eigenvalue")
+    fields = [extreme_eigenvalues(surface) for surface in curves]
+    words = [word for word in ("largest", "smallest") if any(word in each for each in fields)]
+    size = (5.0, 4.8 if len(words) > 1 else 3.2)
+    fig, panels = plt.subplots(len(words), 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
+    matrices = [matrix_name(surface.request) for surface in curves]
+    for axis, word in zip(panels[:, 0], words, strict=True):
+        several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+        drawn = []
+        for surface, own, name, matrix, style in zip(curves, fields, names, matrices, several, strict=False):
+            label = f"{name}: {matrix}" if len(set(matrices)) > 1 else name
+            if word in own:
+                drawn.append(surface.fields[own[word]][surface.known])
+                _draw_eigenvalues(axis, surface, own[word], style, label if len(curves) > 1 else None)
+        of_matrix = "" if set(matrices) != {matrices[0]} or matrices[0] == "Hessian" else f"\nof the {matrices[0]}"
+        axis.set(ylabel=f"{word} eigenvalue{of_matrix}")
         axes.apply_x(axis)
-        values = np.concatenate([surface.fields[name][surface.known] for surface in curves])
-        _set_log_axis_where_wide(axis, values, log=axes.log)
-    panels[1].set_xlabel(X_LABEL)
-    draw_legend_below(fig, panels)
-    note_incomplete(panels[1], curves[0])
+        _set_log_axis_where_wide(axis, np.concatenate(drawn), log=axes.log)
+    panels[-1, 0].set_xlabel(X_LABEL)
+    draw_legend_below(fig, panels[:, 0])
+    note_incomplete(panels[-1, 0], curves[0])
     sns.despine(fig)
     return fig
+
+
+def _draw_eigenvalues(axis: "Axes", surface: Surface, field: str, style: tuple[Any, Any], label: str | None) -> None:
+    """Draw an eigenvalue along a curve, hollow where it is not resolved.
+
+    Args:
+        axis: Axis to draw on.
+        surface: The curve.
+        field: The field of the eigenvalue.
+        style: Colour and dashes.
+        label: Name in the legend; None for none.
+    """
+    x, values = surface.grid.x[surface.known], surface.fields[field][surface.known]
+    colour, dash = style
+    looks: Looks = {"marker": "o" if len(x) < FEW_CELLS else None, "markersize": 2.5, "linestyle": dash}
+    axis.plot(x, values, color=colour, label=label, linewidth=1.4, **looks)
+    loose = unresolved(surface, field)[surface.known]
+    hollow: Looks = {
+        "color": colour,
+        "markerfacecolor": current_look().ground,
+        "markersize": 4,
+        "label": "not resolved",
+    }
+    if loose.any():
+        axis.plot(x[loose], values[loose], "o", **hollow)
 
 
 def _set_log_axis_where_wide(axis: "Axes", values: np.ndarray, *, log: bool) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from lossatlas.landscape.derived_fields import is_expression, no_field
+from lossatlas.landscape.spectrum import MATRIX_NAMES
 from lossatlas.landscape.surface import Surface, unresolved
 
 FIELD_TITLES = {
@@ -14,6 +15,7 @@ FIELD_TITLES = {
     "min_eig": "smallest eigenvalue of the Hessian",
     "train_loss_se": "standard error of the training loss",
     "test_loss_se": "standard error of the test loss",
+    **{f"{matrix}_max_eig": f"largest eigenvalue of the {name}" for matrix, name in MATRIX_NAMES.items()},
 }
 
 RATIO_TITLE = r"$|\lambda_{\min} / \lambda_{\max}|$"  # see `eigen_ratio`
@@ -86,6 +88,18 @@ def is_accuracy(name: str) -> bool:
 def has_eigenvalues(surface: Surface) -> bool:
     """Tell whether a surface holds the extreme eigenvalues of the Hessian."""
     return {"min_eig", "max_eig"} <= set(surface.fields)
+
+
+def extreme_eigenvalues(surface: Surface) -> dict[str, str]:
+    """Return the fields of the largest and the smallest eigenvalue of a matrix, by these words, as far as they exist.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> extreme_eigenvalues(read_surface("docs/surfaces/eigen.h5"))
+        {'largest': 'max_eig', 'smallest': 'min_eig'}
+    """
+    ends = (("max_eig", "largest"), ("min_eig", "smallest"))
+    return {word: name for name in surface.fields for end, word in ends if name.endswith(end)}
 
 
 def eigen_ratio(surface: Surface) -> np.ndarray:

@@ -19,6 +19,8 @@ from lossatlas.hessian.mean_loss import MeanLoss
 class CurvatureOperator(MeanLoss):
     """A symmetric matrix of second order of a mean loss, whose products with vectors are sums over batches."""
 
+    why_not_folded = "products of this matrix are not folded"
+
     @property
     def folded(self) -> bool:
         """BatchNorm is folded into the layers in front of it."""
@@ -34,6 +36,14 @@ class CurvatureOperator(MeanLoss):
             parameters: The parameters of the product.
             pieces: The vector, in the shapes of the parameters.
             names: The names of the parameters of a diagonal block; None for all.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Compare the derivatives at the current point with finite differences, or with each other, within a session.
+
+        Raises:
+            BadInput: They disagree.
         """
 
     def equivalent_forward(self, net: nn.Module) -> EquivalentForward:

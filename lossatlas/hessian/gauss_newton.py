@@ -11,6 +11,8 @@ sample. Each matrix is the (weighted) mean over the samples of J^T B J with a ma
 - `fisher`: B is the Fisher information of the distribution whose negative log-likelihood is l. For the cross-entropy,
   and for the squared error of numbers, it is the Hessian of l with respect to z, so that the matrix is that of `ggn`
   (Martens, JMLR 21, 2020); other losses are refused.
+- `mc_fisher`: an unbiased estimate of that of `fisher`. B is the mean of g g^T over targets drawn from the
+  distribution, g being the gradient of l with a drawn target. Positions of a sequence are drawn one by one.
 - `empirical_fisher`: B is g g^T, g being the gradient of l with the target of the data: the uncentred second moment of
   the samples' gradients.
 
@@ -21,8 +23,9 @@ gradient is compared with finite differences, and J v with J^T w, before they ar
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +36,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lossatlas.choices import CurvatureMatrix, ProductPrecision
+from lossatlas.data.drawn_targets import TargetDraws, draw_targets
 from lossatlas.data.losses import LOSSES, Batch, Loss, Losses
 from lossatlas.data.losses import forward as output_and_targets
 from lossatlas.data.streamed import AnyData
@@ -46,7 +50,6 @@ from lossatlas.hessian.flat_vectors import flatten
 from lossatlas.hessian.loss_samples import Reduce, weighted_sum
 from lossatlas.parameter_space.selection import Selection
 
-OfOutputs = Callable[[Losses, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 LARGEST_DISAGREEMENT = 1e-3  # of products with the Jacobian and its transpose, relative
 NO_PARAMETER = "the outputs of the network depend on none of the chosen parameters"
 LIKELIHOODS = (LOSSES["crossentropy"], LOSSES["next_token"], LOSSES["mse"])  # for numbers as targets
@@ -60,7 +63,8 @@ class GaussNewton(CurvatureOperator):
         data: Its samples.
         loss: `loss(model, batch)`, see `lossatlas.data.losses`. It calls the model once for a batch, and has no term of
             the parameters.
-        matrix: 'ggn', 'fisher' or 'empirical_fisher'.
+        matrix: 'ggn', 'fisher', 'mc_fisher' or 'empirical_fisher'.
+        draws: For 'mc_fisher', the random numbers of the targets; by default one target for each sample.
         parameters: Patterns of parameter names (re.search); all parameters by default.
         without: Patterns of parameters to leave out.
         matrices_only: Of these, take those with more than one axis.
@@ -82,7 +86,8 @@ class GaussNewton(CurvatureOperator):
         forward_mode: J v is computed in forward mode.
 
     Raises:
-        BadUsage: No parameter is chosen, or the loss is no negative log-likelihood that is known, for 'fisher'.
+        BadUsage: No parameter is chosen, or the loss is no negative log-likelihood that is known, for 'fisher' and
+            'mc_fisher'.
         BadInput: The network is random, a parameter is complex, or the loss has a term of the parameters, calls the
             network more than once, or the gradient is not that of the loss.
 
@@ -102,6 +107,7 @@ class GaussNewton(CurvatureOperator):
         loss: Loss,
         *,
         matrix: CurvatureMatrix,
+        draws: TargetDraws | None = None,
         parameters: str | Sequence[str] = (),
         without: str | Sequence[str] = (),
         matrices_only: bool = False,
@@ -112,9 +118,10 @@ class GaussNewton(CurvatureOperator):
         reduce_setup: Reduce | None = None,
         precision: ProductPrecision | None = None,
     ) -> None:
-        if matrix == "fisher" and loss not in LIKELIHOODS:
+        of_distribution = matrix in ("fisher", "mc_fisher")
+        if of_distribution and loss not in LIKELIHOODS:
             raise BadUsage(
-                f"{named('matrix', 'fisher')} needs the distribution of the targets, which is known for crossentropy, "
+                f"{named('matrix', matrix)} needs the distribution of the targets, which is known for crossentropy, "
                 "next_token and mse: choose one of these losses, or ggn or empirical_fisher"
             )
         threads = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
@@ -130,18 +137,17 @@ class GaussNewton(CurvatureOperator):
             reduce_setup=reduce_setup,
             precision=precision,
         )
-        if matrix == "fisher" and loss is LOSSES["mse"] and has_labels(self.samples.few()):
+        if of_distribution and loss is LOSSES["mse"] and has_labels(self.samples.few()):
             raise BadUsage(
-                f"{named('matrix', 'fisher')}: mse of labels compares probabilities, and is no log-likelihood: "
+                f"{named('matrix', matrix)}: mse of labels compares probabilities, and is no log-likelihood: "
                 "choose ggn or empirical_fisher"
             )
-        self.forward_mode = True
-        self.of_outputs: OfOutputs = outer_product if matrix == "empirical_fisher" else hessian_product
+        self.forward_mode, self.matrix, self.draws = True, matrix, draws or TargetDraws()
         with self.session():
-            self.check_product()
+            self.check()
         self.start_workers(threads, parallel_batches)
 
-    def check_product(self) -> None:
+    def check(self) -> None:
         """Compute a product with a few samples, so that what this loss does not allow is known at once.
 
         Raises:
@@ -154,7 +160,8 @@ class GaussNewton(CurvatureOperator):
                 raise BadInput("a layer has a derivative of its own that cannot be differentiated again, as J v needs")
             with tangents_enabled():
                 few = self.samples.few()
-                self.batch_product(self.forward, few, self.names, self.parameters, self.parameters, required=True)
+                own = self.names, self.parameters, self.parameters
+                self.batch_product(self.forward, few, *own, first=0, required=True)
 
     def has_forward_mode(self) -> bool:
         """Return whether all layers have derivatives in forward mode that agree with those in reverse mode."""
@@ -172,8 +179,9 @@ class GaussNewton(CurvatureOperator):
         own = self.names if names is None else names
 
         def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
-            required = names is None and item[0] == 0
-            return self.batch_product(forward, item[1], own, parameters, pieces, required=required)
+            number, batch = item
+            required, first = names is None and number == 0, self.samples.spans[number][0]
+            return self.batch_product(forward, batch, own, parameters, pieces, first=first, required=required)
 
         with tangents_enabled():
             yield from self.map_batches(of_batch)
@@ -216,6 +224,7 @@ class GaussNewton(CurvatureOperator):
         parameters: Sequence[Tensor],
         vectors: Sequence[Tensor],
         *,
+        first: int,
         required: bool,
     ) -> Tensor:
         """Multiply a batch's part of the matrix by vectors, within `tangents_enabled`.
@@ -226,6 +235,7 @@ class GaussNewton(CurvatureOperator):
             names: The names of the parameters.
             parameters: The tensors that the matrix refers to.
             vectors: One for each parameter, in its shape.
+            first: The number of the first of the samples on this rank.
             required: Refuse outputs that depend on no parameter.
 
         Returns:
@@ -244,7 +254,7 @@ class GaussNewton(CurvatureOperator):
                 raise BadInput(NO_PARAMETER)
         else:
             tangents = jacobian_product(recorded.outputs, parameters, vectors, required=required)
-        curved = self.of_outputs(losses, recorded.leaves, tangents)
+        curved = self.curved(losses, recorded, batch, first, tangents)
         scaled = [each / self.total_weight for each in curved]
         found = torch.autograd.grad(recorded.outputs, parameters, grad_outputs=scaled, allow_unused=True)
         if not are_transposes(tangents, scaled, vectors, found):
@@ -253,6 +263,30 @@ class GaussNewton(CurvatureOperator):
                 "are not those of its function, or depends on chance"
             )
         return flatten(found, parameters)
+
+    def curved(
+        self,
+        losses: Losses,
+        recorded: "RecordedOutputs",
+        batch: Batch,
+        first: int,
+        tangents: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """Multiply the weighted sum of the samples' matrices B by tangents.
+
+        Args:
+            losses: The losses of the samples.
+            recorded: The outputs.
+            batch: The samples.
+            first: The number of the first of them on this rank.
+            tangents: A tensor for each output, in its shape.
+        """
+        if self.matrix == "empirical_fisher":
+            return outer_product(losses, recorded.leaves, tangents)
+        if self.matrix == "mc_fisher":
+            numbers = range(first, first + len(losses.per_sample))
+            return drawn_product(self.samples.loss, recorded, batch, tangents, draws=self.draws, numbers=numbers)
+        return hessian_product(losses, recorded.leaves, tangents)
 
 
 def pads(net: nn.Module) -> bool:
@@ -306,11 +340,13 @@ class RecordedOutputs:
         outputs: The output tensors that depend on parameters, with the graph of the network.
         leaves: The same values without it, which the loss depends on.
         tangents: In forward mode, the derivatives of the outputs along the tangents of the parameters.
+        result: What the network returned, with the leaves in place of the outputs.
         depends: In forward mode, an output depends on one of the parameters.
     """
 
     def __init__(self, net: nn.Module, duals: Mapping[str, Tensor] | None) -> None:
         self.net, self.duals, self.called, self.depends = net, duals, False, False
+        self.result: Any = None
         self.outputs: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.tangents: list[Tensor] = []
@@ -322,7 +358,8 @@ class RecordedOutputs:
         tangents = self.output_tangents(arguments, keywords)
         values, form = tree_flatten(self.net(*arguments, **keywords))
         pairs = zip(values, tangents or [None] * len(values), strict=True)
-        return tree_unflatten([self.recorded(value, tangent) for value, tangent in pairs], form)
+        self.result = tree_unflatten([self.recorded(value, tangent) for value, tangent in pairs], form)
+        return self.result
 
     def output_tangents(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Tensor | None]:
         """Compute, in forward mode, the derivative of each output; None where it is zero or the output no tensor."""
@@ -396,6 +433,41 @@ def hessian_product(losses: Losses, leaves: Sequence[Tensor], tangents: Sequence
     product = torch.stack([(s * t).sum() for s, t in used]).sum()
     found = torch.autograd.grad(product, leaves, allow_unused=True)
     return [torch.zeros_like(leaf) if f is None else f for f, leaf in zip(found, leaves, strict=True)]
+
+
+def drawn_product(
+    loss: Loss,
+    recorded: RecordedOutputs,
+    batch: Batch,
+    tangents: Sequence[Tensor],
+    *,
+    draws: TargetDraws,
+    numbers: range,
+) -> list[Tensor]:
+    """Multiply the mean of g g^T over drawn targets by tangents, summed over a batch.
+
+    Args:
+        loss: The loss, a negative log-likelihood.
+        recorded: The outputs of the network for the batch.
+        batch: The samples.
+        tangents: A tensor for each output, in its shape.
+        draws: The random numbers.
+        numbers: The numbers of the samples on this rank.
+    """
+    total = [torch.zeros_like(leaf) for leaf in recorded.leaves]
+
+    def model(*arguments: Any, **keywords: Any) -> Any:
+        return recorded.result
+
+    for draw in range(draws.count):
+        drawn = draw_targets(loss, model, batch, partial(draws.uniform, numbers, draw))
+        sums = weighted_sum(loss(model, drawn.batch))
+        slopes = torch.autograd.grad(sums, recorded.leaves, allow_unused=True)
+        for each, slope, tangent in zip(total, slopes, tangents, strict=True):
+            if slope is not None:
+                along = (slope * tangent).sum(drawn.axes, keepdim=True) if drawn.axes else slope * tangent
+                each += slope * along / draws.count
+    return total
 
 
 def outer_product(losses: Losses, leaves: Sequence[Tensor], tangents: Sequence[Tensor]) -> list[Tensor]:

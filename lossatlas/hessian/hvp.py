@@ -128,8 +128,12 @@ class Hessian(CurvatureOperator):
         )
         self.choose_mode(folded=folded, compiled=compiled)
         with self.session():
-            check_derivatives(self)
+            self.check()
         self.start_workers(threads, parallel_batches)
+
+    def check(self) -> None:
+        """Compare derivatives with finite differences, see `derivative_check.check_derivatives`."""
+        check_derivatives(self)
 
     def choose_mode(self, *, folded: bool | None, compiled: bool) -> None:
         """Fold and compile as asked for.

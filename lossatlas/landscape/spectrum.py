@@ -10,6 +10,7 @@ import numpy as np
 MATRIX_NAMES = {
     "ggn": "Gauss-Newton matrix",
     "fisher": "Fisher information matrix",
+    "mc_fisher": "Monte-Carlo Fisher matrix",
     "empirical_fisher": "empirical Fisher matrix",
 }
 

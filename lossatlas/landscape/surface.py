@@ -268,7 +268,7 @@ def unresolved(surface: Surface, name: str) -> np.ndarray:
 
     Args:
         surface: The surface.
-        name: 'max_eig' or 'min_eig'.
+        name: The field of the eigenvalue, such as 'max_eig'.
 
     Returns:
         Bool array of the grid's shape.
@@ -284,7 +284,7 @@ def unresolved(surface: Surface, name: str) -> np.ndarray:
     if f"{name}_bound" not in fields:
         return surface.done.copy()
     rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
-    largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
+    largest = np.max([np.abs(fields[each]) for each in fields if each.endswith("_eig")], axis=0)
     tolerance = surface.request.get("tolerance")
     tolerance = tolerance if isinstance(tolerance, int | float) else 0.0  # without a tolerance nothing is resolved
     allowed = np.maximum(tolerance * np.abs(fields[name]), rounding * largest)

@@ -55,8 +55,9 @@ def test_a_spectrum_of_samples_that_are_spread_is_that_of_the_dense_hessian(worl
     assert abs(found.trace.value - exact.sum()) <= 4 * found.trace.error + 1e-9
 
 
-def test_a_gauss_newton_matrix_of_samples_that_are_spread_is_that_of_one_rank(world):
-    settings = {"matrix": "ggn", "top": 3, "bottom": 0, "tolerance": 1e-6, **LINE}
+@pytest.mark.parametrize("matrix", ["ggn", "mc_fisher"])
+def test_a_matrix_of_samples_that_are_spread_is_that_of_one_rank(world, matrix):
+    settings = {"matrix": matrix, "top": 3, "bottom": 0, "tolerance": 1e-6, **LINE}
     alone = lossatlas.spectrum(network(), (X, Y), **settings)
     found = lossatlas.spectrum(network(), (X, Y), ranks=world.comm, **settings)
     np.testing.assert_allclose(found.eigenvalues, alone.eigenvalues, rtol=1e-5)

@@ -10,7 +10,7 @@ from lossatlas.evaluation.precision import product_precision, resolve_precision
 from lossatlas.figures.plot_options import PlotOptions
 from lossatlas.io import Findings
 from lossatlas.jobs.inputs.make_directions import AxisRequest
-from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedHessian
+from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity, MovedMatrix
 from lossatlas.jobs.sweep.grid_job import Quantity
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice
@@ -51,6 +51,6 @@ def words_of_each_kind(net: nn.Module, points: list[Point], precision: Precision
 
 def quantities(losses: LossQuantity, eigenvalues: EigenvalueQuantity) -> tuple[Quantity[Evaluator], object]:
     """Name what evaluates a quantity."""
-    right: Quantity[MovedHessian] = eigenvalues
+    right: Quantity[MovedMatrix] = eigenvalues
     wrong: Quantity[Evaluator] = eigenvalues  # type: ignore[assignment]
     return losses, (right, wrong)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.choices import ActivationSite, CurvatureMatrix, ProductPrecision
+from lossatlas.config.matrix_choice import check_matrix, matrix_request
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
@@ -59,6 +60,8 @@ class HessianSettings:
         activations: Patterns of the layers whose activations are probed, () for every layer; None for no probes.
         activation_site: Probe the 'output' or the 'input' of these layers.
         matrix: The matrix, see `hessian.gauss_newton`.
+        fisher_draws: For 'mc_fisher', the number of targets that are drawn for each sample.
+        target_seed: Their seed.
 
     Raises:
         BadUsage: Products of another matrix than the Hessian are to be compiled, or activations to be probed for it.
@@ -73,13 +76,11 @@ class HessianSettings:
     activations: Sequence[str] | None = None
     activation_site: ActivationSite = "output"
     matrix: CurvatureMatrix = "hessian"
+    fisher_draws: int = 1
+    target_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.matrix == "hessian":
-            return
-        for name, chosen in (("compile", self.compiled), ("activations", self.activations is not None)):
-            if chosen:
-                raise BadUsage(f"{named(name)} is for the Hessian: leave it or {named('matrix', self.matrix)} out")
+        check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled, activations=self.activations is not None)
 
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
@@ -92,7 +93,7 @@ class HessianSettings:
             "parameters": list(self.parameters) or "all",
             **({"without": list(self.without)} if self.without else {}),
             "matrices_only": self.matrices_only,
-            **({} if self.matrix == "hessian" else {"matrix": self.matrix}),
+            **matrix_request(self.matrix, self.fisher_draws, self.target_seed),
             "precision": product_precision(self.precision, inputs.net),
         }
 
@@ -118,6 +119,7 @@ class HessianShare:
             BadUsage: No parameter or layer is chosen, or a batch does not fit into memory.
             BadInput: The loss has no second derivatives, see `lossatlas.hessian.Hessian`.
         """
+        from lossatlas.data.drawn_targets import TargetDraws
         from lossatlas.hessian import Activations, GaussNewton, Hessian
 
         self.world, self.settings, self.device, self.part_count = world, settings, device, inputs.samples.parts
@@ -131,7 +133,9 @@ class HessianShare:
         }
         make: Callable[..., CurvatureOperator] = partial(Hessian, compiled=settings.compiled)
         if settings.matrix != "hessian":
-            make = partial(GaussNewton, matrix=settings.matrix)
+            before = sum(len(inputs.samples.share(k, world.size)) for k in range(world.rank))
+            draws = TargetDraws(settings.fisher_draws, settings.target_seed, before)
+            make = partial(GaussNewton, matrix=settings.matrix, draws=draws)
         self.hessian = self.fitting(
             make,
             inputs.net,
