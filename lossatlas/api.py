@@ -320,9 +320,8 @@ def eigenvalues(
     arguments = on_all(world, checked)
 
     def begin() -> SurfaceInputs:
-        inputs = arguments.read(net, data, None, loss)
-        problem = Problem(net, inputs.plane, inputs.splits, inputs.loss, arguments.device)
-        return replace(inputs, problem=problem)
+        read = arguments.read(net, data, None, loss)
+        return replace(read, problem=Problem(net, read.plane, read.splits, read.loss, arguments.device))
 
     inputs = on_all(world, begin)
     found = run_surface_job(world, net, arguments.quantity, inputs, file, force=force, progress=progress)

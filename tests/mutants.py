@@ -259,8 +259,8 @@ MUTANTS = (
     mutant(
         "derivatives are not checked",
         f"{HESSIAN}/hvp.py",
-        "            check_derivatives(self)\n",
-        "            pass\n",
+        "        check_derivatives(self)\n",
+        "        pass\n",
         "derivative_check",
     ),
     mutant(

@@ -46,7 +46,14 @@ def parser() -> options.Parser[EigenvalueOptions]:
 
 
 def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig, matrix: CurvatureMatrix) -> Path:
-    """Return the name of the surface file for a direction file, where the user names none."""
+    """Return the name of the surface file for a direction file, where the user names none.
+
+    Args:
+        dir_file: The direction file.
+        task: The line or plane.
+        chosen: The parameters.
+        matrix: The matrix whose eigenvalues are computed.
+    """
     own = chosen.parameters if chosen.parameters != task.directions.only else ()
     suffix = f"_{matrix}_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
     base = file_names.surface_name(dir_file, task)

@@ -8,9 +8,10 @@
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and
 among changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent,
 and the largest of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean
-over random directions of that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient
-does not lower the loss. The changes with the largest rises are written as directions, so that lossatlas surface can go
-along them.
+over random directions of that length. With --minibatch M, the mean over mini-batches of M samples of the rise of each
+one's loss after the ascent step of SAM, which SAM minimizes. Critical sharpness: 2 over the smallest rate at which a
+step against the gradient does not lower the loss. The changes with the largest rises are written as directions, so that
+lossatlas surface can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
@@ -55,7 +56,17 @@ class SharpnessOptions(
     )
     steps: int = option(20, "largest number of gradients for each radius", kind=positive, metavar="N")
     directions: int = option(10, "number of random directions for the average", kind=positive, metavar="N")
-    seed: int = option(0, "seed of the random directions", kind=natural)
+    seed: int = option(0, "seed of the random directions, and of the mini-batches", kind=natural)
+    minibatch: int | None = option(
+        None,
+        "compute the sharpness of mini-batches of M samples too: the mean rise of each one's loss after the ascent "
+        "step of SAM on it",
+        kind=positive,
+        metavar="M",
+    )
+    minibatches: int = option(
+        32, "largest number of these mini-batches; their spread gives the standard error", kind=positive, metavar="N"
+    )
     sharpness_file: str | None = option(
         None, "file to write, or to continue (default: beside the checkpoint)", metavar="OUT.h5"
     )
@@ -79,6 +90,8 @@ def sharpness_settings(args: SharpnessOptions) -> SharpnessSettings:
         steps=args.steps,
         directions=args.directions,
         seed=args.seed,
+        minibatch=args.minibatch,
+        minibatches=args.minibatches,
     )
 
 
@@ -123,9 +136,11 @@ def report(path: Path, result: SharpnessResult, settings: SharpnessSettings) -> 
         BadInput: As `write_worst`.
         CannotWrite: As `write_worst`.
     """
-    from lossatlas.figures.sharpness_plots import table
+    from lossatlas.figures.sharpness_plots import minibatch_table, table
 
-    say(table([result.findings], [""])[-1])  # the lines before it have been printed
+    say(table([result.findings], [""])[-1])  # the worst and the average rises have been printed
+    for line in minibatch_table([result.findings]):
+        say(line)
     worst = write_worst(path, result.worst)
     say(f"complete: {path}")
     for number, kind in enumerate(settings.kinds, 1):

@@ -24,12 +24,14 @@ TITLES = {
 LINEAR = 1e-4  # rises below it are on a linear scale, because an average may be below zero
 MARKERS = ("o", "^", "s", "D", "v")  # of several networks, for print in grey
 NO_RISES = np.zeros((0, 5))
+RADII_WORDS = (("plain", "rho"), ("adaptive", "adaptive rho"))
 
 
 def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[str]) -> "Figure":
     """Draw the rise of the mean loss over the radius: a panel for balls, one for changes relative to each parameter.
 
-    Solid lines are the largest rise found, dashed ones the mean over random directions with two standard errors.
+    Solid lines are the largest rise found, dashed ones the mean over random directions with two standard errors, dotted
+    ones that over mini-batches.
 
     Args:
         plt: Maker of figures, see `style`.
@@ -47,9 +49,11 @@ def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[
     for axis, kind in zip(axes.ravel(), kinds, strict=True):
         rises = [f.arrays.get(f"{kind}/rises", NO_RISES) for f in files]
         looks = zip(curve_colours(), itertools.cycle(MARKERS), strict=False)
-        for each, name, (colour, marker) in zip(rises, names, looks, strict=False):
+        for each, own, name, (colour, marker) in zip(rises, files, names, looks, strict=False):
             if len(each):
                 _draw_rises(axis, each, name, colour, marker)
+            if f"{kind}/minibatches" in own.arrays:
+                _draw_minibatches(axis, minibatch_means(own, kind), f"{name}, {minibatch_words(own)}", colour, marker)
         _set_rise_axes(axis, np.concatenate(rises))
         axis.set_title(TITLES[kind], fontsize="medium")
     for axis in axes[:, 0]:
@@ -60,7 +64,7 @@ def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[
         loc="outside lower center",
         ncols=1 if is_single_column() else 2,
         frameon=False,
-        title="at worst: as far as ascent has found; on average: with two standard errors",
+        title="at worst: as far as ascent has found; means: with two standard errors",
         title_fontsize="x-small",
     )
     return fig
@@ -75,6 +79,58 @@ def _draw_rises(axis: "Axes", rises: np.ndarray, name: str, colour: Any, marker:
     axis.fill_between(x, average - 2 * error, average + 2 * error, color=colour, alpha=0.15, linewidth=0)
     if len(x) == 1:
         axis.errorbar(x, average, 2 * error, color=colour, linewidth=1, capsize=2)
+
+
+def _draw_minibatches(axis: "Axes", means: np.ndarray, name: str, colour: Any, marker: str) -> None:
+    x, mean, error = means.T
+    axis.plot(x, mean, f":{marker}", color=colour, markersize=3, linewidth=1.4, label=name.lstrip(", "))
+    axis.fill_between(x, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
+
+
+def minibatch_means(findings: Findings, kind: str) -> np.ndarray:
+    """Return (radii, 3): each radius, the mean rise of the loss of mini-batches, and its standard error.
+
+    The error is NaN for one mini-batch.
+
+    Args:
+        findings: The content of a sharpness file.
+        kind: 'plain' or 'adaptive'.
+    """
+    rows = findings.arrays[f"{kind}/minibatches"]
+    radii = findings.arrays[f"{kind}/rises"][:, RADIUS] if f"{kind}/rises" in findings.arrays else np.zeros(0)
+    error = rows.std(0, ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else np.full(rows.shape[1], np.nan)
+    return np.stack([radii, rows.mean(0), error], axis=1)
+
+
+def minibatch_words(findings: Findings) -> str:
+    """Return what the mini-batches of a sharpness file are, in words."""
+    return f"mini-batches of {findings.request['minibatch']}"
+
+
+def minibatch_table(files: Sequence[Findings]) -> list[str]:
+    """Format the mean rises of mini-batches in lines; none where no file has them.
+
+    Args:
+        files: Contents of sharpness files.
+    """
+    return align_columns(minibatch_rows(files))
+
+
+def minibatch_rows(files: Sequence[Findings]) -> list[list[str]]:
+    """Return the rows of a table of the mean rises of mini-batches.
+
+    Args:
+        files: Contents of sharpness files, a column each.
+    """
+    rows: dict[tuple[str, float, str], list[str]] = {}
+    for column, findings in enumerate(files):
+        for kind, what in RADII_WORDS:
+            if f"{kind}/minibatches" not in findings.arrays:
+                continue
+            for radius, mean, error in minibatch_means(findings, kind).tolist():
+                row = rows.setdefault((what, radius, minibatch_words(findings)), [""] * len(files))
+                row[column] = f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} +- {error:.2g}"
+    return [[f"{what} {radius:g}, {words}", *row] for (what, radius, words), row in rows.items()]
 
 
 def _set_rise_axes(axis: "Axes", rises: np.ndarray) -> None:
@@ -121,7 +177,7 @@ def table(files: Sequence[Findings], names: Sequence[str]) -> list[str]:
         Lines with columns of one width, a column for each file.
     """
     rows = [["", *names]] if any(names) else []
-    for kind, what in (("plain", "rho"), ("adaptive", "adaptive rho")):
+    for kind, what in RADII_WORDS:
         rises = [f.arrays.get(f"{kind}/rises", NO_RISES) for f in files]
         for radius in sorted({float(row[RADIUS]) for each in rises for row in each}):
             own = [[row for row in each if row[RADIUS] == radius] for each in rises]
@@ -129,4 +185,4 @@ def table(files: Sequence[Findings], names: Sequence[str]) -> list[str]:
             mean = [f"{row[0][AVERAGE]:.3g} +- {row[0][ERROR]:.2g}" if row else "" for row in own]
             rows += [[f"{what} {radius:g}, at worst", *worst], [f"{what} {radius:g}, on average", *mean]]
     critical = [f"{float(f.arrays['critical']):.4g}" if "critical" in f.arrays else "" for f in files]
-    return align_columns([*rows, ["critical sharpness", *critical]])
+    return align_columns([*rows, *minibatch_rows(files), ["critical sharpness", *critical]])

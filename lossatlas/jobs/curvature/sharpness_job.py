@@ -35,7 +35,9 @@ class SharpnessSettings:
         adaptive_rho: Radii for changes relative to each parameter, increasing.
         steps: The limit of the number of gradients for each radius.
         directions: The number of random directions for the average.
-        seed: The seed of the random directions.
+        seed: The seed of the random directions, and of the mini-batches.
+        minibatch: The samples of a mini-batch, whose own rises are computed; None for none.
+        minibatches: The largest number of mini-batches.
     """
 
     rho: Sequence[float]
@@ -43,6 +45,8 @@ class SharpnessSettings:
     steps: int
     directions: int
     seed: int
+    minibatch: int | None = None
+    minibatches: int = 32
 
     def radii(self, kind: RiseKind) -> Sequence[float]:
         """Return the radii of one of KINDS."""
@@ -99,6 +103,7 @@ class SharpnessQuantity:
             "steps": self.settings.steps,
             "directions": self.settings.directions,
             "seed": self.settings.seed,
+            **({} if self.settings.minibatch is None else {"minibatch": self.settings.minibatch}),
         }
         return replace(fresh, request={**request, **own}, kind=self.kind)
 
@@ -107,6 +112,12 @@ class SharpnessQuantity:
         gradients, losses = self.settings.cost
         critical = f"some {CRITICAL_LOSSES} losses for the critical sharpness"
         say(f"at most {gradients} gradients and {losses} losses, and {critical}")
+        if self.settings.minibatch is not None:
+            radii = len(self.settings.rho) + len(self.settings.adaptive_rho)
+            say(
+                f"{self.settings.minibatches} mini-batches of {self.settings.minibatch} samples: a gradient and "
+                f"{radii} losses of each"
+            )
 
     def compute(self, operator: DistributedHessian, output: FindingsOutput) -> None:
         """Compute on rank 0 what the output lacks, and save it and print a line after each radius.
@@ -126,6 +137,8 @@ class SharpnessQuantity:
         output.save(output.findings)
         for kind in self.settings.kinds:
             self.compute_rises(operator, output, kind)
+        if self.settings.minibatch is not None:
+            self.compute_minibatches(operator, output, self.settings.minibatch)
         if "critical" not in output.findings.arrays:
             value, _ = critical_sharpness(operator)
             output.add({"critical": value})
@@ -152,6 +165,21 @@ class SharpnessQuantity:
             known=known_rises(output.findings, kind),
             each=add,
         )
+
+    def compute_minibatches(self, operator: DistributedHessian, output: FindingsOutput, size: int) -> None:
+        """Compute the rises of the loss of each mini-batch that the output lacks, see `compute`."""
+        from lossatlas.hessian.minibatch_sharpness import choose_minibatches, minibatch_rises
+
+        chosen = choose_minibatches(operator.part_count, size, self.settings.minibatches, self.settings.seed)
+        radii = [self.settings.radii(kind) for kind in KINDS]
+        names = [f"{kind}/minibatches" for kind in KINDS]
+        arrays, weights = output.findings.arrays, operator.weights()
+        known = [arrays.get(name, np.zeros((0, len(own)))) for name, own in zip(names, radii, strict=True)]
+        for numbers in chosen[len(known[0]) :]:
+            rows = minibatch_rises(operator, weights, numbers, *radii)
+            known = [np.vstack([before, row]) for before, row in zip(known, rows, strict=True)]
+            output.add(dict(zip(names, known, strict=True)))
+        say(f"{len(chosen)} mini-batches of {min(size, operator.part_count)} samples")
 
     def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> SharpnessResult:
         """Return the findings, and the changes with the largest rises."""
