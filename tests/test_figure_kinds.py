@@ -18,6 +18,7 @@ NAMES = {  # of files, as users and the gallery know them
     Kind.CURVE: "s.h5_1d_loss_acc",
     Kind.CURVE_LOSS: "s.h5_1d_train_loss",
     Kind.CURVE_ERROR: "s.h5_1d_train_err",
+    Kind.CURVE_FIELD: "s.h5_1d_field_train_loss",
     Kind.CURVE_EIGENVALUES: "s.h5_1d_eig",
     Kind.CURVE_RATIO: "s.h5_1d_eig_ratio",
     Kind.REPEATS: "s.h5_1d_loss_err_repeat",

@@ -380,3 +380,16 @@ def test_a_file_of_an_earlier_version_is_continued(tmp_path, perceptron, by_one_
 def seen(names, name):
     names.append(name)
     yield lambda count, error: None
+
+
+def test_where_every_eigenvalue_is_known_the_effective_dimension_is_exact():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    net = torch.nn.Linear(3, 1).double()
+    options = {"top": 3, "bottom": 1, "tolerance": 1e-9, "damping": 1e-1, "progress": False}
+    found = lossatlas.spectrum(net, (x, x.sum(1, keepdim=True)), loss="mse", **options)
+    rows = torch.cat([x, torch.ones(20, 1)], dim=1).numpy()
+    values = np.linalg.eigvalsh(2 / 20 * rows.T @ rows)
+    expected = (values / (values + 1e-1)).sum()
+    np.testing.assert_allclose(found.findings.arrays["effective_dimension"], [expected] * 3, rtol=1e-7)
+    assert found.findings.arrays["effective_dimension_estimate"][1] == 0

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, statistics_row
 
 from lossatlas import figures
-from lossatlas.commands import plot_1D, plot_2D, plot_spectrum
+from lossatlas.commands import flatness, h52vtp, plot_1D, plot_2D, plot_spectrum
 from lossatlas.errors import BadUsage
 from lossatlas.figures import matplotlib_style
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, flat_figure
@@ -20,7 +20,7 @@ from lossatlas.figures.line_plots import AxisLimits, lines_figure
 from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
-from lossatlas.io import Projection, write_surface
+from lossatlas.io import Projection, read_surface, write_surface
 from lossatlas.landscape import Grid, Surface
 
 pytestmark = pytest.mark.pictures
@@ -410,6 +410,28 @@ def test_curves_and_surfaces_are_not_mixed_up(tmp_path, capsys):
     assert plot_2D.main(["-f", str(tmp_path / "line.h5")]) == 3
     assert plot_1D.main(["-f", str(tmp_path / "plane.h5")]) == 3
     assert "draw it with lossatlas plot-1d\n" in capsys.readouterr().err
+
+
+def test_commands_take_expressions_of_fields(tmp_path, capsys):
+    line, plane, field = tmp_path / "line.h5", tmp_path / "plane.h5", "exp(train_loss / 2)"
+    write_surface(line, surface_of(bowl, y=None))
+    write_surface(plane, surface_of(bowl))
+    name = "exp_train_loss_2"
+    assert plot_1D.main(["-f", str(line), "--surf_name", field, *PNG]) == 0
+    assert_is_a_picture(tmp_path / f"line.h5_1d_field_{name}.png")
+    assert plot_1D.main(["-f", str(line), str(line), "--surf_name", "train_loss", *PNG]) == 0
+    assert plot_2D.main(["-f", str(plane), "--surf_name", field, *PNG]) == 0
+    assert_is_a_picture(tmp_path / f"plane.h5_{name}_2dcontour.png")
+    capsys.readouterr()
+    assert flatness.main(["-f", str(plane), "--surf_name", field]) == 0
+    expected = np.exp(read_surface(plane).fields["train_loss"] / 2)
+    lowest = next(row for row in capsys.readouterr().out.splitlines() if row.startswith("lowest cell"))
+    assert float(lowest.split()[-1]) == pytest.approx(expected.min(), rel=1e-3)
+    assert h52vtp.main(["--surf_file", str(plane), "--surf_name", field]) == 0
+    assert plot_1D.main(["-f", str(line), "--surf_name", "train_los"]) == 2
+    assert "has no field 'train_los' (did you mean train_loss?)" in capsys.readouterr().err
+    assert plot_1D.main(["-f", str(line), "--surf_name", "exp(other)"]) == 2
+    assert "no field 'other'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("function", [bowl, diverging])

@@ -20,9 +20,9 @@ from lossatlas.commands.open_results import (
     check_label_count,
     check_layout,
     check_plane,
-    choose_common_field,
     figure_labels,
     read_plane,
+    with_common_field,
 )
 from lossatlas.config.option_fields import above_zero, changed, finite, option, positive
 from lossatlas.errors import BadInput, BadUsage, counted, exit_code, named, say
@@ -199,8 +199,7 @@ def _read_panels(
     paths: Sequence[Path], surf_name: str | None, labels: Sequence[str] | None
 ) -> tuple[list[Surface], list[Panel], str]:
     """Read surfaces, and return them, their panels and the name of the field that these show."""
-    surfaces = [read_plane(path) for path in paths]
-    name = choose_common_field(surfaces, paths, surf_name)
+    surfaces, name = with_common_field([read_plane(path) for path in paths], paths, surf_name)
     titles = figure_labels(labels, paths)
     panels = [surface_panel(surface, name, title) for surface, title in zip(surfaces, titles, strict=True)]
     return surfaces, panels, name

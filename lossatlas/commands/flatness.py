@@ -27,7 +27,7 @@ from lossatlas.commands.open_results import (
 )
 from lossatlas.config.option_fields import above_zero, option
 from lossatlas.errors import BadUsage, exit_code, printable, say
-from lossatlas.figures import choose_field
+from lossatlas.figures import chosen_field
 from lossatlas.figures.text_tables import align_columns
 from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
@@ -96,7 +96,7 @@ def run(args: FlatnessOptions) -> None:
     measures: list[dict[str, Measure]] = []
     for path in paths:
         surface = read_started(path, "repeats" if read_surface(path).rows_of == "repeats" else "")
-        name = choose_field(surface, args.surf_name, path)
+        surface, name = chosen_field(surface, args.surf_name, path)
         try:
             measures.append((flatness_of_repeats if surface.rows_of else flatness)(surface, name, args.within))
         except BadUsage as error:

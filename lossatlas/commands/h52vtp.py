@@ -16,7 +16,8 @@ from lossatlas.commands import options
 from lossatlas.commands.open_results import check_out
 from lossatlas.config.option_fields import finite, option, whole
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
-from lossatlas.figures import choose_field, vtk_meshes
+from lossatlas.figures import chosen_field, vtk_meshes
+from lossatlas.figures.figure_files import field_word
 from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape import Surface
@@ -145,7 +146,7 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
     return str(writer.GetOutputString()).encode()
 
 
-def read_convertible(file: str, name: str) -> Surface:
+def read_convertible(file: str, name: str) -> tuple[Surface, str]:
     """Read a surface over a plane that has a field.
 
     Raises:
@@ -157,31 +158,30 @@ def read_convertible(file: str, name: str) -> Surface:
         raise BadInput(f"{file} holds curves of {surface.rows_of}, and no surface")
     if surface.grid.y is None or min(surface.grid.shape) < 2:
         raise BadInput(f"{file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
-    choose_field(surface, name, file)
-    return surface
+    return chosen_field(surface, name, file)
 
 
 def run(args: VtkOptions) -> None:
     """Convert the file that the command line names."""
     check_out("out", args.out, [args.surf_file])
-    surface = read_convertible(args.surf_file, args.surf_name)
+    surface, field = read_convertible(args.surf_file, args.surf_name)
     if args.interp != -1 and args.interp < 2:
         raise BadUsage(f"{named('interp', args.interp)}: give the number of points on each axis, at least 2")
-    values = surface.fields[args.surf_name]
+    values = surface.fields[field]
     z = heights(values, args.zmax, log=args.log)
     if not np.isfinite(z).any():
-        raise BadUsage(f"{args.surf_file}: no cell of '{args.surf_name}' has a height")
+        raise BadUsage(f"{args.surf_file}: no cell of '{field}' has a height")
     missing = int(np.isfinite(values).sum() - np.isfinite(z).sum())
     x, y = surface.grid.x, surface.grid.y
     assert y is not None
     if args.interp > 0:
         x, y, z = interpolated(x, y, z, args.interp)
-    fields = {args.surf_name: z}
+    fields = {field: z}
     if args.interp <= 0:  # the other fields can serve as colours
-        fields |= {each: own for each, own in surface.fields.items() if each != args.surf_name}
+        fields |= {each: own for each, own in surface.fields.items() if each != field}
     if surface.interpolated.any():
         fields["interpolated"] = surface.interpolated.astype(np.float64)
-    name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
+    name = f"{args.surf_file}_{field_word(field)}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points
     write_file(out, vtp(x, y, fields, points=points, polys=polys))

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossatlas.choices import SurfaceLayout
 from lossatlas.errors import BadInput, BadUsage, counted, named, note, say
-from lossatlas.figures import choose_field, mathtext
+from lossatlas.figures import chosen_field, mathtext
 from lossatlas.io import read_projection, read_surface
 from lossatlas.io.trajectory_files import loss_key, projection_plane
 from lossatlas.landscape import Surface
@@ -141,16 +141,25 @@ def read_curve(path: Path) -> Surface:
     return read_started(path)
 
 
-def choose_common_field(surfaces: Sequence[Surface], paths: Sequence[Path], name: str | None) -> str:
+def with_common_field(
+    surfaces: Sequence[Surface], paths: Sequence[Path], name: str | None
+) -> tuple[list[Surface], str]:
     """Choose the field to draw of several surfaces: the named one, otherwise the default of the first surface.
 
+    Args:
+        surfaces: The surfaces.
+        paths: Their files.
+        name: Name of a field, or an expression of fields; None for the default.
+
+    Returns:
+        Surfaces that hold the field, and its name.
+
     Raises:
-        BadUsage: One of them has no field of this name.
+        BadUsage: One of them has no field of this name, or the expression is not allowed.
     """
-    name = choose_field(surfaces[0], name, paths[0])
-    for surface, path in zip(surfaces[1:], paths[1:], strict=True):
-        choose_field(surface, name, path)
-    return name
+    first, chosen = chosen_field(surfaces[0], name, paths[0])
+    others = zip(surfaces[1:], paths[1:], strict=True)
+    return [first, *(chosen_field(surface, name or chosen, path)[0] for surface, path in others)], chosen
 
 
 def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:

@@ -15,7 +15,13 @@ import numpy as np
 from lossatlas import config
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import FigureOutput, FileKeywords
-from lossatlas.commands.open_results import check_label_count, figure_labels, read_curve, read_started
+from lossatlas.commands.open_results import (
+    check_label_count,
+    figure_labels,
+    read_curve,
+    read_started,
+    with_common_field,
+)
 from lossatlas.config.option_fields import changed, finite, option, whole
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import extreme_eigenvalues, has_eigenvalues
@@ -24,6 +30,7 @@ from lossatlas.figures.line_plots import (
     AxisLimits,
     eigen_ratio_figure,
     eigenvalues_figure,
+    field_figure,
     line_figure,
     lines_figure,
     loss_or_error_figure,
@@ -49,6 +56,11 @@ class LineOptions(config.FigureOptions, config.DisplayOptions):
     prefix: tuple[str, ...] | None = option(
         None, "repeats: files PREFIX_1.h5, PREFIX_2.h5, ...; several prefixes for several networks", many="+"
     )
+    surf_name: str | None = option(
+        None,
+        "one field to draw, or an expression of fields (default: loss and accuracy, or eigenvalues)",
+        metavar="FIELD",
+    )
     idx_min: int = option(1, "number of the first repeat", kind=whole, metavar="N")
     idx_max: int = option(10, "number of the last repeat", kind=whole, metavar="N")
     labels: tuple[str, ...] | None = option(None, "a name for each file or prefix (default: their names)", many="+")
@@ -62,6 +74,8 @@ class LineOptions(config.FigureOptions, config.DisplayOptions):
             raise BadUsage(f"say which curves to draw: {named('surf_file')} or {named('prefix')}")
         if self.surf_file and self.prefix:
             raise BadUsage(f"{named('prefix')} and {named('surf_file')} contradict each other: leave one of them out")
+        if self.prefix and self.surf_name:
+            raise BadUsage(f"{named('surf_name', self.surf_name)} is for {named('surf_file')}")
 
 
 def parser() -> options.Parser[LineOptions]:
@@ -73,6 +87,7 @@ def draw(
     *,
     labels: Sequence[str] | None = None,
     out: str | None = None,
+    surf_name: str | None = None,
     axes: AxisLimits | None = None,
     **keywords: Unpack[FileKeywords],
 ) -> list[Path]:
@@ -82,6 +97,7 @@ def draw(
         files: Surface files of lines, or of repeats.
         labels: Name of each file in the figures; by default the names of the files.
         out: Beginning of the figures' names; by default the first file.
+        surf_name: The one field to draw, or an expression of fields; by default loss and accuracy, or eigenvalues.
         axes: Limits of the axes.
         **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
@@ -90,7 +106,7 @@ def draw(
 
     Raises:
         BadInput: A file is damaged, of another kind, or has no finished cell.
-        BadUsage: There is not one label for each file.
+        BadUsage: There is not one label for each file, or a file has no such field.
         CannotWrite: A figure cannot be written.
     """
     paths, axes, output = [Path(file) for file in files], axes or AxisLimits(), FigureOutput(**keywords)
@@ -100,10 +116,18 @@ def draw(
         if not all(repeated):
             odd = paths[repeated.index(False)]
             raise BadInput(f"{odd} holds no repeats, and {paths[repeated.index(True)]} does: draw them one by one")
+        if surf_name is not None:
+            raise BadUsage(f"{named('surf_name', surf_name)}: of repeats, loss and accuracy are drawn")
         return _draw_groups([repeats_in(path) for path in paths], paths, labels, out, axes=axes, output=output)
     curves = [read_curve(path) for path in paths]
+    names = figure_labels(labels, paths)
     with output.style() as plt:
-        drawn = _curve_figures(plt, curves, figure_labels(labels, paths), axes)
+        if surf_name is not None:
+            curves, field = with_common_field(curves, paths, surf_name)
+            return output.save(
+                {Kind.CURVE_FIELD: field_figure(plt, curves, names, field, axes)}, paths, out, field=field
+            )
+        drawn = _curve_figures(plt, curves, names, axes)
         if not drawn:
             raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
         return output.save(drawn, paths, out, log=axes.log)
@@ -259,7 +283,14 @@ def run(args: LineOptions) -> None:
             args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args)
         )
     else:
-        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **figure_keywords.file_keywords(args))
+        draw(
+            args.surf_file or (),
+            labels=args.labels,
+            out=args.out,
+            surf_name=args.surf_name,
+            axes=axes,
+            **figure_keywords.file_keywords(args),
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,9 +18,9 @@ from lossatlas.commands.open_results import (
     check_label_count,
     check_layout,
     check_plane,
-    choose_common_field,
     figure_labels,
     read_plane,
+    with_common_field,
 )
 from lossatlas.config.option_fields import finite, option
 from lossatlas.errors import BadUsage, exit_code, named
@@ -140,7 +140,8 @@ def draw(
     paths, output = [Path(file) for file in files], ScaledFigureOutput(**keywords)
     check_label_count(labels, paths)
     surfaces = [read_plane(path) for path in paths]
-    names = [choose_common_field(surfaces, paths, surf_name)]
+    surfaces, first_name = with_common_field(surfaces, paths, surf_name)
+    names = [first_name]
     with_eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)
     if with_eigenvalues and names[0] == "max_eig":
         names.append("min_eig")

@@ -69,8 +69,7 @@ def draw(
         CannotWrite: The figure cannot be written.
     """
     path, output = Path(file), ScaledFigureOutput(**keywords)
-    surface = read_started(path, "layers")
-    name = figures.choose_field(surface, surf_name, path)
+    surface, name = figures.chosen_field(read_started(path, "layers"), surf_name, path)
     findings = _read_traces(spectrum_file, path, surface) if spectrum_file else None
     with output.style() as plt:
         scale = figures.choose_colour_scale([surface.fields[name]], linear=is_accuracy(name), **output.limits)

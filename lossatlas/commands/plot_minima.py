@@ -67,8 +67,7 @@ def draw(
         CannotWrite: The figure cannot be written.
     """
     path, output = Path(file), ScaledFigureOutput(**keywords)
-    surface = read_plane(path)
-    name = figures.choose_field(surface, surf_name, path)
+    surface, name = figures.chosen_field(read_plane(path), surf_name, path)
     note_interpolated(path, surface)
     panel = surface_panel(surface, name, path.name)
     note_not_finite(path, surface, name)

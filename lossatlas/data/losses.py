@@ -82,9 +82,10 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
     if isinstance(batch, Mapping):
         found = [name for name in TARGETS if name in batch]
         if not found:
+            language = f"{named('loss_name', 'next_token')} for a language model, or " if "input_ids" in batch else ""
             raise BadInput(
                 f"a batch has no targets: it holds {', '.join(map(str, batch))}, and none of {', '.join(TARGETS)}; "
-                "give a loss(model, batch) of your own"
+                f"give {language}a loss(model, batch) of your own"
             )
         check_not_shifted(type(model).__name__)
         return output_of(model(**{name: value for name, value in batch.items() if name not in found})), batch[found[0]]

@@ -24,7 +24,7 @@ from lossatlas.figures.plot_functions import (
 )
 from lossatlas.figures.plotted_fields import (
     RATIO_TITLE,
-    choose_field,
+    chosen_field,
     eigen_ratio,
     extreme_eigenvalues,
     field_title,
@@ -39,7 +39,7 @@ __all__ = [
     "FigureFiles",
     "chains",
     "choose_colour_scale",
-    "choose_field",
+    "chosen_field",
     "contour",
     "curve",
     "eigen_ratio",

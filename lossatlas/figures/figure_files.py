@@ -1,6 +1,7 @@
 """Files of figures: their names, which `kinds` ends, and how they are written."""
 
 import io
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,12 +48,23 @@ def figure_name(
         'a.h5_train_loss_2dheat'
     """
     several = "_compare" if len(files) > 1 and not out and kind in COMPARED else ""
-    return f"{out or files[0]}{several}{kind.ending.format(field=field)}{'_log' if log and kind in WITH_LOG else ''}"
+    ending = kind.ending.format(field=field_word(field))
+    return f"{out or files[0]}{several}{ending}{'_log' if log and kind in WITH_LOG else ''}"
+
+
+def field_word(field: str) -> str:
+    """Return the name of a field as a part of a file's name; an expression without signs.
+
+    Example:
+        >>> field_word("train_loss"), field_word("exp(train_loss / 2)")
+        ('train_loss', 'exp_train_loss_2')
+    """
+    return field if field.isidentifier() or not field else re.sub(r"[^A-Za-z0-9.]+", "_", field).strip("_")
 
 
 def animation_name(file: str | Path, field: str, kind: Film) -> Path:
     """Name of an animation whose name the user does not give."""
-    return Path(f"{file}_{field}_{kind.word}.gif")
+    return Path(f"{file}_{field_word(field)}_{kind.word}.gif")
 
 
 def save_all(

@@ -37,6 +37,7 @@ class Kind(Enum):
     # of files alone
     CURVE_LOSS = "curve_loss", "_1d_train_loss"
     CURVE_ERROR = "curve_error", "_1d_train_err"
+    CURVE_FIELD = "curve_field", "_1d_field_{field}"
     CURVE_EIGENVALUES = "curve_eigenvalues", "_1d_eig"
     CURVE_RATIO = "curve_ratio", "_1d_eig_ratio"
     CURVES = "curves", "_1d_compare"

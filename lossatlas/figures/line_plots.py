@@ -12,7 +12,14 @@ from lossatlas.figures.colour_scale import LOG_FROM
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.network_marks import network_marks
 from lossatlas.figures.palette import current_look, curve_colours
-from lossatlas.figures.plotted_fields import RATIO_TITLE, eigen_ratio, extreme_eigenvalues, loss_names, mathtext
+from lossatlas.figures.plotted_fields import (
+    RATIO_TITLE,
+    eigen_ratio,
+    extreme_eigenvalues,
+    field_title,
+    loss_names,
+    mathtext,
+)
 from lossatlas.landscape.spectrum import matrix_name
 from lossatlas.landscape.surface import Surface, unresolved
 
@@ -264,6 +271,40 @@ def lines_figure(plt: FigureFactory, curves: Sequence[Surface], names: Sequence[
     between = all(len(each) > 1 and (each[0].x, each[1].x) == (0, 1) for each in networks)
     bottom.set_xlabel("position between the networks at 0 and 1" if between else X_LABEL)
     draw_legend_below(fig, (top, bottom))
+    sns.despine(fig)
+    return fig
+
+
+def field_figure(
+    plt: FigureFactory, curves: Sequence[Surface], names: Sequence[str], field: str, axes: AxisLimits
+) -> "Figure":
+    """Draw one field along curves.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        curves: The curves, which have the field.
+        names: Name of each in the legend.
+        field: Name of the field.
+        axes: Limits of the axes.
+
+    Returns:
+        The figure.
+    """
+    import seaborn as sns
+
+    fig, axis = plt.subplots(figsize=(5.0, 3.4), layout="constrained")
+    looks = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for surface, name, (colour, dash) in zip(curves, names, looks, strict=False):
+        label = name if len(curves) > 1 else None
+        draw_curve(axis, surface, field, color=colour, linestyle=dash, label=label)
+    axes.apply(axis)
+    axis.set_ylabel(mathtext(field_title(field)))
+    if len(curves) == 1:
+        name_networks_on_line(axis, curves[0])
+    else:
+        axis.set_xlabel(X_LABEL)
+    draw_legend_below(fig, [axis])
+    note_incomplete(axis, curves[0])
     sns.despine(fig)
     return fig
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lossatlas.landscape.derived_fields import is_expression, no_field
+from lossatlas.landscape.derived_fields import is_expression, no_field, resolved_field
 from lossatlas.landscape.spectrum import MATRIX_NAMES
 from lossatlas.landscape.surface import Surface, unresolved
 
@@ -38,25 +38,31 @@ def mathtext(text: str) -> str:
     return text
 
 
-def choose_field(surface: Surface, name: str | None, source: object = "the surface") -> str:
-    """Choose the field to draw: the named one, otherwise train_loss, otherwise the first one.
+def chosen_field(surface: Surface, name: str | None, source: object = "the surface") -> tuple[Surface, str]:
+    """Choose the field to draw: the named one, an expression of fields, otherwise train_loss, or the first one.
 
     Args:
         surface: The surface that holds it.
-        name: Name of a field, or None.
+        name: Name of a field, an expression such as `exp(train_loss)`, or None.
         source: Its file, for the message.
 
     Returns:
-        The name of a field of the surface.
+        A surface that holds the field, and its name.
 
     Raises:
-        BadUsage: The surface has no field of this name.
+        BadUsage: The surface has no field of this name, or the expression is not allowed.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> found, name = chosen_field(read_surface("docs/surfaces/eigen.h5"), "sqrt(max_eig)")
+        >>> name, name in found.fields
+        ('sqrt(max_eig)', True)
     """
     if name is None:
-        return default_field(surface)
-    if name not in surface.fields:
+        return surface, default_field(surface)
+    if name not in surface.fields and not is_expression(name):
         raise no_field(name, surface.fields, source)
-    return name
+    return resolved_field(surface, name)
 
 
 def default_field(surface: Surface) -> str:

@@ -99,7 +99,8 @@ def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: flo
             "further, or take a larger localization or a smaller learning rate"
         )
     if spread > LARGEST_SPREAD:
-        found.append(f"the chains disagree (scale reduction {spread:.2f}): take more draws, or a longer burn-in")
+        apart = "chains" if len(values) > 1 else "halves of the chain"
+        found.append(f"the {apart} disagree (scale reduction {spread:.2f}): take more draws, or a longer burn-in")
     if len(values) > 1 and 2 * stats.t.sf(abs(drift), len(values) - 1) < DRIFT_RISK:
         found.append(f"the draws still {'rise' if drift > 0 else 'fall'}: take a longer burn-in")
     if len(values) == 1:

@@ -52,13 +52,14 @@ def flatness(surface: Surface, name: str = "train_loss", within: float | None = 
     The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the
     curvature and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where
     some of these are interpolated, the error is the largest change when these move by their error bounds. An infinite
-    value is above every level.
+    value is above every level. Of a score, which is better the higher it is, there are the lowest and the highest cell,
+    and the radius of `within`.
 
     Args:
         surface: A line or a plane.
         name: The name of the field.
         within: Measure as well how far from the centre the field stays within this percentage of its value there:
-            until a loss has risen by it, or a score (a field without 'loss' in its name) has fallen by it.
+            until a loss has risen by it, or a score (see `is_score`) has fallen by it.
 
     Returns:
         Measures by description, in the order of a report; a line has fewer.
@@ -80,12 +81,16 @@ def flatness(surface: Surface, name: str = "train_loss", within: float | None = 
         f"{name} at the centre{where}": centre_measure(surface, name, field),
         "lowest cell": Measure(float(np.nanmin(field.measured))),
     }
+    if is_score(name):
+        result["highest cell"] = Measure(float(np.nanmax(field.measured)))
     exact = surface.about.get("second_derivatives") if where == "" and name == "train_loss" else None
-    for axis_name in "xy" if surface.grid.y is not None else "x":
+    axes = "" if is_score(name) else "x" if surface.grid.y is None else "xy"
+    for axis_name in axes:
         if np.isfinite((found := curvature(field, axis_name, centre, exact)).value):  # the centre may lie on the edge
             result[f"curvature along {axis_name}"] = found
-    shifted = [extents(other, change) for other in shifted_fields(surface, name, field)]
-    result |= with_errors(extents(field, change), shifted, errors)
+    rises = () if is_score(name) else RISES
+    shifted = [extents(other, change, rises) for other in shifted_fields(surface, name, field)]
+    result |= with_errors(extents(field, change, rises), shifted, errors)
     if between_networks(surface):
         result |= barrier(surface, name)
     return result
@@ -133,7 +138,7 @@ class RelativeChange:
             raise BadUsage(f"{named('within', percent)}: give a percentage above 0")
         if not 0 < abs(centre) < np.inf:
             raise BadUsage(f"{name} is {centre:g} at the centre: {named('within')} asks for a percentage of it")
-        rises = "loss" in name  # exp(train_loss) as well
+        rises = not is_score(name)
         return cls(f"{'+' if rises else '-'}{percent:g} %", 1 if rises else -1, abs(centre) * percent / 100)
 
     def radii(self, field: "InterpolatedField") -> "Radii":
@@ -144,19 +149,35 @@ class RelativeChange:
         return towards.radii((a, b, value), [value + self.size])[0]
 
 
-def extents(field: "InterpolatedField", change: RelativeChange | None = None) -> dict[str, Measure]:
-    """Return radii around the centre below some levels, and the shares of the grid below these."""
+def is_score(name: str) -> bool:
+    """Tell whether a field is better the higher it is: one that is neither a loss nor an eigenvalue.
+
+    Example:
+        >>> is_score("train_acc"), is_score("exp(train_loss)"), is_score("max_eig")
+        (True, False, False)
+    """
+    return "loss" not in name and "_eig" not in name
+
+
+def extents(field: "InterpolatedField", change: RelativeChange | None, rises: Sequence[float]) -> dict[str, Measure]:
+    """Return radii around the centre, and the shares of the grid below some levels.
+
+    Args:
+        field: The field.
+        change: A change for the worse up to which a radius is measured; None for none.
+        rises: The levels above the centre.
+    """
     centre, _ = field.centre()
     result = {}
     if change is not None:
         radii = change.radii(field)
         result[f"radius within {change.words}, smallest"] = radii.smallest()
         result[f"radius within {change.words}, mean"] = radii.mean()
-    for rise, radii in zip(RISES, field.radii(centre, [centre[2] + rise for rise in RISES]), strict=True):
+    for rise, radii in zip(rises, field.radii(centre, [centre[2] + rise for rise in rises]), strict=True):
         result[f"radius below +{rise:g}, smallest"] = radii.smallest()
         result[f"radius below +{rise:g}, mean"] = radii.mean()
     label = "line" if len(field.y) == 1 else "plane"
-    for rise in RISES:
+    for rise in rises:
         below, known = field.share(centre[2] + rise)
         method = f"of the {100 * known:.3g} % that is known" if known < 1 else ""
         result[f"share of the {label} below +{rise:g}"] = Measure(below, method=method)

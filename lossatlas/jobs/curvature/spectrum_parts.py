@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -237,10 +238,12 @@ class Parts:
 
 
 def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
-    """Return the effective dimension from the largest eigenvalues, with bounds for the other ones."""
+    """Return the effective dimension from the eigenvalues, with bounds for those that were not computed."""
     a = findings.arrays
     highest = float(a["bounds"][1])
-    found = effective_dimension(a["eigenvalues"], z, size=size, highest=highest, spectrum=findings.density())
+    every = np.concatenate([a["eigenvalues"], a.get("smallest", np.zeros(0))])
+    known = every if len(every) >= size else a["eigenvalues"]
+    found = effective_dimension(known, z, size=size, highest=highest, spectrum=findings.density())
     return {
         "effective_dimension": [found.known, found.low, found.high],
         "effective_dimension_estimate": [found.value, found.error],
