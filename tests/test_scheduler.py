@@ -15,7 +15,7 @@ from lossatlas.launchers import launched
 from lossatlas.mpi import communicator
 from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import World, connect
-from lossatlas.mpi.rank_resources import core_limit, core_share, device_of
+from lossatlas.mpi.rank_resources import core_limit, core_share, device_of, threads_of
 from lossatlas.mpi.scheduler import serve, wait_for
 
 
@@ -185,3 +185,11 @@ def test_the_command_says_what_every_rank_sees(ranks):
 def test_the_command_says_what_one_process_sees(capsys):
     assert ranks.main([]) == 0
     assert capsys.readouterr().out.startswith("no MPI: one process\nrank 0 of 1 on ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "expected"), [(0, "", 4), (0, "1", 1), (0, "9", 4), (3, "1", 3), (0, "2,1", 4)]
+)
+def test_threads_of_a_rank(monkeypatch, asked, environment, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    assert threads_of(asked, 4) == expected

@@ -16,8 +16,14 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 def threads_of(asked: int, share: int) -> int:
-    """Return the CPU threads of a rank: as many as asked for, or for 0 its share of the cores, see `core_share`."""
-    return asked or share
+    """Return the CPU threads of a rank.
+
+    Args:
+        asked: The number that is asked for; 0 for none.
+        share: The rank's share of the cores, see `core_share`, which OMP_NUM_THREADS of the environment can lower.
+    """
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return asked or (min(share, max(1, int(limit))) if limit.isdigit() else share)
 
 
 def use_threads(threads: int) -> None:
