@@ -194,6 +194,15 @@ ENTRIES = [
         800,
     ),
     Entry(
+        "merge_tree.png",
+        "The merge tree of a surface",
+        "A line goes up from each minimum to the level at which its basin joins that of a deeper one; of this surface "
+        "the 60 deepest of 132.",
+        f"-m lossatlas minima --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2 --tree",
+        "_train_loss_merge_tree.png",
+        800,
+    ),
+    Entry(
         "overlay.png",
         "Two surfaces, one over the other",
         "The quarter next to the camera is left out of the upper one, which would hide the other. Contours on the "

@@ -32,6 +32,7 @@ NAMES = {  # of files, as users and the gallery know them
     Kind.PATH: "s.h5",
     Kind.LAYER_MAP: "s.h5_train_loss_layers",
     Kind.MINIMA: "s.h5_train_loss_minima",
+    Kind.MERGE_TREE: "s.h5_train_loss_merge_tree",
     Kind.SPECTRA: "s.h5_spectra",
     Kind.CHAINS: "s.h5_chains",
     Kind.COEFFICIENTS: "s.h5_coefficients",

@@ -6,6 +6,8 @@ from scipy import ndimage
 from test_flatness import checkerboard, left_out, made
 
 from lossatlas.commands import plot_minima
+from lossatlas.figures.matplotlib_style import style
+from lossatlas.figures.merge_tree_plots import draw_merge_tree, leaf_order
 from lossatlas.io import write_surface
 from lossatlas.landscape.topology import array_minima, minima
 
@@ -105,3 +107,39 @@ def test_the_command_says_which_cells_are_not_finite(tmp_path, capsys):
     write_surface(tmp_path / "s.h5", made(lambda a, b: np.where(a > 0.9, np.inf, a * a + b * b), "-1:1:21", "-1:1:21"))
     assert plot_minima.main(["-f", str(tmp_path / "s.h5")]) == 0
     assert "42 of 441 cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_two_lines_of_a_merge_tree_cross(seed):
+    """Each basin is a line up, and a line across at its end; a line across touches none between its ends."""
+    found = array_minima(rough(seed))
+    place = {k: x for x, k in enumerate(leaf_order(found))}
+    assert sorted(place) == list(range(len(found)))
+    for k, each in enumerate(found):
+        if each.parent is None:
+            continue
+        left, right = place[each.parent], place[k]
+        assert left < right
+        for other, x in place.items():
+            if left < x < right:  # it lies wholly below, or wholly above
+                assert found[other].end <= each.end or found[other].value >= each.end
+
+
+def test_a_merge_tree_says_where_each_basin_ends():
+    found = array_minima(rough(1) + 5)
+    with style() as plt:
+        _, axis = plt.subplots()
+        draw_merge_tree(axis, found, 0.1, "training loss", log=False)
+    rises = [line.get_ydata() for line in axis.lines if len(line.get_xdata()) == 2 and len(set(line.get_xdata())) == 1]
+    ends = sorted((float(low), float(high)) for low, high in rises)
+    top = axis.get_ylim()[1]
+    assert ends == sorted((each.value, min(each.end, top)) for each in found[:60])
+    assert {note.get_text() for note in axis.texts} == {str(k + 1) for k, each in enumerate(found) if each.depth > 0.1}
+
+
+def test_the_command_draws_the_tree(tmp_path):
+    write_surface(
+        tmp_path / "s.h5", made(lambda a, b: (a * a - 0.25) ** 2 + 0.1 * a + b * b + 0.1, "-1:1:41", "-1:1:21")
+    )
+    assert plot_minima.main(["-f", str(tmp_path / "s.h5"), "--tree", "--depth", "0.01", "--format", "png"]) == 0
+    assert (tmp_path / "s.h5_train_loss_merge_tree.png").stat().st_size > 3000

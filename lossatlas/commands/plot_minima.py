@@ -2,6 +2,7 @@
 
 lossatlas minima --surf_file FILE.h5
 lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than that
+lossatlas minima --surf_file FILE.h5 --tree            their merge tree: the levels at which basins join
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ class MinimaOptions(config.ContourOptions, config.FigureOptions, config.DisplayO
     surf_file: str = option("", "surface file", short="-f", required=True, metavar="FILE.h5")
     surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
     depth: float = option(0.1, "count minima that are deeper than this", kind=above_zero)
+    tree: bool = option(
+        False, "draw the merge tree of the minima, which shows at which level basins join, instead of their depths"
+    )
     out: str | None = option(None, "beginning of the name of the figure (default: the name of the file)")
 
 
@@ -46,6 +50,7 @@ def draw(
     *,
     surf_name: str | None = None,
     depth: float = 0.1,
+    tree: bool = False,
     out: str | None = None,
     **keywords: Unpack[DrawingKeywords],
 ) -> list[Path]:
@@ -55,6 +60,7 @@ def draw(
         file: Surface file.
         surf_name: Field; by default train_loss, or the first one.
         depth: A minimum that is deeper counts as deep, in units of the field.
+        tree: Draw the merge tree of the minima instead of their depths.
         out: Beginning of the figure's name; by default the file.
         **keywords: vmin, vmax, vlevel, log, colours, show, title, files_as, look and cmap, see `ScaledFigureOutput`.
 
@@ -75,8 +81,8 @@ def draw(
     _print_minima(panel, found, depth)
     with output.style() as plt:
         scale = panels_scale([panel], name, **output.limits)
-        fig = minima_figure(plt, panel, scale, name, minima=found, depth=depth)
-        return output.save({Kind.MINIMA: fig}, [path], out, field=name)
+        fig = minima_figure(plt, panel, scale, name, minima=found, depth=depth, tree=tree)
+        return output.save({Kind.MERGE_TREE if tree else Kind.MINIMA: fig}, [path], out, field=name)
 
 
 def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
@@ -105,6 +111,7 @@ def run(args: MinimaOptions) -> None:
         args.surf_file,
         surf_name=args.surf_name,
         depth=args.depth,
+        tree=args.tree,
         out=args.out,
         **figure_keywords.plot_keywords(args),
     )

@@ -48,6 +48,7 @@ class Kind(Enum):
     PATH_LOSSES = "path_losses", "_{field}_along_path"
     LAYER_MAP = "layer_map", "_{field}_layers"
     MINIMA = "minima", "_{field}_minima"
+    MERGE_TREE = "merge_tree", "_{field}_merge_tree"
     RISES = "rises", "_rises"
     CHAINS = "chains", "_chains"
     COEFFICIENTS = "coefficients", "_coefficients"

@@ -10,6 +10,7 @@ from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat, flat_size
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.merge_tree_plots import draw_merge_tree
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 MOST_ROWS = 25
+AROUND, BELOW = (90, 270, 0, 180, 45, 135, 225, 315), (270, 225, 315, 180, 0)  # degrees
 OFF_AXIS = 0.06  # share of the frame by which the lowest minimum, whose depth has no end, stands inside its edge
 
 
 def minima_figure(
-    plt: FigureFactory, p: Panel, scale: ColourScale, name: str, *, minima: Sequence[Minimum], depth: float
+    plt: FigureFactory,
+    p: Panel,
+    scale: ColourScale,
+    name: str,
+    *,
+    minima: Sequence[Minimum],
+    depth: float,
+    tree: bool = False,
 ) -> "Figure":
     """Draw the minima of a surface on its contours, and beside them the depth of each on a logarithmic axis.
 
@@ -40,6 +49,7 @@ def minima_figure(
         name: Name of the field.
         minima: Minima, the deepest first.
         depth: A minimum that is deeper counts as deep, in units of the field.
+        tree: Draw the merge tree of the minima instead of their depths.
 
     Returns:
         The figure.
@@ -50,21 +60,31 @@ def minima_figure(
     draw_flat(fig, [left], [p], scale, name, draw_panel=draw_filled_contours)
     deep = [each for each in minima if each.depth > depth]
     _mark_minima(left, p, minima, deep)
-    shown = minima[:MOST_ROWS]
-    _draw_depths(right, shown, depth)
-    right.set_xlabel(f"depth: height of the pass above the minimum,\nin units of the {field_title(name)}")
+    if tree:
+        draw_merge_tree(right, minima, depth, field_title(name), log=scale.log)
+    else:
+        _list_depths(right, minima, depth, field_title(name))
     right.set_title(
         f"{counted(len(minima), 'minimum', 'minima')}, {len(deep)} deeper than {depth:g}", fontsize="medium"
     )
-    if len(minima) > len(shown):
-        where: Looks = {"transform": right.transAxes, "ha": "right", "va": "bottom", "fontsize": "x-small"}
-        right.text(0.98, 0.02, f"{len(minima) - len(shown)} shallower ones not listed", **where)
     handles, labels = left.get_legend_handles_labels()
     columns = 1 if is_single_column() else 4
     fig.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
     fig.draw_without_rendering()
     _keep_numbers_inside(left)
+    if tree:
+        _keep_numbers_inside(right, BELOW)
     return fig
+
+
+def _list_depths(axis: "Axes", minima: Sequence[Minimum], depth: float, title: str) -> None:
+    """Draw the depths of the deepest minima, and say how many are left out."""
+    shown = minima[:MOST_ROWS]
+    _draw_depths(axis, shown, depth)
+    axis.set_xlabel(f"depth: height of the pass above the minimum,\nin units of the {title}")
+    if len(minima) > len(shown):
+        where: Looks = {"transform": axis.transAxes, "ha": "right", "va": "bottom", "fontsize": "x-small"}
+        axis.text(0.98, 0.02, f"{len(minima) - len(shown)} shallower ones not listed", **where)
 
 
 def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequence[Minimum]) -> None:
@@ -91,8 +111,13 @@ def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequen
         axis.annotate(str(number), (p.x[i], p.y[j]), (0, 8), color=look.ink, bbox=box, **at)
 
 
-def _keep_numbers_inside(axis: "Axes") -> None:
-    """Move the numbers of minima to that side of their dots where they lie in the frame and on no other number."""
+def _keep_numbers_inside(axis: "Axes", angles: Sequence[int] = AROUND) -> None:
+    """Move the numbers of minima to that side of their dots where they lie in the frame and on no other number.
+
+    Args:
+        axis: The axis with the numbers.
+        angles: The sides in degrees, in the order of preference.
+    """
     from matplotlib.text import Annotation
 
     frame = axis.get_window_extent()
@@ -100,7 +125,7 @@ def _keep_numbers_inside(axis: "Axes") -> None:
     for note in axis.texts:
         if not isinstance(note, Annotation):
             continue
-        for angle in np.deg2rad((90, 270, 0, 180, 45, 135, 225, 315)):
+        for angle in np.deg2rad(angles):
             note.xyann = (8.5 * np.cos(angle), 8.5 * np.sin(angle))
             box = note.get_window_extent().padded(1)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1

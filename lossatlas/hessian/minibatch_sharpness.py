@@ -56,6 +56,7 @@ def minibatch_rises(
         >>> import torch
         >>> from lossatlas.data import LOSSES, Dataset
         >>> from lossatlas.hessian import Hessian
+        >>> _ = torch.manual_seed(0)
         >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
         >>> operator = Hessian(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"])
         >>> (rise,), _ = minibatch_rises(operator, operator.weights(), range(16), [0.05], [])

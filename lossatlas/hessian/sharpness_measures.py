@@ -119,6 +119,7 @@ def sharpness(
         >>> import torch
         >>> from lossatlas.data import LOSSES, Dataset
         >>> from lossatlas.hessian import Hessian
+        >>> _ = torch.manual_seed(0)
         >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
         >>> operator = Hessian(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"])
         >>> small, large = sharpness(operator, [0.05, 0.1])
@@ -257,7 +258,8 @@ def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
         >>> import torch
         >>> from lossatlas.data import LOSSES, Dataset
         >>> from lossatlas.hessian import Hessian
-        >>> inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+        >>> _ = torch.manual_seed(0)
+        >>> inputs = torch.randn(50, 3)
         >>> data = Dataset("random", "train", (inputs, (inputs[:, 0] > 0).long()), 2)
         >>> value, losses = critical_sharpness(Hessian(torch.nn.Linear(3, 2), data, LOSSES["crossentropy"]))
         >>> value > 0
