@@ -513,7 +513,8 @@ def learning_coefficient(
         minibatch: The number of samples whose gradient is computed in a step.
         localization: The factor of half the squared distance from the weights.
         inverse_temperature: n beta, the factor of the mean loss; by default n / log n for n samples.
-        learning_rate: The length of a step; by default one that the largest eigenvalue of the Hessian allows.
+        learning_rate: The length of a step; by default one that the largest eigenvalue of the Hessian allows. Give it
+            for a network without second derivatives, of which chains need none.
         seed: The seed of the chains.
         precision: 'float32' or 'float64', as for `eigenvalues`.
         device: The device, by default that of the network.
@@ -546,6 +547,7 @@ def learning_coefficient(
             matrices_only=False,
             batch_size=0,
             precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
+            products=learning_rate is None,
         )
         settings = config.LangevinSettings(
             chains=chains,

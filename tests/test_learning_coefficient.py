@@ -296,3 +296,41 @@ def test_ranks_share_the_samples_of_a_step(tmp_path, ranks):
     assert done.returncode == 0, done.stderr
     one, more = (read_findings(tmp_path / f"{n}.h5", "learning_coefficient").arrays for n in ("one", "more"))
     np.testing.assert_allclose(more["differences"], one["differences"], rtol=1e-6, atol=1e-12)
+
+
+class FirstOnly(torch.autograd.Function):
+    """A square whose derivative torch cannot differentiate again."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+class Square(torch.nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def test_a_network_without_second_derivatives_needs_a_learning_rate_alone():
+    def make(function):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(3, 4), Square(function), torch.nn.Linear(4, 1)).double()
+
+    x = torch.randn(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    data, options = (x, x[:, :1]), {"loss": "mse", "chains": 2, "draws": 20, "burn_in": 5, "progress": False}
+    with pytest.raises(BadInput, match="a product with the Hessian differs"):
+        lossatlas.learning_coefficient(make(FirstOnly.apply), data, **options)
+    found = lossatlas.learning_coefficient(make(FirstOnly.apply), data, learning_rate=1e-4, **options)
+    expected = lossatlas.learning_coefficient(make(lambda z: z**2), data, learning_rate=1e-4, **options)
+    np.testing.assert_allclose(found.chains, expected.chains, rtol=1e-9)

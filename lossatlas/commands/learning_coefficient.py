@@ -72,6 +72,7 @@ def coefficient_command(args: CoefficientOptions, command: Sequence[str]) -> Cur
         matrices_only=False,
         batch_size=args.batch_size,
         precision=args.precision,
+        products=args.learning_rate is None,
     )
     return CurvatureCommand(
         inputs=command_inputs(args, command, settings),

@@ -103,6 +103,7 @@ def hessian_settings(args: SharpnessOptions) -> HessianSettings:
         matrices_only=False,
         batch_size=args.batch_size,
         precision=args.precision,
+        products=False,
     )
 
 

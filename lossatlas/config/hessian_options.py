@@ -92,7 +92,8 @@ class LangevinSettings:
     )
     learning_rate: float | None = option(
         None,
-        "length of a step (default: one that the largest eigenvalue of the Hessian allows)",
+        "length of a step (default: one that the largest eigenvalue of the Hessian allows; needed for a network "
+        "without second derivatives)",
         kind=above_zero,
         metavar="EPSILON",
     )

@@ -62,6 +62,7 @@ class HessianSettings:
         matrix: The matrix, see `hessian.gauss_newton`.
         fisher_draws: For 'mc_fisher', the number of targets that are drawn for each sample.
         target_seed: Their seed.
+        products: Products are needed; otherwise losses and gradients alone, which need no second derivatives.
 
     Raises:
         BadUsage: Products of another matrix than the Hessian are to be compiled, or activations to be probed for it.
@@ -78,6 +79,7 @@ class HessianSettings:
     matrix: CurvatureMatrix = "hessian"
     fisher_draws: int = 1
     target_seed: int = 0
+    products: bool = True
 
     def __post_init__(self) -> None:
         check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled, activations=self.activations is not None)
@@ -117,10 +119,9 @@ class HessianShare:
 
         Raises:
             BadUsage: No parameter or layer is chosen, or a batch does not fit into memory.
-            BadInput: The loss has no second derivatives, see `lossatlas.hessian.Hessian`.
+            BadInput: The loss lacks derivatives that are needed, see `lossatlas.hessian.Hessian`.
         """
-        from lossatlas.data.drawn_targets import TargetDraws
-        from lossatlas.hessian import Activations, GaussNewton, Hessian
+        from lossatlas.hessian import Activations
 
         self.world, self.settings, self.device, self.part_count = world, settings, device, inputs.samples.parts
         samples = inputs.samples.share(world.rank, world.size)
@@ -131,13 +132,8 @@ class HessianShare:
             "reduce_setup": self.sum_everywhere,
             "precision": settings.precision,
         }
-        make: Callable[..., CurvatureOperator] = partial(Hessian, compiled=settings.compiled)
-        if settings.matrix != "hessian":
-            before = sum(len(inputs.samples.share(k, world.size)) for k in range(world.rank))
-            draws = TargetDraws(settings.fisher_draws, settings.target_seed, before)
-            make = partial(GaussNewton, matrix=settings.matrix, draws=draws)
         self.hessian = self.fitting(
-            make,
+            self.operator_class(inputs),
             inputs.net,
             samples,
             inputs.loss,
@@ -157,6 +153,21 @@ class HessianShare:
                 at=settings.activation_site,
                 **common,
             )
+
+    def operator_class(self, inputs: HessianInputs) -> "Callable[..., CurvatureOperator]":
+        """Return what makes the operator of the settings from a network and this rank's samples."""
+        from lossatlas.data.drawn_targets import TargetDraws
+        from lossatlas.hessian import GaussNewton, Hessian
+        from lossatlas.hessian.first_derivatives import FirstDerivatives
+
+        settings, world = self.settings, self.world
+        if not settings.products:
+            return FirstDerivatives
+        if settings.matrix == "hessian":
+            return partial(Hessian, compiled=settings.compiled)
+        before = sum(len(inputs.samples.share(k, world.size)) for k in range(world.rank))
+        draws = TargetDraws(settings.fisher_draws, settings.target_seed, before)
+        return partial(GaussNewton, matrix=settings.matrix, draws=draws)
 
     def sum_on_root(self, vector: "Tensor") -> "Tensor":
         """Return on rank 0 the sum of every rank's vector, in float64; elsewhere the result has no meaning."""
