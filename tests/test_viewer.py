@@ -104,6 +104,37 @@ def test_the_page_and_python_have_the_same_interpolant(log, holes):
     np.testing.assert_allclose(found[known], wanted[known], rtol=1e-12, atol=1e-12)
 
 
+def corners_around(x, y, values, points):
+    """The values of the four cells around each point, (4, n)."""
+    i, j = (np.clip(np.searchsorted(nodes, points[:, k]) - 1, 0, len(nodes) - 2) for k, nodes in enumerate((x, y)))
+    return np.stack([values[j, i], values[j, i + 1], values[j + 1, i], values[j + 1, i + 1]])
+
+
+@needs_node
+@pytest.mark.parametrize("place", [(6, 7), (1, 2), (0, 0), (3, 12)], ids=str)
+@pytest.mark.parametrize(("log", "huge"), [(False, 50.0), (False, -50.0), (True, 50.0), (True, 1e9)])
+def test_one_cell_that_differs_invents_no_towers_and_no_pits(log, huge, place):
+    values = convex(*np.meshgrid(X, Y)) + 5.0
+    smooth = Interpolant.of(X, Y, values, log=log)
+    points = np.stack([RNG.uniform(-1, 1, 4000), RNG.uniform(-1, 2, 4000)], 1)
+    plain = smooth.at(*points.T)[0]
+    np.testing.assert_allclose(smooth.drawn_at(*points.T), plain, rtol=1e-12)  # what is smooth is drawn as it is
+    values[place] = huge
+    around = corners_around(X, Y, values, points)
+    found = Interpolant.of(X, Y, values, log=log).drawn_at(*points.T)
+    slack = 0.05 * np.ptp(plain)
+    assert (found > around.min(axis=0) - slack).all()
+    assert (found < around.max(axis=0) + slack).all()
+    calm = (around != huge).all(axis=0)
+    assert np.abs(found - plain)[calm].max() < 0.35 * np.ptp(plain)
+    given = given_surface(X, Y, values, log, points=points.tolist())
+    page = run_js(f"{MAKE} return given.points.map(([a, b]) => drawn(s, a, b));", given)
+    np.testing.assert_allclose([p[0] for p in page], found, rtol=1e-12)
+    cut = np.abs(found - Interpolant.of(X, Y, values, log=log).at(*points.T)[0]) > 1e-6 * np.abs(found)
+    assert cut.any() or place == (0, 0)
+    assert all(p[1:] == [0, 0] for p, flat in zip(page, cut, strict=True) if flat)
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_the_slope_is_that_of_the_value(log):
     surface = Interpolant.of(X, Y, rough(*np.meshgrid(X, Y)), log=log)

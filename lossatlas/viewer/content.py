@@ -298,7 +298,7 @@ def contours(
         times = max(1, min(6, FINE // max(1, len(axis) - 1)))
         fine = [np.linspace(a, b, times, endpoint=False) for a, b in pairwise(axis)]
         axes.append(np.concatenate([*fine, axis[-1:]]))
-    values = clip_for_drawing(surface.at(*np.meshgrid(*axes))[0], known)
+    values = clip_for_drawing(surface.drawn_at(*np.meshgrid(*axes)), known)
     lines = contour_generator(x=axes[0], y=axes[1], z=np.ma.masked_invalid(values))
     found = []
     for level in levels:
