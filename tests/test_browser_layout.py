@@ -121,8 +121,30 @@ def test_nothing_stands_on_the_surface_from_any_side(opened, name, size, tab, nu
         assert_free(page, size, numbers)
 
 
-def assert_free(page, size, numbers):
-    """No words or controls stand on the surfaces, which have most of their scene."""
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
+def test_nothing_stands_on_the_surface_in_the_views_of_the_buttons(opened, name, size, tab, numbers):
+    page = view(opened, name, size, tab, numbers, "")
+    for preset in ("front", "top", "ravine"):
+        turned_to(page, preset)
+        assert_free(page, size, numbers, 0.7 if preset == "top" else 1)
+
+
+def test_the_ravine_is_shown_with_the_whole_surface(opened):
+    page = opened("two", SCREENS[0])
+    turned_to(page, "ravine")
+    assert_free(page, SCREENS[0], [0, 1])
+
+
+def turned_to(page, preset):
+    before = state(page, "azimuth"), state(page, "elevation")
+    page.click(f"#view-{preset}")
+    settled(page)
+    assert (state(page, "azimuth"), state(page, "elevation")) != before
+
+
+def assert_free(page, size, numbers, share=1.0):
+    """No words or controls stand on the surfaces, which have most of their scene; share: of their usual width."""
     parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint")
     for number in numbers:
         corners, scene = page.evaluate(CORNERS, number)
@@ -132,7 +154,7 @@ def assert_free(page, size, numbers):
             assert all(apart([x, y, x, y], part) for part in parts), (x, y)
         wide = max(x for x, _ in corners) - min(x for x, _ in corners)
         least = 0.34 if size[0] > 500 else 0.28 if len(numbers) > 1 else 0.6
-        assert wide > least * (scene[2] - scene[0])  # and it is no dwarf
+        assert wide > share * least * (scene[2] - scene[0])  # and it is no dwarf
     grounds = page.locator(".legend").evaluate_all("(all) => all.map((e) => getComputedStyle(e).backgroundColor)")
     assert set(grounds) == {"rgba(0, 0, 0, 0)"}
 
