@@ -31,6 +31,8 @@ def pages(tmp_path_factory):
     path = Projection(np.linspace(0.9, 0, 6), np.linspace(0.5, 0, 6), axes=RIVER)
     write_page(folder / "one.html", pair[:1], vmax=2)
     write_page(folder / "two.html", pair, vmax=2)
+    small = [Shown(surface(f=lambda x, y: 6.79e-4 * (1 + bowl(x, y))), name) for name in ("ResNet-56", "another")]
+    write_page(folder / "small.html", small)
     write_page(folder / "told.html", pair[:1], story=folder / "story.md")
     write_page(folder / "river.html", [Shown(surface(), "river", trajectory=path)])
     return folder
@@ -134,6 +136,30 @@ def test_the_ravine_is_shown_with_the_whole_surface(opened):
     page = opened("two", SCREENS[0])
     turned_to(page, "ravine")
     assert_free(page, SCREENS[0], [0, 1])
+
+
+@pytest.mark.parametrize("size", [(1000, 640), (1024, 768), (1280, 720)], ids=str)
+def test_beside_the_controls_nothing_stands_on_two_surfaces(opened, size):
+    page = opened("two", size, "#at=60")
+    page.click("#drawer-open")
+    settled(page)
+    assert_free(page, size, [0, 1], 0.9)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1000, 640)], ids=str)
+def test_small_losses_stand_beside_their_names_alone(opened, size):
+    page = opened("small", size, "#at=200")
+    inner = "(all) => all.map((e) => { const r = document.createRange(); r.selectNodeContents(e);"
+    inner += " const b = r.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"
+    losses = page.locator(".panel .legend .loss").evaluate_all(inner)
+    names = page.locator(".panel .legend .name").evaluate_all(inner)
+    ticks = boxes_of(page, ".panel .legend .tick")
+    texts = page.locator(".panel .legend .loss").all_text_contents()
+    assert len(losses) == len(names) == len(ticks) == 16
+    assert any("e-4" in words or "e-3" in words for words in texts)
+    for loss in losses:
+        assert 0 <= loss[0] < loss[2] <= size[0]
+        assert all(apart([loss[0] - 3, loss[1], loss[2] + 3, loss[3]], other) for other in ticks + names)
 
 
 def turned_to(page, preset):

@@ -468,6 +468,13 @@ def test_numbers_are_written_for_people():
 
 
 @needs_node
+def test_numbers_of_a_legend_are_short():
+    given = [0, 0.000679, 0.00104, -0.0161, 0.123456, 123456, 1.23e-10, -9.96e-12, 1e9, None]
+    found = run_js("return given.map((v) => shortText(v === null ? Infinity : v));", given)
+    assert found == ["0", "6.8e-4", "1.0e-3", "−0.0161", "0.123", "123000", "1e-10", "−1e-11", "1e9", "∞"]
+
+
+@needs_node
 def test_a_state_survives_the_address_and_a_bad_one_does_no_harm():
     code = "return given.fragments.map((f) => fromFragment(f, given.state)).concat(toFragment(given.state));"
     state = {"x": 0.5, "wire": False, "on": ["sgd", "adam"], "rates": [0.1, 0], "map": "viridis"}
