@@ -768,6 +768,16 @@ def test_the_legend_has_live_losses_and_switches_optimizers(opened):
     assert "adam" in state(page, "on")
 
 
+def test_the_chart_of_the_race_says_which_lines_belong_to_which_surface(opened):
+    page = opened("two")
+    key = page.locator(".details .key")
+    assert key.is_visible()
+    assert [each.text_content() for each in key.locator("> span").all()] == ["smooth", "<i>other</i>"]
+    looks = key.locator(".stroke").evaluate_all("(all) => all.map((e) => getComputedStyle(e).borderTopStyle)")
+    assert looks == ["solid", "dashed"]
+    assert not opened("one").locator(".details .key").is_visible()
+
+
 def test_the_hint_stays_until_a_ball_is_dropped(opened):
     page = opened("one", "#seconds=300")
     hint = page.locator("#drop-hint")

@@ -25,6 +25,7 @@ from lossatlas.viewer.axis_words import axes_in_words
 from lossatlas.viewer.content import caption
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
+from lossatlas.viewer.notebook import flatness_in_words
 from lossatlas.viewer.page_state import WORDS, is_number
 
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
@@ -561,14 +562,26 @@ def test_names_do_no_harm(name):
 @pytest.mark.parametrize(
     ("directions", "about", "expected"),
     [
-        ({}, {"command": "plot_surface.py --xnorm filter --ynorm=layer"}, "x: filter; y: layer"),
-        ({}, {"command": "plot_surface.py --xnorm filter --ynorm filter --xignore biasbn"}, "filter, biasbn ignored"),
-        ({}, {"command": "plot_surface.py --config c.yaml", "config": {"xnorm": "unit", "ynorm": "unit"}}, "unit"),
-        ({"x": "random, norm=layer, ignore=none, seed=1"}, {"command": "plot_surface.py --xnorm filter"}, "layer"),
+        ({}, {"command": "plot_surface.py --xnorm filter --ynorm=layer"}, "x: filter-normalized; y: layer-normalized"),
+        (
+            {},
+            {"command": "plot_surface.py --xnorm filter --ynorm filter --xignore biasbn"},
+            "filter-normalized, without biases and BatchNorm",
+        ),
+        (
+            {},
+            {"command": "plot_surface.py --config c.yaml", "config": {"xnorm": "unit", "ynorm": "unit"}},
+            "of unit length",
+        ),
+        (
+            {"x": "random, norm=layer, ignore=none, seed=1"},
+            {"command": "plot_surface.py --xnorm filter"},
+            "layer-normalized",
+        ),
         (
             {"x": "random, norm=layer, ignore=none", "y": "random, norm=filter, ignore=biasbn"},
             {},
-            "x: layer; y: filter, biasbn ignored",
+            "x: layer-normalized; y: filter-normalized, without biases and BatchNorm",
         ),
     ],
 )
@@ -578,6 +591,12 @@ def test_the_normalization_is_that_of_the_directions_and_only_otherwise_that_of_
     """A command with a direction file does not say how the directions in it were made."""
     shown = Shown(made(about=about), "a", directions=directions)
     assert dict(caption(shown))["normalization"] == expected
+
+
+def test_measures_of_flatness_have_plain_names():
+    found = flatness_in_words(made())
+    assert next(iter(found)) == "training loss at the centre"
+    assert not any("train_loss" in words for words in found)
 
 
 def test_the_page_of_a_pair_is_small():
@@ -598,9 +617,12 @@ def test_axes_of_principal_components_are_named():
     axes = ("1st principal component", "2nd principal component")
     for shown, names in (
         (Shown(made(), "a"), ["x", "y"]),
-        (Shown(made(), "a", {"x": axes[0], "y": axes[1]}), ["PCA direction 1", "PCA direction 2"]),
+        (Shown(made(), "a", {"x": axes[0], "y": axes[1]}), ["1st principal component", "2nd principal component"]),
         (Shown(made(), "a", {"x": "random", "y": axes[1]}), ["x", "y"]),
-        (Shown(made(), "a", trajectory=Projection(x, x, axes=axes)), ["PCA direction 1", "PCA direction 2"]),
+        (
+            Shown(made(), "a", trajectory=Projection(x, x, axes=axes)),
+            ["1st principal component", "2nd principal component"],
+        ),
         (
             Shown(made(), "a", trajectory=Projection(x, x, axes=("towards the end", "top eigenvector"))),
             ["towards the end", "top eigenvector"],
@@ -608,7 +630,7 @@ def test_axes_of_principal_components_are_named():
         (Shown(made(), "a", trajectory=Projection(x, x)), ["x", "y"]),
         (
             Shown(made(), "a", trajectory=Projection(x, x, axes=axes, explained=(0.84, 0.1))),
-            ["PCA direction 1 (84 % of the variance)", "PCA direction 2 (10 % of the variance)"],
+            ["1st principal component (84 % of the variance)", "2nd principal component (10 % of the variance)"],
         ),
     ):
         assert content(page_of([shown]))["surfaces"][0]["axes"] == names
@@ -635,6 +657,8 @@ def test_text_and_lines_have_contrast(theme):
             assert contrast(own[text], ground) >= 4.5, (text, ground)
         assert contrast(own["frame"], ground) >= 3
     assert contrast(own["on-accent"], own["accent"]) >= 4.5
+    seam = re.search(r"seam: theme\.(\w+)", static("result_tools.js"))[1]  # around the curves of optimizers
+    assert contrast(own[seam], own["panel"]) >= 3
     curves = re.search(r"CURVES = \[(.*?)\]", static("colours.js"))[1]
     assert all(contrast(colour, own["ground"]) >= 3 for colour in re.findall(r"#[0-9a-f]{6}", curves))
 
