@@ -904,7 +904,7 @@ def test_curves_share_one_chart(opened):
     assert page.locator(".flat canvas").count() == 1
     charts = page.evaluate("lossatlas.panels[0].plane.charts()")
     assert [each["names"] for each in charts] == [["train_loss", "test_loss"], ["train_acc"]]
-    words = page.locator(".key").text_content()
+    words = page.locator(".panel .key").text_content()
     for name in ("first", "second", "training loss", "test loss"):
         assert name in words
     found = pixels(page, ".flat")
