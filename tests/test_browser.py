@@ -768,6 +768,16 @@ def test_the_legend_has_live_losses_and_switches_optimizers(opened):
     assert "adam" in state(page, "on")
 
 
+def test_the_chart_of_the_race_says_which_lines_belong_to_which_surface(opened):
+    page = opened("two")
+    key = page.locator(".details .key")
+    assert key.is_visible()
+    assert [each.text_content() for each in key.locator("> span").all()] == ["smooth", "<i>other</i>"]
+    looks = key.locator(".stroke").evaluate_all("(all) => all.map((e) => getComputedStyle(e).borderTopStyle)")
+    assert looks == ["solid", "dashed"]
+    assert not opened("one").locator(".details .key").is_visible()
+
+
 def test_the_hint_stays_until_a_ball_is_dropped(opened):
     page = opened("one", "#seconds=300")
     hint = page.locator("#drop-hint")
@@ -818,7 +828,6 @@ def test_views_from_the_front_the_top_and_along_the_ravine(opened):
     page.click("#view-ravine")
     settled(page)
     assert state(page, "azimuth") == pytest.approx(30 - 180, abs=4)  # along the valley, from the front
-    assert [state(page, "panx"), state(page, "pany")] == pytest.approx([0.3, 0.2], abs=0.06)
     again = opened("ravine", page.evaluate("location.hash"))
     assert state(again, "azimuth") == pytest.approx(state(page, "azimuth"), abs=1e-4)
     page.click("#reset-view")
@@ -895,7 +904,7 @@ def test_curves_share_one_chart(opened):
     assert page.locator(".flat canvas").count() == 1
     charts = page.evaluate("lossatlas.panels[0].plane.charts()")
     assert [each["names"] for each in charts] == [["train_loss", "test_loss"], ["train_acc"]]
-    words = page.locator(".key").text_content()
+    words = page.locator(".panel .key").text_content()
     for name in ("first", "second", "training loss", "test loss"):
         assert name in words
     found = pixels(page, ".flat")

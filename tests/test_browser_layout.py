@@ -11,6 +11,7 @@ from test_browser import SCREENS, bowl, boxes_of, settled, state, surface
 from test_browser_pictures import RECORD
 
 from lossatlas.io import Projection
+from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Shown, write_page
 
 STORY = "# The basin\n\nA few words.\n\n```state\nazimuth=-20&elevation=60&x=0.1&y=0\n```\n"
@@ -31,6 +32,9 @@ def pages(tmp_path_factory):
     path = Projection(np.linspace(0.9, 0, 6), np.linspace(0.5, 0, 6), axes=RIVER)
     write_page(folder / "one.html", pair[:1], vmax=2)
     write_page(folder / "two.html", pair, vmax=2)
+    small = [Shown(surface(f=lambda x, y: 6.79e-4 * (1 + bowl(x, y))), name) for name in ("ResNet-56", "another")]
+    write_page(folder / "small.html", small)
+    write_page(folder / "long.html", [Shown(eigenvalues(), "long")])
     write_page(folder / "told.html", pair[:1], story=folder / "story.md")
     write_page(folder / "river.html", [Shown(surface(), "river", trajectory=path)])
     return folder
@@ -47,6 +51,14 @@ def opened(browser, pages):
             return page
 
         yield sized
+
+
+def eigenvalues():
+    """A rough surface, with a note on it and a long name of its height."""
+    grid = Grid.parse("-1:1:9", "-1:1:9")
+    x, y = np.meshgrid(grid.x, grid.y)
+    values = (3000 * bowl(x, y) + 1500 * np.sin(9 * x + 5 * y)).ravel()
+    return Surface.of_values(grid, ["max_eig"]).with_cells(np.arange(81), values[:, None])
 
 
 def apart(a, b):
@@ -121,8 +133,54 @@ def test_nothing_stands_on_the_surface_from_any_side(opened, name, size, tab, nu
         assert_free(page, size, numbers)
 
 
-def assert_free(page, size, numbers):
-    """No words or controls stand on the surfaces, which have most of their scene."""
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "size", "tab", "numbers"), VIEWS, ids=str)
+def test_nothing_stands_on_the_surface_in_the_views_of_the_buttons(opened, name, size, tab, numbers):
+    page = view(opened, name, size, tab, numbers, "")
+    for preset in ("front", "top", "ravine"):
+        turned_to(page, preset)
+        assert_free(page, size, numbers, 0.7 if preset == "top" else 1)
+
+
+def test_the_ravine_is_shown_with_the_whole_surface(opened):
+    page = opened("two", SCREENS[0])
+    turned_to(page, "ravine")
+    assert_free(page, SCREENS[0], [0, 1])
+
+
+@pytest.mark.parametrize("size", [(1000, 640), (1024, 768), (1280, 720)], ids=str)
+def test_beside_the_controls_nothing_stands_on_two_surfaces(opened, size):
+    page = opened("two", size, "#at=60")
+    page.click("#drawer-open")
+    settled(page)
+    assert_free(page, size, [0, 1], 0.9)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1000, 640)], ids=str)
+def test_small_losses_stand_beside_their_names_alone(opened, size):
+    page = opened("small", size, "#at=200")
+    inner = "(all) => all.map((e) => { const r = document.createRange(); r.selectNodeContents(e);"
+    inner += " const b = r.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"
+    losses = page.locator(".panel .legend .loss").evaluate_all(inner)
+    names = page.locator(".panel .legend .name").evaluate_all(inner)
+    ticks = boxes_of(page, ".panel .legend .tick")
+    texts = page.locator(".panel .legend .loss").all_text_contents()
+    assert len(losses) == len(names) == len(ticks) == 16
+    assert any("e-4" in words or "e-3" in words for words in texts)
+    for loss in losses:
+        assert 0 <= loss[0] < loss[2] <= size[0]
+        assert all(apart([loss[0] - 3, loss[1], loss[2] + 3, loss[3]], other) for other in ticks + names)
+
+
+def turned_to(page, preset):
+    before = state(page, "azimuth"), state(page, "elevation")
+    page.click(f"#view-{preset}")
+    settled(page)
+    assert (state(page, "azimuth"), state(page, "elevation")) != before
+
+
+def assert_free(page, size, numbers, share=1.0):
+    """No words or controls stand on the surfaces, which have most of their scene; share: of their usual width."""
     parts = boxes_of(page, ".note", ".legend", ".panel h2", ".flat", ".enlarge", "#drop-hint")
     for number in numbers:
         corners, scene = page.evaluate(CORNERS, number)
@@ -132,7 +190,7 @@ def assert_free(page, size, numbers):
             assert all(apart([x, y, x, y], part) for part in parts), (x, y)
         wide = max(x for x, _ in corners) - min(x for x, _ in corners)
         least = 0.34 if size[0] > 500 else 0.28 if len(numbers) > 1 else 0.6
-        assert wide > least * (scene[2] - scene[0])  # and it is no dwarf
+        assert wide > share * least * (scene[2] - scene[0])  # and it is no dwarf
     grounds = page.locator(".legend").evaluate_all("(all) => all.map((e) => getComputedStyle(e).backgroundColor)")
     assert set(grounds) == {"rgba(0, 0, 0, 0)"}
 
@@ -146,6 +204,36 @@ def test_beside_a_story_the_whole_scene_stands_in_the_middle(opened):
     assert card[2] < scene[0]
     assert scene[1] < min(ys) < max(ys) < scene[3]
     assert (min(xs) + max(xs)) / 2 == pytest.approx((scene[0] + scene[2]) / 2, abs=0.08 * (scene[2] - scene[0]))
+
+
+POINTS = """() => { const { scene, heights } = lossatlas.panels[0]; const v = scene.view(), m = v.matrix;
+const box = scene.root.getBoundingClientRect(); const found = [];
+for (let i = 0; i <= 60; i++) for (let j = 0; j <= 60; j++) {
+  const [x, y, z] = heights.inBox(i / 60, j / 60, heights.sample(i / 60, j / 60)[0] * 0.85);
+  const c = [0, 1, 3].map((r) => m[r] * x + m[4 + r] * y + m[8 + r] * z + m[12 + r]);
+  found.push([(c[0] / c[2] + 1) / 2 * v.width, (1 - c[1] / c[2]) / 2 * v.height]); }
+return [found, [box.left, box.top]]; }"""
+
+
+@pytest.mark.parametrize("size", [SCREENS[1], SCREENS[2]], ids=str)
+def test_a_long_name_of_the_height_stands_beside_the_surface_and_on_no_note(opened, size):
+    page = opened("long", size)
+    name = "largest eigenvalue of the Hessian"
+    for fragment in ("", "#distance=2.6", "#distance=3.5&azimuth=-20"):
+        if fragment:
+            page.evaluate(TURN, fragment)
+        page.evaluate("window.written.length = 0; lossatlas.draw()")
+        settled(page)
+        written = [(words, box) for words, *box in page.evaluate("window.written") if words in name]
+        written = [(words, box) for words, box in written if len(words) > 3]
+        points, (left, top) = page.evaluate(POINTS)
+        (note,) = boxes_of(page, ".note")
+        for _, box in written:
+            assert apart([box[0] + left, box[1] + top, box[2] + left, box[3] + top], note)
+            if not fragment:
+                assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in points)
+        if not fragment:
+            assert " ".join(words for words, _ in written) == name
 
 
 def test_axes_of_a_river_plane_have_their_names(opened):

@@ -67,6 +67,15 @@ def test_marks_that_are_not_closed_are_text():
     assert spans_of("*a*") == (("i", "a"),)
 
 
+@pytest.mark.parametrize(("mark", "kind"), [("**", "b"), ("*", "i"), ("`", "code")])
+def test_words_of_one_letter_are_marked_too(mark, kind):
+    found = spans_of(f"here {mark}1{mark}, there {mark}19{mark}, {mark}x{mark} and {mark}a b{mark}.")
+    between = ("here ", ", there ", ", ", " and ", ".")
+    marked = ("1", "19", "x", "a b")
+    assert [words for kind, words in found if not kind] == list(between)
+    assert [each for each in found if each[0]] == [(kind, words) for words in marked]
+
+
 STEP = "# A step\n\nwords\n"
 ERRORS = [
     ("", r"story\.md: there is no step"),

@@ -25,6 +25,7 @@ from lossatlas.viewer.axis_words import axes_in_words
 from lossatlas.viewer.content import caption
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
+from lossatlas.viewer.notebook import flatness_in_words
 from lossatlas.viewer.page_state import WORDS, is_number
 
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
@@ -102,6 +103,37 @@ def test_the_page_and_python_have_the_same_interpolant(log, holes):
     assert np.isnan(wanted).any() == holes
     known = ~np.isnan(wanted)
     np.testing.assert_allclose(found[known], wanted[known], rtol=1e-12, atol=1e-12)
+
+
+def corners_around(x, y, values, points):
+    """The values of the four cells around each point, (4, n)."""
+    i, j = (np.clip(np.searchsorted(nodes, points[:, k]) - 1, 0, len(nodes) - 2) for k, nodes in enumerate((x, y)))
+    return np.stack([values[j, i], values[j, i + 1], values[j + 1, i], values[j + 1, i + 1]])
+
+
+@needs_node
+@pytest.mark.parametrize("place", [(6, 7), (1, 2), (0, 0), (3, 12)], ids=str)
+@pytest.mark.parametrize(("log", "huge"), [(False, 50.0), (False, -50.0), (True, 50.0), (True, 1e9)])
+def test_one_cell_that_differs_invents_no_towers_and_no_pits(log, huge, place):
+    values = convex(*np.meshgrid(X, Y)) + 5.0
+    smooth = Interpolant.of(X, Y, values, log=log)
+    points = np.stack([RNG.uniform(-1, 1, 4000), RNG.uniform(-1, 2, 4000)], 1)
+    plain = smooth.at(*points.T)[0]
+    np.testing.assert_allclose(smooth.drawn_at(*points.T), plain, rtol=1e-12)  # what is smooth is drawn as it is
+    values[place] = huge
+    around = corners_around(X, Y, values, points)
+    found = Interpolant.of(X, Y, values, log=log).drawn_at(*points.T)
+    slack = 0.05 * np.ptp(plain)
+    assert (found > around.min(axis=0) - slack).all()
+    assert (found < around.max(axis=0) + slack).all()
+    calm = (around != huge).all(axis=0)
+    assert np.abs(found - plain)[calm].max() < 0.35 * np.ptp(plain)
+    given = given_surface(X, Y, values, log, points=points.tolist())
+    page = run_js(f"{MAKE} return given.points.map(([a, b]) => drawn(s, a, b));", given)
+    np.testing.assert_allclose([p[0] for p in page], found, rtol=1e-12)
+    cut = np.abs(found - Interpolant.of(X, Y, values, log=log).at(*points.T)[0]) > 1e-6 * np.abs(found)
+    assert cut.any() or place == (0, 0)
+    assert all(p[1:] == [0, 0] for p, flat in zip(page, cut, strict=True) if flat)
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -437,6 +469,13 @@ def test_numbers_are_written_for_people():
 
 
 @needs_node
+def test_numbers_of_a_legend_are_short():
+    given = [0, 0.000679, 0.00104, -0.0161, 0.123456, 123456, 1.23e-10, -9.96e-12, 1e9, None]
+    found = run_js("return given.map((v) => shortText(v === null ? Infinity : v));", given)
+    assert found == ["0", "6.8e-4", "1.0e-3", "−0.0161", "0.123", "123000", "1e-10", "−1e-11", "1e9", "∞"]
+
+
+@needs_node
 def test_a_state_survives_the_address_and_a_bad_one_does_no_harm():
     code = "return given.fragments.map((f) => fromFragment(f, given.state)).concat(toFragment(given.state));"
     state = {"x": 0.5, "wire": False, "on": ["sgd", "adam"], "rates": [0.1, 0], "map": "viridis"}
@@ -523,14 +562,26 @@ def test_names_do_no_harm(name):
 @pytest.mark.parametrize(
     ("directions", "about", "expected"),
     [
-        ({}, {"command": "plot_surface.py --xnorm filter --ynorm=layer"}, "x: filter; y: layer"),
-        ({}, {"command": "plot_surface.py --xnorm filter --ynorm filter --xignore biasbn"}, "filter, biasbn ignored"),
-        ({}, {"command": "plot_surface.py --config c.yaml", "config": {"xnorm": "unit", "ynorm": "unit"}}, "unit"),
-        ({"x": "random, norm=layer, ignore=none, seed=1"}, {"command": "plot_surface.py --xnorm filter"}, "layer"),
+        ({}, {"command": "plot_surface.py --xnorm filter --ynorm=layer"}, "x: filter-normalized; y: layer-normalized"),
+        (
+            {},
+            {"command": "plot_surface.py --xnorm filter --ynorm filter --xignore biasbn"},
+            "filter-normalized, without biases and BatchNorm",
+        ),
+        (
+            {},
+            {"command": "plot_surface.py --config c.yaml", "config": {"xnorm": "unit", "ynorm": "unit"}},
+            "of unit length",
+        ),
+        (
+            {"x": "random, norm=layer, ignore=none, seed=1"},
+            {"command": "plot_surface.py --xnorm filter"},
+            "layer-normalized",
+        ),
         (
             {"x": "random, norm=layer, ignore=none", "y": "random, norm=filter, ignore=biasbn"},
             {},
-            "x: layer; y: filter, biasbn ignored",
+            "x: layer-normalized; y: filter-normalized, without biases and BatchNorm",
         ),
     ],
 )
@@ -540,6 +591,12 @@ def test_the_normalization_is_that_of_the_directions_and_only_otherwise_that_of_
     """A command with a direction file does not say how the directions in it were made."""
     shown = Shown(made(about=about), "a", directions=directions)
     assert dict(caption(shown))["normalization"] == expected
+
+
+def test_measures_of_flatness_have_plain_names():
+    found = flatness_in_words(made())
+    assert next(iter(found)) == "training loss at the centre"
+    assert not any("train_loss" in words for words in found)
 
 
 def test_the_page_of_a_pair_is_small():
@@ -560,9 +617,12 @@ def test_axes_of_principal_components_are_named():
     axes = ("1st principal component", "2nd principal component")
     for shown, names in (
         (Shown(made(), "a"), ["x", "y"]),
-        (Shown(made(), "a", {"x": axes[0], "y": axes[1]}), ["PCA direction 1", "PCA direction 2"]),
+        (Shown(made(), "a", {"x": axes[0], "y": axes[1]}), ["1st principal component", "2nd principal component"]),
         (Shown(made(), "a", {"x": "random", "y": axes[1]}), ["x", "y"]),
-        (Shown(made(), "a", trajectory=Projection(x, x, axes=axes)), ["PCA direction 1", "PCA direction 2"]),
+        (
+            Shown(made(), "a", trajectory=Projection(x, x, axes=axes)),
+            ["1st principal component", "2nd principal component"],
+        ),
         (
             Shown(made(), "a", trajectory=Projection(x, x, axes=("towards the end", "top eigenvector"))),
             ["towards the end", "top eigenvector"],
@@ -570,7 +630,7 @@ def test_axes_of_principal_components_are_named():
         (Shown(made(), "a", trajectory=Projection(x, x)), ["x", "y"]),
         (
             Shown(made(), "a", trajectory=Projection(x, x, axes=axes, explained=(0.84, 0.1))),
-            ["PCA direction 1 (84 % of the variance)", "PCA direction 2 (10 % of the variance)"],
+            ["1st principal component (84 % of the variance)", "2nd principal component (10 % of the variance)"],
         ),
     ):
         assert content(page_of([shown]))["surfaces"][0]["axes"] == names
@@ -597,6 +657,8 @@ def test_text_and_lines_have_contrast(theme):
             assert contrast(own[text], ground) >= 4.5, (text, ground)
         assert contrast(own["frame"], ground) >= 3
     assert contrast(own["on-accent"], own["accent"]) >= 4.5
+    seam = re.search(r"seam: theme\.(\w+)", static("result_tools.js"))[1]  # around the curves of optimizers
+    assert contrast(own[seam], own["panel"]) >= 3
     curves = re.search(r"CURVES = \[(.*?)\]", static("colours.js"))[1]
     assert all(contrast(colour, own["ground"]) >= 3 for colour in re.findall(r"#[0-9a-f]{6}", curves))
 

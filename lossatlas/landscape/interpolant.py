@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 FEWEST_NODES = 5  # nodes along each axis, to leave out every second one
+BEYOND = (
+    0.25  # how far a drawn value may lie beyond the cells around it, in second differences: a parabola needs an eighth
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,58 @@ class Interpolant:
                 value = np.exp(value)
                 slope_x, slope_y = value * slope_x, value * slope_y
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
+
+    def drawn_at(self, a: ArrayLike, b: ArrayLike) -> np.ndarray:
+        """Return the values as the page draws them, within the range of the cells around each point.
+
+        Beside a cell that differs much from all others the polynomial swings far beyond the cells around a point.
+
+        Args:
+            a: x coordinates.
+            b: y coordinates, of the same shape.
+
+        Returns:
+            An array of that shape; NaN outside the grid and in holes.
+        """
+        a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+        i = np.clip(np.searchsorted(self.x, a, "right") - 1, 0, len(self.x) - 2)
+        j = np.clip(np.searchsorted(self.y, b, "right") - 1, 0, len(self.y) - 2)
+        low, high = (np.exp(each) if self.log else each for each in self._limits())
+        return np.clip(self.at(a, b)[0], low[j, i], high[j, i])
+
+    def _limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return for each square of four cells the lowest and the highest node value that is drawn, (ny-1, nx-1)."""
+        corners = np.stack([self.u[:-1, :-1], self.u[:-1, 1:], self.u[1:, :-1], self.u[1:, 1:]])
+        along = second_differences(self.x, self.u)
+        across = second_differences(self.y, self.u.T).T
+        below, above = (
+            np.maximum(0, np.maximum(sign * along[:-1], sign * along[1:]))
+            + np.maximum(0, np.maximum(sign * across[:, :-1], sign * across[:, 1:]))
+            for sign in (1, -1)
+        )
+        return corners.min(0) - BEYOND * below, corners.max(0) + BEYOND * above
+
+
+def second_differences(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return second differences in the intervals along the last axis, the smaller one of the two ends of each.
+
+    It is 0 where the ends differ in sign: one cell that differs much from all others bends one end alone. Beside an
+    edge or a hole, the second derivative at the next node counts.
+
+    Args:
+        x: Coordinates, (n,).
+        u: Values at the nodes, (..., n).
+
+    Returns:
+        (..., n - 1).
+    """
+    bends = np.full((*u.shape[:-1], len(x) + 2), np.nan)  # with a node more at either end
+    slope = np.diff(u) / np.diff(x)
+    bends[..., 2:-2] = 2 * np.diff(slope) / (x[2:] - x[:-2])
+    left = np.where(np.isnan(bends[..., 1:-2]), bends[..., 3:], bends[..., 1:-2])
+    right = np.where(np.isnan(bends[..., 2:-1]), bends[..., :-3], bends[..., 2:-1])
+    a, b = np.where(np.isnan(left), right, left), np.where(np.isnan(right), left, right)
+    return np.where(a * b > 0, np.sign(a) * np.minimum(np.abs(a), np.abs(b)) * np.diff(x) ** 2, 0.0)
 
 
 def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:

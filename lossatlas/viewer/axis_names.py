@@ -25,7 +25,7 @@ def axis_names(directions: Mapping[str, Any] | None, trajectory: Projection | No
 
     Example:
         >>> axis_names({"x": "1st principal component", "y": "2nd principal component"}, None)
-        ['PCA direction 1', 'PCA direction 2']
+        ['1st principal component', '2nd principal component']
         >>> import numpy as np
         >>> river = ("drift from 0.pt to 9.pt", "top eigenvector, at a right angle")
         >>> axis_names(None, Projection(np.zeros(2), np.zeros(2), axes=river))
@@ -35,7 +35,9 @@ def axis_names(directions: Mapping[str, Any] | None, trajectory: Projection | No
     if not shares and not are_principal(trajectory.axes if trajectory is not None else _axes_of(directions)):
         return [_in_short(name) for name in full_axis_names(trajectory)]
     percents = [f" ({100 * share:.0f} % of the variance)" for share in shares[:2]]
-    return [f"PCA direction {k + 1}{percents[k] if k < len(percents) else ''}" for k in range(2)]
+    return [
+        f"{number} {PRINCIPAL}{percents[k] if k < len(percents) else ''}" for k, number in enumerate(("1st", "2nd"))
+    ]
 
 
 def full_axis_names(trajectory: Projection | None) -> list[str]:

@@ -38,9 +38,7 @@ class Axis:
     @property
     def scaled(self) -> str:
         """Its normalization in brackets; '' for none."""
-        if not self.norm:
-            return ""
-        return " (of unit length)" if self.norm == "unit" else f" ({self.norm}-normalized)"
+        return f" ({norm_in_words(self.norm)})" if self.norm else ""
 
 
 def axes_in_words(
@@ -172,6 +170,25 @@ def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str
     if not about.get("command") or (recorded_option(about, "dir_file") and not norm):
         return Axis(norm=norm)  # a file that is named may hold directions of any kind
     return Axis(direction_words(recorded_option(about, f"{letter}direction") or "random"), norm)
+
+
+def norm_in_words(norm: str, ignored: str = "") -> str:
+    """Describe a normalization of directions and the parameters that they leave out.
+
+    Args:
+        norm: As a file or an option names it; '' where it is not known.
+        ignored: The parameters that are left out, as a file or an option names them.
+
+    Example:
+        >>> norm_in_words("filter", "biasbn")
+        'filter-normalized, without biases and BatchNorm'
+    """
+    if norm == "unit":
+        norm = "of unit length"
+    words = f"{norm}-normalized" if known_norm(norm) else norm
+    if not words or ignored in ("", "none"):
+        return words
+    return f"{words}, {'without biases and BatchNorm' if ignored == 'biasbn' else f'{ignored} ignored'}"
 
 
 def known_norm(word: str) -> NormOrNone:

@@ -26,7 +26,7 @@ from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross
 from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.viewer.axis_names import axis_names, full_axis_names
-from lossatlas.viewer.axis_words import axes_in_words
+from lossatlas.viewer.axis_words import axes_in_words, norm_in_words
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -298,7 +298,7 @@ def contours(
         times = max(1, min(6, FINE // max(1, len(axis) - 1)))
         fine = [np.linspace(a, b, times, endpoint=False) for a, b in pairwise(axis)]
         axes.append(np.concatenate([*fine, axis[-1:]]))
-    values = clip_for_drawing(surface.at(*np.meshgrid(*axes))[0], known)
+    values = clip_for_drawing(surface.drawn_at(*np.meshgrid(*axes)), known)
     lines = contour_generator(x=axes[0], y=axes[1], z=np.ma.masked_invalid(values))
     found = []
     for level in levels:
@@ -356,8 +356,10 @@ def _samples_in_words(surface: Surface) -> str:
 def _normalization_asked_for(about: Mapping[str, Any]) -> str:
     """Describe normalization and ignored parameters of the directions, as the options of the command say."""
     x, y, ignored = (recorded_option(about, name) for name in ("xnorm", "ynorm", "xignore"))
-    norms = x if x == y else "; ".join(f"{axis}: {norm}" for axis, norm in (("x", x), ("y", y)) if norm)
-    return norms + (f", {ignored} ignored" if norms and ignored else "")
+    if x == y:
+        return norm_in_words(x, ignored)
+    axes = [(axis, norm) for axis, norm in (("x", x), ("y", y)) if norm]
+    return "; ".join(f"{axis}: {norm_in_words(norm, ignored)}" for axis, norm in axes)
 
 
 def _normalization_of_directions(about: Mapping[str, Any]) -> str:
@@ -365,7 +367,7 @@ def _normalization_of_directions(about: Mapping[str, Any]) -> str:
     words = {}
     for letter in "xy":
         if found := re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))):
-            words[letter] = found[1] + (f", {found[2]} ignored" if found[2] != "none" else "")
+            words[letter] = norm_in_words(found[1], found[2])
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return "; ".join(f"{letter}: {norm}" for letter, norm in words.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lossatlas.errors import BadUsage, named
-from lossatlas.figures.plotted_fields import loss_names
+from lossatlas.figures.plotted_fields import field_title, loss_names
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import flatness
 from lossatlas.landscape.surface import Surface
@@ -137,4 +137,5 @@ def flatness_in_words(surface: Surface) -> dict[str, str]:
     name = next(iter(loss_names(surface)), "")
     if not name or not np.isfinite(surface.fields[name][surface.done]).any():
         return {}
-    return {measure: str(value) for measure, value in flatness(surface, name).items()}
+    measures = flatness(surface, name)
+    return {words.replace(f"{name} at ", f"{field_title(name)} at ", 1): str(measures[words]) for words in measures}

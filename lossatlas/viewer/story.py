@@ -24,7 +24,8 @@ from lossatlas.errors import BadInput
 from lossatlas.viewer.page_state import Limits, check_numbers, misfit, read_fragment
 
 HEADING = re.compile(r"#{1,6}(?:\s+(.*?)\s*(?:(?<=\s)#+)?)?\s*$")  # with or without signs at its end
-INLINE = re.compile(r"`([^`]+)`|\*\*(\S(?:.*?\S)?)\*\*|\*(\S(?:.*?\S)?)\*|\[([^\]]+)\]\(([^)\s]*)\)")
+MARKED = r"([^\s*](?:.*?[^\s*])??)"  # words between asterisks, as few as there are
+INLINE = re.compile(rf"`([^`]+)`|\*\*{MARKED}\*\*|\*{MARKED}\*|\[([^\]]+)\]\(([^)\s]*)\)")
 OTHER = re.compile(
     r"(?:[-*+>|]|\d+[.)])\s|!\[|-{3,}\s*$|\t| {4}"
 )  # lists, quotes, tables, pictures, rules, blocks of code

@@ -10,7 +10,7 @@ const PAD = 0.05; // share of the height that stays free above and below the cur
 const WHOLE = { top: 0, share: 1 };
 
 /**
- * A chart: curves [{points: [[x, y]], color, width, dash, marks}] on a linear x and a linear or logarithmic y axis.
+ * A chart: curves [{points: [[x, y]], color, width, dash, marks, seam}] on a linear x and a linear or logarithmic y axis.
  * Returns {context, frame, toX, toY}; null if no point can be drawn, which `empty` says. range: [low, high] that the y axis
  * includes. guides: vertical lines [x, colour]. part: {top, share} of the canvas's height, for charts one over the other;
  * only the first of them clears the canvas.
@@ -80,13 +80,13 @@ function drawGuide({ context, frame, toX }, [x, color]) {
 }
 
 /** A curve, broken where it cannot be drawn. A width of 0 leaves its marks alone. */
-function drawCurve({ context, toX, toY }, { points, color, width = 1.5, dash = [], marks = false }, drawable, theme) {
+function drawCurve({ context, toX, toY }, { points, color, width = 1.5, dash = [], marks = false, seam }, drawable, theme) {
   context.setLineDash(dash);
   let run = [];
   for (const [x, y] of [...points, [NaN, NaN]]) {
     if (drawable(y)) run.push([toX(x), toY(y)]);
     else {
-      if (width > 0) polyline(context, run, color, width);
+      if (width > 0) polyline(context, run, color, width, seam);
       run = [];
     }
   }

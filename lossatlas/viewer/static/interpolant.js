@@ -1,6 +1,11 @@
 // A surface between its cells: a bicubic interpolant with continuous slope. The same arithmetic as
 // lossatlas/landscape/interpolant.py: slopes at the nodes from parabolas, Hermite's polynomial between them.
 
+import { clamp } from "./numbers.js";
+
+/** How far a drawn value may lie beyond the cells around it, in second differences of these: a parabola needs an eighth. */
+const BEYOND = 0.25;
+
 /** Slope at node k of the values u[offset + m * stride], m = 0 .. n - 1, on the coordinates x. */
 function slopeAt(x, u, offset, stride, n, k) {
   const value = (m) => u[offset + m * stride];
@@ -40,7 +45,43 @@ export function makeInterpolant(x, y, values, log) {
       uxy[j * nx + i] = slopeAt(y, ux, i, nx, ny, j);
     }
   }
-  return { x, y, u, ux, uy, uxy, log };
+  return { x, y, u, ux, uy, uxy, log, limits: null };
+}
+
+/** Second derivative at node k of the parabola through it and its neighbours, NaN where they are not known; see `slopeAt`. */
+function bendAt(x, u, offset, stride, n, k) {
+  if (k < 1 || k + 1 >= n) return NaN;
+  const [a, b, c] = [-1, 0, 1].map((m) => u[offset + (k + m) * stride]);
+  return (2 * ((c - b) / (x[k + 1] - x[k]) - (b - a) / (x[k] - x[k - 1]))) / (x[k + 1] - x[k - 1]);
+}
+
+/**
+ * Second difference in the interval after node k, the smaller one of its ends; 0 if they differ in sign. Beside an edge or a
+ * hole, that of the next node counts. One cell that differs much from all others bends one end alone.
+ */
+function differenceIn(x, u, offset, stride, n, k) {
+  const bend = (m) => bendAt(x, u, offset, stride, n, m);
+  const either = (a, b) => (Number.isNaN(a) ? b : a);
+  const [left, right] = [either(bend(k), bend(k + 2)), either(bend(k + 1), bend(k - 1))];
+  const [a, b] = [either(left, right), either(right, left)];
+  return a * b > 0 ? Math.sign(a) * Math.min(Math.abs(a), Math.abs(b)) * (x[k + 1] - x[k]) ** 2 : 0;
+}
+
+/** For each square of four cells the lowest and the highest value that is drawn there: [low, high], one after the other. */
+function limitsOf({ x, y, u }) {
+  const [nx, ny] = [x.length, y.length];
+  const limits = [];
+  for (let j = 0; j < Math.max(1, ny - 1); j++) {
+    for (let i = 0; i + 1 < nx; i++) {
+      const rows = ny === 1 ? [0] : [j, j + 1];
+      const along = rows.map((row) => differenceIn(x, u, row * nx, 1, nx, i));
+      const across = ny === 1 ? [0] : [i, i + 1].map((column) => differenceIn(y, u, column, nx, ny, j));
+      const corners = rows.flatMap((row) => [u[row * nx + i], u[row * nx + i + 1]]);
+      const beyond = (sign) => Math.max(0, ...along.map((v) => sign * v)) + Math.max(0, ...across.map((v) => sign * v));
+      limits.push([Math.min(...corners) - BEYOND * beyond(1), Math.max(...corners) + BEYOND * beyond(-1)]);
+    }
+  }
+  return limits;
 }
 
 /** The number of the interval of sorted nodes that holds a. */
@@ -88,15 +129,36 @@ function polynomial({ x, y, u, ux, uy, uxy }, a, b) {
   return [weighted(across.value, ...values), weighted(across.value, ...rows(along.slope)), weighted(across.slope, ...values)];
 }
 
-/** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
-export function evaluate(surface, a, b) {
-  const { x, y } = surface;
+/** True if a point lies within the grid. */
+function isInside({ x, y }, a, b) {
   const within = (nodes, v) => v >= nodes[0] && v <= nodes[nodes.length - 1];
-  if (!within(x, a) || !(y.length === 1 || within(y, b))) return null;
-  const [u, ux, uy] = polynomial(surface, a, b);
-  if (!surface.log) return [u, ux, uy];
+  return within(x, a) && (y.length === 1 || within(y, b));
+}
+
+/** [f, df/dx, df/dy] from what the polynomial gives. */
+function unscaled({ log }, [u, ux, uy]) {
+  if (!log) return [u, ux, uy];
   const f = Math.exp(u);
   return [f, ux * f, uy * f];
+}
+
+/** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
+export function evaluate(surface, a, b) {
+  return isInside(surface, a, b) ? unscaled(surface, polynomial(surface, a, b)) : null;
+}
+
+/**
+ * Value and slopes as they are drawn: beside a cell that differs much from all others the polynomial swings far beyond the cells
+ * around a point, and the value stays within their range; the slope is 0 there.
+ */
+export function drawn(surface, a, b) {
+  if (!isInside(surface, a, b)) return null;
+  const found = polynomial(surface, a, b);
+  const { x, y } = surface;
+  surface.limits ??= limitsOf(surface);
+  const [low, high] = surface.limits[(y.length === 1 ? 0 : intervalOf(y, b)) * (x.length - 1) + intervalOf(x, a)];
+  const u = clamp(found[0], low, high);
+  return unscaled(surface, u === found[0] || Number.isNaN(u) ? found : [u, 0, 0]);
 }
 
 /** Second derivative along a direction (unit vector) by central differences of the exact slope; NaN where unknown. */

@@ -1,7 +1,7 @@
 // The legend on a scene: each optimizer with its colour, its name and its present loss; a click switches it on or off.
 
 import { element, markSwatch } from "./elements.js";
-import { text } from "./numbers.js";
+import { shortText } from "./numbers.js";
 import { OPTIMIZERS } from "./optimizers.js";
 
 /** The legend of the surfaces with some numbers: {root, update()}. */
@@ -43,5 +43,5 @@ function itemOf(app, { name, title, color, mark }, numbers) {
 /** The present loss of an optimizer on a surface; "" where it does not run. */
 function lossOf(race, number, name) {
   const run = race.shownOn(number).find(({ optimizer }) => optimizer.name === name);
-  return run ? text(run.losses[run.shown], 3) : "";
+  return run ? shortText(run.losses[run.shown]) : "";
 }

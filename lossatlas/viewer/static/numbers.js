@@ -26,3 +26,10 @@ export function text(value, digits = 4) {
       : String(Number(value.toPrecision(digits)));
   return shown.replace(/^-/, "−");
 }
+
+/** A value in at most six characters after its sign, for a narrow column: three digits, or fewer with an exponent. */
+export function shortText(value) {
+  const fits = (words) => words.replace("−", "").length <= 6;
+  const shown = [text(value, 3), ...[1, 0].map((digits) => value.toExponential(digits).replace("e+", "e").replace(/^-/, "−"))];
+  return Number.isFinite(value) ? (shown.find(fits) ?? shown[2]) : shown[0];
+}

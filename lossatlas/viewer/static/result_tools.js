@@ -11,19 +11,29 @@ const ENDS = {
   zero: "reached values without a logarithm",
   diverged: "diverged",
 };
-const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
+const DASHES = [[], [7, 5], [2, 5]]; // one for each surface
+const STROKES = ["stroke", "stroke dashed", "stroke dotted"]; // the same in the key
 
 /** Returns {root, update()}. */
 export function resultTools(app) {
   const canvas = element("canvas", { role: "img", "aria-label": "Value against step" });
   const body = element("tbody");
   const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
-  const root = group("Where each optimizer ends", {}, chartBox(canvas), table(head, body, { id: "results" }));
+  const root = group("Where each optimizer ends", {}, chartBox(canvas), keyOf(app.model), table(head, body, { id: "results" }));
   const update = () => {
     drawLosses(canvas, app);
     body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));
   };
   return { root, update };
+}
+
+/** What the kinds of lines mean, where there are several surfaces. */
+function keyOf({ surfaces }) {
+  const names = surfaces.map(({ label }, k) => {
+    const stroke = element("span", { class: STROKES[k % STROKES.length], "aria-hidden": "true" });
+    return element("span", {}, stroke, label);
+  });
+  return element("p", { class: "key", hidden: surfaces.length < 2 }, ...names);
 }
 
 function drawLosses(canvas, { model, race, theme }) {
@@ -32,7 +42,8 @@ function drawLosses(canvas, { model, race, theme }) {
     race.shownOn(number).map((run) => ({
       points: Array.from(run.losses.subarray(0, run.shown + 1), (loss, k) => [k, loss]),
       color: run.optimizer.color,
-      width: 1.6,
+      width: 2,
+      seam: theme.frame,
       dash: DASHES[number % DASHES.length],
     })),
   );

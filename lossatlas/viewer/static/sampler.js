@@ -1,6 +1,6 @@
 // Heights, colours and slopes between the cells of a surface, for meshes and pictures.
 
-import { evaluate } from "./interpolant.js";
+import { drawn } from "./interpolant.js";
 import { clamp } from "./numbers.js";
 import { slopeOfScale } from "./scale.js";
 import { interpolantOf, toPlane } from "./surface.js";
@@ -25,7 +25,7 @@ export function sampler(surface, name, scale, colour) {
   const length = surface.y[surface.y.length - 1] - surface.y[0];
   return (s, t) => {
     const point = toPlane(surface, s, t);
-    const found = evaluate(own, ...point);
+    const found = drawn(own, ...point);
     if (!found || Number.isNaN(found[0])) return null;
     // A bicubic swings a little beyond a plateau, which is drawn flat; a minimum between the cells is lower than all of them.
     const value = Math.min(scale.most, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
@@ -39,6 +39,6 @@ export function sampler(surface, name, scale, colour) {
 
 /** The share of its scale, 0 to 1, of the field that colours; -1 where it is not known. */
 function shadeAt(surface, { name, scale }, point) {
-  const found = evaluate(interpolantOf(surface, name), ...point);
+  const found = drawn(interpolantOf(surface, name), ...point);
   return found && !Number.isNaN(found[0]) ? clamp(scale.height(found[0]), 0, 1) : -1;
 }

@@ -7,17 +7,20 @@ import { toScreen } from "./projection.js";
 import { roundSteps, ticks } from "./scale.js";
 
 const BESIDE = [30, 38, 46, 56, 68, 82]; // pixels from an axis to its title
+const RIGHT = 40; // pixels that the name of the height may reach to the right of its axis: the surface begins there
+const WIDEST = 120; // pixels of a line of this name, at most, where a single one finds no room
+const LINE = 13; // pixels from one of its lines to the next
 const ALONG = [0.5, 0.4, 0.6, 0.3, 0.7, 0.15, 0.85]; // shares of the part of the axis that is shown
 
 const ends = (nodes) => [nodes[0], nodes[nodes.length - 1]];
 
 /** Writes words at a place and an offset, within the canvas and not over each other. */
 class Writer {
-  constructor(context, size, theme) {
+  constructor(context, size, theme, taken) {
     this.context = context;
     this.size = size;
     this.theme = theme;
-    this.taken = []; // boxes [left, top, right, bottom]
+    this.taken = taken; // boxes [left, top, right, bottom]
   }
 
   /** Where words stand: {side, x, y, box, moved}; moved: they would have been cut by the edge of the canvas. */
@@ -57,14 +60,15 @@ class Writer {
   }
 }
 
-/** Draw the axes on a canvas over the scene. view: see SceneView. */
-export function drawSceneLabels(canvas, view, heights, theme) {
+/** Draw the axes on a canvas over the scene. view: see SceneView; obstacles: rectangles that stand on the scene. */
+export function drawSceneLabels(canvas, view, obstacles, heights, theme) {
   const [context, width, height] = fit(canvas);
   const { surface, box } = heights;
   context.font = FONT;
   const at = (p) => toScreen(view.matrix, p, width, height);
   const size = [width, height];
-  const writer = new Writer(context, size, theme);
+  const taken = obstacles.map(({ left, top, right, bottom }) => [left, top, right, bottom]);
+  const writer = new Writer(context, size, theme, taken);
   const [nearU, nearV] = [0, 1].map((k) => (view.back[k] > 0 ? box[k] : -box[k]));
   const corners = [
     [nearU, -nearV],
@@ -125,10 +129,34 @@ function verticalAxis(context, { at, writer, foot }, corner, { scale }, theme) {
   }
 }
 
+/** The name of the height over its axis: in one line, or in several where that finds no room; none if these find none either. */
 function heightTitle(context, { at, writer }, corner, { model }, width) {
   context.font = `600 ${FONT}`;
-  const words = model.title(model.state.height);
-  const wide = context.measureText(words).width;
-  const [x, y] = at([...corner, TALL]);
-  writer.write(words, [Math.max(4, Math.min(x - wide / 2, width - wide - 4)), Math.max(10, y - 16)], [5, 0], true);
+  const title = model.title(model.state.height);
+  const top = at([...corner, TALL]);
+  const wide = (words) => context.measureText(words).width;
+  const room = Math.min(WIDEST, top[0] + RIGHT - 4);
+  for (const lines of [[title], wrapped(title, (words) => wide(words) <= room)]) {
+    const widest = Math.max(...lines.map(wide));
+    const wished = top[0] - widest + Math.min(widest / 2, RIGHT);
+    const left = clamp(wished, 4, Math.max(4, width - widest - 4));
+    const lowest = Math.max(10 + LINE * (lines.length - 1), top[1] - 16);
+    const box = [left, lowest - LINE * (lines.length - 1) - 7, left + widest + 2, lowest + 7];
+    if (!writer.isFree(box) || (lines.length === 1 && left + widest > top[0] + RIGHT + 4 && widest > room)) continue;
+    lines.forEach((words, k) => {
+      writer.write(words, [left, lowest - LINE * (lines.length - 1 - k)], [5, 0], true);
+    });
+    return;
+  }
+}
+
+/** Words in lines of which each fits. */
+function wrapped(text, fits) {
+  const lines = [];
+  for (const word of text.split(" ")) {
+    const longer = lines.length ? `${lines[lines.length - 1]} ${word}` : word;
+    if (lines.length && fits(longer)) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
 }

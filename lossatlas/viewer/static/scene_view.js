@@ -25,6 +25,7 @@ export class SceneView {
     this.kept = {}; // lines that stay until something is changed
     this.contourLevels = [];
     this.framed = ["", null]; // what the frame was found for, and the frame
+    this.standing = []; // what stood on the scene then
     this.canvas = renderer.canvas;
     this.labels = element("canvas", { class: "labels" });
     this.root = element("div", { class: "solid", tabindex: 0, role: "application" }, this.canvas, this.labels);
@@ -72,6 +73,7 @@ export class SceneView {
     const obstacles = this.obstacles(size);
     const wanted = JSON.stringify([size, model.state.elevation, obstacles]);
     if (this.framed[0] === wanted) return this.framed[1];
+    this.standing = obstacles;
     const radius = Math.hypot(...this.heights.box);
     this.framed = [wanted, size[0] && size[1] ? frameFor(radius, model.framedCamera(), size, obstacles) : null];
     return this.framed[1];
@@ -133,7 +135,7 @@ export class SceneView {
     renderer.drawBalls(new Float32Array(balls), { size: 19 * ratio, lift: 0.004, hidden: 0.35 });
     if (balls.length === 0) this.drawStart(ratio);
     this.drawHover(ratio);
-    drawSceneLabels(this.labels, view, heights, theme);
+    drawSceneLabels(this.labels, view, this.standing, heights, theme);
   }
 
   /** Give the canvas the pixels of the screen; false if there are none. */

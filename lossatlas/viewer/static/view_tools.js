@@ -66,8 +66,8 @@ export function viewpointTools(app) {
   const views = [
     button("view-front", "Front", () => app.look(FRONT), { title: "look along y" }),
     button("view-top", "Top", () => app.look(TOP), { title: "look down on the plane" }),
-    button("view-ravine", "Ravine", () => app.look(ravine() ?? model.usualView()), {
-      title: "look along the valley, through the lowest point",
+    button("view-ravine", "Ravine", () => app.look({ ...model.usualView(), ...ravine() }), {
+      title: "look along the valley in which the lowest point lies",
     }),
     button("reset-view", "Reset view", () => app.resetView()),
   ];

@@ -8,19 +8,19 @@ const FEWEST = 12; // cells of a valley
 export const FRONT = { azimuth: -90, elevation: 16, distance: 4.6, panx: 0, pany: 0 };
 export const TOP = { azimuth: -90, elevation: 89, distance: 5, panx: 0, pany: 0 };
 
-/** The view along the longest valley of all surfaces, through its minimum; null if no cell is finite. */
+/** The direction {azimuth, elevation} of a view along the longest valley of all surfaces; null if no cell is finite. */
 export function ravineView(surfaces, name) {
   const valleys = surfaces.map((surface) => valleyOf(surface, name)).filter((valley) => valley);
   if (!valleys.length) return null;
-  const { angle, minimum } = valleys.reduce((a, b) => (b.stretch > a.stretch ? b : a));
+  const { angle } = valleys.reduce((a, b) => (b.stretch > a.stretch ? b : a));
   const degrees = (angle * 180) / Math.PI;
   const azimuth = Math.sin(angle) > 0 ? degrees - 180 : degrees; // from the front, where the reader stands
-  return { azimuth, elevation: 30, distance: 3.6, panx: minimum[0], pany: minimum[1] };
+  return { azimuth, elevation: 30 };
 }
 
 /**
- * The valley of a surface: the lowest cells that join the minimum. {minimum: [u, v] in the scene; angle of the long axis;
- * stretch: its length over its width}; null if no cell is finite. Of an accuracy, it is the ridge.
+ * The valley of a surface: the lowest cells that join the minimum. {angle of the long axis; stretch: its length over its width};
+ * null if no cell is finite. Of an accuracy, it is the ridge.
  */
 function valleyOf(surface, name) {
   const { values } = surface.fields[name];
@@ -28,8 +28,7 @@ function valleyOf(surface, name) {
   const height = (k) => (Number.isFinite(values[k]) ? sign * values[k] : Infinity);
   const cells = grown(surface, height);
   if (!cells.length) return null;
-  const places = cells.map((k) => placeOf(surface, k));
-  return { minimum: places[0], ...axisOf(places) };
+  return axisOf(cells.map((k) => placeOf(surface, k)));
 }
 
 /** The minimum and then, one by one, the lowest cell beside those that are taken. */
