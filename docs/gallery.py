@@ -151,7 +151,8 @@ ENTRIES = [
         "ResNet-56 without and with shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale: the "
         "height is ln(loss + 0.1), the colours are 40 % height and 60 % rank among the cells of both. Needs pyvista "
         '(`pip install ".[render]"`); with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1), that of the '
-        "original release's `h52vtp.py --log --zmax 10`. The directions are drawn anew: hills and valleys are not at "
+        "original release's `h52vtp.py --log --zmax 10`. "
+        "The dashed part of a pin lies behind the surface. The directions are drawn anew: hills and valleys are not at "
         "the places of the paper's Figure 1.",
         f"plot_2D.py {COVER} --dpi 250",
         "_train_loss_3drender.png",
@@ -469,6 +470,20 @@ ENTRIES = [
 ]
 
 
+def words_of(entry: Entry, base: Path) -> list[str]:
+    """Return the words of a command that writes to `base`, with the resolution of the gallery."""
+    words = shlex.split(entry.command.split(" -o ")[0])
+    if entry.ending.endswith(".png"):
+        return [*words, "--out", str(base), "--format", "png", *([] if "--dpi" in words else ["--dpi", str(DPI)])]
+    return [*words, "--out", f"{base}{entry.ending}"]  # a film or a page is one file
+
+
+def drawn(entry: Entry, base: Path) -> Path:
+    """Return the file of a picture that the command has written to `base`."""
+    made = Path(f"{base}{entry.ending}")  # of curves that are steep, the name says so
+    return made if made.exists() else made.with_name(made.name.replace(".png", "_log.png"))
+
+
 def draw(work: Path) -> None:
     """Run each command once, with its output in `work`, and take the pictures from there."""
     bases: dict[str, Path] = {}
@@ -476,15 +491,8 @@ def draw(work: Path) -> None:
         target = DOCS / "pictures" / entry.picture
         if entry.command not in bases:
             bases[entry.command] = base = work / str(len(bases))
-            words = shlex.split(entry.command.split(" -o ")[0])
-            if entry.ending.endswith(".png"):
-                words += ["--out", str(base), "--format", "png", *([] if "--dpi" in words else ["--dpi", str(DPI)])]
-            else:  # a film or a page is one file
-                words += ["--out", f"{base}{entry.ending}"]
-            subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
-        made = Path(f"{bases[entry.command]}{entry.ending}")
-        if not made.exists():  # of curves that are steep, the name says so
-            made = made.with_name(made.name.replace(".png", "_log.png"))
+            subprocess.run([sys.executable, *words_of(entry, base)], cwd=ROOT, check=True)
+        made = drawn(entry, bases[entry.command])
         if entry.picture == "page.png":
             photograph(made, target)
         else:

@@ -279,3 +279,21 @@ def test_a_rendered_path_has_checkpoints_and_a_star_and_is_faint_where_a_ridge_h
         assert ((star.get_xydata() > 0) & (star.get_xydata() < [width, height])).all()
     assert stars[0] < 1
     assert stars[1] is None
+
+
+@pytest.mark.usefixtures("rendering")
+def test_the_hidden_part_of_a_pin_is_drawn_dashed_down_to_the_lowest_cell():
+    valley = surface_of(lambda a, b: 1 + 5 * np.exp(-20 * (a - 0.5) ** 2) + a * a + b * b, "-1:1:33", "-1:1:33")
+    ridge = surface_panel(valley, "train_loss", "a")
+    scale = choose_colour_scale([ridge.values], log=False)
+    lines = []
+    for azimuth in (0, 180):  # behind the ridge, and before it
+        with figures.style() as plt:
+            axis = rendered_plots.rendered_figure(plt, [ridge], scale, "train_loss", Camera(20, azimuth)).axes[0]
+        lines.append(list(axis.lines))
+    assert lines[1] == []
+    dashed, ring = lines[0]
+    assert ring.get_xydata()[0] == pytest.approx(dashed.get_xydata()[0])
+    (foot, end), name = dashed.get_xydata()[[0, -1]], axis.texts[0]
+    assert foot[1] > end[1]  # rows of pixels are counted downwards
+    assert name.get_text() == f"minimum {ridge.values.min():.3g}"

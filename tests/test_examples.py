@@ -11,12 +11,15 @@ from pathlib import Path
 import matplotlib
 import pytest
 from conftest import MPIRUN, ROOT
+from matplotlib.contour import ContourSet
 from torture.place import Place, ended, processes
 
+from lossatlas import figures
 from lossatlas.io import read_surface
 
 pytestmark = pytest.mark.commands
 
+SIZES = [(w, d) for d in (1, 2, 3) for w in (4, 8, 16)]
 NOTEBOOK = json.loads((ROOT / "examples" / "own_network.ipynb").read_text())
 
 
@@ -64,6 +67,23 @@ echo "$@" >> "$FAKE/requeued"
 
 
 SMALL = ["--x=-1:1:5", "--y=-1:1:5"]
+
+
+def test_lines_and_numbers_of_effective_dimensions_have_the_halo_of_the_legend():
+    from examples.effective_dimension.story import panels
+
+    records = [
+        {"width": w, "depth": d, "parameters": 60 * w * d, "train_loss": 1 / w, "test_loss": 1.0 * d} for w, d in SIZES
+    ]
+    with figures.style() as plt:
+        fig = panels(plt, {"perceptrons: units": [each | {"effective_dimension": 2.0} for each in records]})
+    (line,) = fig.legends[0].get_lines()
+    assert line.get_path_effects()
+    for axis in fig.axes[:3]:
+        (contours,) = (each for each in axis.collections if isinstance(each, ContourSet))
+        assert contours.labelTexts
+        for each in (contours, *contours.labelTexts):
+            assert each.get_path_effects() == line.get_path_effects()
 
 
 @pytest.mark.full

@@ -231,6 +231,49 @@ def test_names_of_networks_lie_inside_of_the_frame(dpi, tmp_path):
     assert all(inside(name.get_window_extent(), frame, slack=0) for name in names)
 
 
+def test_a_name_leaves_the_mark_of_the_lowest_cell_free():
+    surface = surface_of(lambda a, b: (a - 0.04) ** 2 + (b - 0.05) ** 2, "-0.24:1.2:37", "-0.2:1.2:29")
+    marked = replace(surface, about={"command": "python plot_surface.py --model_file one.pt --model_file2 two.pt"})
+    p = surface_panel(marked, "train_loss", "one")
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
+    fig.draw_without_rendering()
+    axis = fig.axes[0]
+    names = {each.get_text(): each.get_window_extent() for each in axis.texts}
+    lowest, first, second = axis.transData.transform([(0.04, 0.05), (0, 0), (1, 0)])
+    assert names["one"].y1 < first[1]  # below its point
+    assert names["two"].y0 > second[1]
+    assert not names["one"].padded(3).contains(*lowest)
+
+
+def pixels_of(fig, artist) -> int:
+    """How many pixels of a figure an artist changes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas, pictures = FigureCanvasAgg(fig), []
+    for shown in (True, False):
+        artist.set_visible(shown)
+        canvas.draw()
+        pictures.append(np.array(canvas.buffer_rgba()))
+    return int((pictures[0] != pictures[1]).any(-1).sum())
+
+
+def test_the_lowest_cell_is_seen_above_a_training_run():
+    p = surface_panel(surface_of(bowl, "-1:1:21", "-1:1:21"), "train_loss", "one")
+    rest = np.linspace(1, 0, 30)
+    path = Projection(x=rest, y=0.5 * rest, loss=rest + 0.1)
+    counts = []
+    for paths in ((), (path,)):
+        with figures.style() as plt:
+            fig = flat_figure(
+                plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours, paths=paths
+            )
+        mark = next(each for each in fig.axes[0].lines if each.get_marker() == "P")
+        np.testing.assert_allclose(mark.get_xydata(), [[0, 0]], atol=1e-9)
+        counts.append(pixels_of(fig, mark))
+    assert counts[1] > counts[0] / 2  # pixels of the white inside stay white above the star
+
+
 def test_minima_are_ordered_by_depth_and_their_numbers_lie_inside():
     surface = surface_of(lambda a, b: 2 + np.cos(7 * a) * np.cos(7 * b) + 0.3 * (a + b), "-1:1:21", "-1:1:21")
     p, found = surface_panel(surface, "train_loss", "one"), minima(surface, "train_loss")

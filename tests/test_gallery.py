@@ -8,8 +8,12 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
+from lossatlas import figures
 from lossatlas.figures import choose_colour_scale
+from lossatlas.figures.surface_renderer import rendering_problem
 from lossatlas.io import read_surface
 from lossatlas.programs import COMMANDS, find_command
 
@@ -97,3 +101,61 @@ def test_the_pair_has_the_height_that_is_said_of_it():
     for each in values:
         drawn = np.minimum(shared.height(each), shared.limits[1]) * np.log(10)
         np.testing.assert_allclose(drawn, np.log(np.minimum(each, 10) + 0.1), rtol=1e-12)
+
+
+QUICK = {"chains.png", "spectra.png", "repeats.png", "sharpness.png", "eigen.png", "between.png", "by_layer.png"}
+STILL = [entry for entry in gallery.ENTRIES if entry.ending.endswith(".png")]  # no films and no page
+TILE = 16  # pixels
+LARGEST_DIFFERENCE = 10  # mean over a tile, of 255: more than that of antialiasing, less than that of another mark
+
+
+def difference_of(one: Image.Image, other: Image.Image) -> float:
+    """The mean difference of two pictures in the tile in which it is largest."""
+    change = np.abs(np.asarray(one.convert("RGB"), float) - np.asarray(other.convert("RGB"), float)).mean(-1)
+    height, width = (TILE * (side // TILE + 1) for side in change.shape)
+    padded = np.zeros((height, width))
+    padded[: change.shape[0], : change.shape[1]] = change
+    return float(padded.reshape(height // TILE, TILE, width // TILE, TILE).mean((1, 3)).max())
+
+
+def test_a_mark_that_is_missing_counts_and_antialiasing_does_not():
+    with figures.style() as plt:
+        pictures = []
+        for shift, mark in ((0, "P"), (0.001, "P"), (0, "none"), (0, "*")):  # a quarter of a pixel
+            fig, axis = plt.subplots(figsize=(4, 3))
+            axis.plot([0, 1], [0, 1 + shift], color="black")
+            axis.plot(0.3, 0.6, mark, markersize=7, color="black")
+            axis.set(xlim=(0, 1), ylim=(0, 1))
+            canvas = FigureCanvasAgg(fig)
+            canvas.draw()
+            pictures.append(Image.fromarray(np.array(canvas.buffer_rgba())))
+    first, *others = (difference_of(pictures[0], each) for each in pictures[1:])
+    assert 0 < first < LARGEST_DIFFERENCE < min(others)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory) -> dict:
+    """Where each command has written its files, by command."""
+    return {"": tmp_path_factory.mktemp("gallery")}
+
+
+def in_quick_tests(entry) -> object:
+    return pytest.param(entry, id=entry.picture, marks=[] if entry.picture in QUICK else pytest.mark.full)
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize("entry", [in_quick_tests(entry) for entry in STILL])
+def test_a_picture_is_what_its_command_draws(entry, bases, monkeypatch):
+    if "--render" in entry.command and (reason := rendering_problem()):
+        pytest.skip(f"pyvista does not render here: {reason}")
+    monkeypatch.chdir(ROOT)
+    if entry.command not in bases:
+        bases[entry.command] = bases[""] / str(len(bases))
+        words = gallery.words_of(entry, bases[entry.command])
+        command, *words = words[2:] if words[:2] == ["-m", "lossatlas"] else words
+        module = importlib.import_module(f"lossatlas.commands.{COMMANDS[find_command(command)].module}")
+        assert module.main(words) == 0
+    committed = Image.open(ROOT / "docs" / "pictures" / entry.picture)
+    now = Image.open(gallery.drawn(entry, bases[entry.command]))
+    assert committed.size == now.size, "draw it again: make gallery"
+    assert difference_of(committed, now) < LARGEST_DIFFERENCE, "draw it again: make gallery"

@@ -3,18 +3,21 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import MPIRUN, python
+from conftest import MPIRUN, ROOT, python
 from torch import nn
 
 import lossatlas
+from lossatlas import figures
 from lossatlas.commands import learning_coefficient, plot_learning_coefficient
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.figures.learning_coefficient_plots import chains_figure, coefficients_figure
 from lossatlas.hessian import Hessian
 from lossatlas.hessian.langevin import usual_learning_rate
 from lossatlas.io import read_findings
@@ -281,6 +284,54 @@ def test_the_command_writes_what_python_computes_and_draws_it(tmp_path, capsys):
     assert "one" in capsys.readouterr().out
     assert (tmp_path / "both_coefficients.png").stat().st_size > 1000
     assert python("-m", "lossatlas", "info", out).stdout.startswith("local learning coefficient")
+
+
+def drawn_chains(look=None, count=4):
+    found = read_findings(ROOT / "docs" / "surfaces" / "spirals_coefficient.h5", "learning_coefficient")
+    arrays = {
+        name: np.resize(value, (count, 400)) if value.ndim == 2 else value for name, value in found.arrays.items()
+    }
+    found = replace(found, arrays=arrays)
+    with figures.style(look=look) as plt:
+        return found, chains_figure(plt, found)
+
+
+@pytest.mark.parametrize("look", ["paper", "dark", "print"])
+def test_each_chain_is_named_and_has_dashes_of_its_own_in_both_panels(look):
+    found, fig = drawn_chains(look)
+    left, right = fig.axes
+    estimate = found.learning_coefficient()
+    assert right.get_title() == f"local learning coefficient {estimate.value:.4g} \u00b1 {estimate.error:.2g}"
+    names = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert names == [*(f"chain {k}" for k in (1, 2, 3, 4)), "mean of the chains", "\u00b1 2 standard errors"]
+    values = float(found.request["inverse_temperature"]) * found.arrays["differences"]
+    thick = left.lines[4:]
+    for k, (line, mean) in enumerate(zip(thick, right.lines, strict=False)):
+        assert (line.get_color(), line.get_linestyle()) == (mean.get_color(), mean.get_linestyle())
+        expected = [values[k, start : start + 40].mean() for start in range(361)]
+        np.testing.assert_allclose(line.get_ydata(), expected)
+        assert line.get_xdata()[0] == pytest.approx(left.lines[k].get_xdata()[:40].mean())
+        assert mean.get_ydata()[-1] == pytest.approx(estimate.chains[k])
+    assert len({(line._dash_pattern[0], str(line._dash_pattern[1])) for line in thick}) == 4
+    assert right.lines[4].get_color() not in {line.get_color() for line in thick}
+
+
+def test_many_chains_have_one_name():
+    _, fig = drawn_chains(count=9)
+    assert [text.get_text() for text in fig.legends[0].get_texts()][:2] == ["9 chains", "mean of the chains"]
+
+
+def test_names_of_several_files_are_turned_where_they_have_no_room():
+    found, _ = drawn_chains()
+    with figures.style() as plt:
+        for names, angle in ((("one", "two"), 0), (("a name that takes room", "another name that takes room"), 30)):
+            fig = coefficients_figure(plt, [found, found], names)
+            fig.draw_without_rendering()
+            labels = fig.axes[0].get_xticklabels()
+            assert [each.get_text() for each in labels] == list(names)
+            assert {each.get_rotation() for each in labels} == {angle}
+            assert not labels[0].get_window_extent().overlaps(labels[1].get_window_extent()) or angle
+            assert all(each.get_window_extent().x0 >= 0 for each in labels)
 
 
 @pytest.mark.mpi

@@ -12,6 +12,7 @@ from conftest import statistics_row
 from lossatlas import figures
 from lossatlas.commands import plot_2D
 from lossatlas.errors import BadUsage
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.plot_options import KIND_KEYWORDS, PlotKeywords, types_of
 from lossatlas.io import write_surface
 from lossatlas.landscape import Grid, Surface
@@ -147,6 +148,27 @@ def test_what_the_user_changed_in_matplotlib_wins():
     plt.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=["#123456"])
     assert figures.curve(surface(None)).axes[0].lines[0].get_color() in ("C0", "#123456")
     assert plt.rcParams["font.size"] == 17
+
+
+@pytest.mark.parametrize("look", [None, "dark", "print"])
+def test_the_house_style_is_no_choice_of_the_user_s(look):
+    plane, line = surface(), surface(None)
+    before = dict(plt.rcParams)
+    with figures.style(look=look) as maker:
+        axes = maker.subplots(1, 3)[1]
+        figures.filled(plane, axes[0])
+        figures.curve(line, axes[1])
+        image = axes[2].imshow(np.eye(2))
+        assert image.get_cmap().name == current_look().colour_map
+        assert axes[0].collections[0].get_cmap().name.startswith(current_look().colour_map)
+        assert axes[1].lines[0].get_color() == current_look().main
+        plt.rcParams["image.cmap"] = "plasma"
+        assert figures.filled(plane).axes[0].collections[0].get_cmap().name == "plasma"
+    for own in ("cividis", matplotlib.colormaps["cividis"]):
+        with figures.style(cmap=own) as maker:
+            assert figures.filled(plane).axes[0].collections[0].get_cmap().name == "cividis"
+            maker.subplots()[1].imshow(np.eye(2))
+    assert dict(plt.rcParams) == before
 
 
 def test_commands_keep_the_house_style(tmp_path):

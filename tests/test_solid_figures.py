@@ -395,6 +395,34 @@ def test_a_legend_and_notes_stand_above_the_surface():
     assert 0 <= legend.x0 < legend.x1 <= fig.bbox.x1
 
 
+def test_a_note_is_as_wide_as_its_figure_and_the_surface_fills_it(tmp_path):
+    p = panel(lambda a, b: 1 + 1e4 * (a * a + b * b) ** 4, "a network")
+    scale = figures.choose_colour_scale([p.values], vmax=100.0)
+    with figures.style(files=figures.FigureFiles(("png",), columns=1)) as plt:
+        fig = solid_figure(plt, [p], scale, "train_loss")
+        axis = fig.axes[0]
+        (note,) = (each for each in axis.texts if each.get_gid() == NOTES)
+        whole = note.get_text()
+        assert len(whole) > 50
+        lines = []
+        for width in (3.4, 9.0, 2.4, 3.4):
+            fig.set_size_inches(width, 0.9 * width)
+            fig.draw_without_rendering()
+            box = note.get_window_extent()
+            assert box.x0 >= 0
+            assert box.x1 <= fig.bbox.x1
+            assert note.get_text().split() == whole.split()
+            lines.append(note.get_text().count("\n") + 1)
+        assert lines[1] == 1
+        assert lines[0] == lines[3]
+        assert lines[2] > 1
+        figures.save(fig, str(tmp_path / "one"))
+    (scene,) = (each for each in axis.get_children() if isinstance(each, SurfaceScene))
+    assert fig.get_figwidth() == pytest.approx(3.4, abs=0.1)
+    fig.draw_without_rendering()
+    assert np.ptp(scene.projected(scene.sheets[0].corners)[:, 0]) > 0.5 * fig.bbox.width
+
+
 def test_light_shows_relief_and_no_part_is_blown_out():
     x = np.linspace(-1, 1, 81)
     flat = brightness(x, x, np.zeros((81, 81)), 2.0)

@@ -9,9 +9,10 @@ from conftest import seeded
 from torch import nn
 
 import lossatlas
+from lossatlas import figures
 from lossatlas.commands import plot_spectrum
 from lossatlas.data import LOSSES, Dataset
-from lossatlas.figures.spectra_plots import explained_part
+from lossatlas.figures.spectra_plots import explained_part, spectra_figure
 from lossatlas.hessian import GaussNewton, Hessian
 from lossatlas.io import read_findings
 from lossatlas.io.spectrum_files import write_findings
@@ -76,6 +77,15 @@ def test_the_part_is_a_lower_bound_where_the_loss_is_not_convex(tmp_path):
 )
 def test_there_is_no_such_part_of_other_matrices_and_other_data(files, names):
     assert explained_part([read_findings(files[name]) for name in names]) is None
+
+
+def test_lines_of_spectra_differ_in_grey_too(files):
+    found = [read_findings(files[name], "spectrum") for name in ("hessian", "ggn", "empirical_fisher")]
+    with figures.style() as plt:
+        density, counts = spectra_figure(plt, found, ["one", "two", "three"]).axes[:2]
+    for axis in (density, counts):
+        curves = [line for line in axis.lines if line.get_marker() == "None" and len(line.get_xdata()) > 2]
+        assert len({str(line._dash_pattern) for line in curves}) == len(curves) == 3
 
 
 @pytest.mark.pictures

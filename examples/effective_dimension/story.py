@@ -139,6 +139,7 @@ def panels(plt: Any, families: dict[str, list[dict[str, Any]]]) -> Any:
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import withStroke
 
+    halo = [withStroke(linewidth=2.4, foreground="0.2")]  # on every colour of the maps
     fields = (
         ("train_loss", "training loss"),
         ("test_loss", "test loss"),
@@ -159,12 +160,14 @@ def panels(plt: Any, families: dict[str, list[dict[str, Any]]]) -> Any:
             levels = np.geomspace(sizes.min(), sizes.max(), 6)[1:-1]
             if len(depths) > 1:
                 lines = ax.contour(range(len(widths)), depths, sizes, levels=levels, colors="white", linewidths=0.8)
-                ax.clabel(lines, fmt=lambda v: f"{float(f'{v:.2g}'):,.0f}", fontsize=7)
+                lines.set_path_effects(halo)
+                for text in ax.clabel(lines, fmt=lambda v: f"{float(f'{v:.2g}'):,.0f}", fontsize=7):
+                    text.set_path_effects(halo)
             ax.set_xticks(range(len(widths)), [str(w) for w in widths])
             ax.set_yticks(depths)
             ax.set_xlabel(width)
         row[0].set_ylabel(f"{kind}\nnumber of hidden layers")
-    line = Line2D([], [], color="white", linewidth=1, path_effects=[withStroke(linewidth=2.4, foreground="0.3")])
+    line = Line2D([], [], color="white", linewidth=1, path_effects=halo)
     fig.legend(
         [line], ["equal number of parameters, which is written on the line"], loc="outside lower center", frameon=False
     )

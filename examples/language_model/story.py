@@ -164,12 +164,13 @@ def draw_directions(plt: Any, lines: dict[str, lossatlas.Landscape], units: dict
 
 
 def draw_plane(plt: Any, plane: lossatlas.Landscape, out: Path) -> None:
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.4), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.55), layout="constrained")
     for ax, field, title in zip(axes, ("train_loss", "test_loss"), ("documentation", "code"), strict=True):
         plane.plot(ax, field=field)
         ax.set(title=f"loss on {title}", xlabel="low-rank adapter", ylabel="full fine-tuning")
     for bar in fig.axes[2:]:
         bar.set_ylabel("loss")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize="small")
     fig.savefig(out / "language_model_plane.png", dpi=200)
 
 

@@ -1,21 +1,25 @@
 """Local learning coefficients: the chains of one, several in one figure, and a table."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
-from lossatlas.figures.palette import current_look, curve_colours
+from lossatlas.figures.line_plots import curve_looks, draw_legend_below
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.text_tables import align_columns
+from lossatlas.figures.trajectory_plots import halo
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.landscape.chain_statistics import LearningCoefficientEstimate
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COEFFICIENT = "local learning coefficient"
+MOST_NAMED = 8  # chains that the legend names one by one
+LETTER = 0.085  # inches, of a tick label
 
 
 def chains_figure(plt: FigureFactory, findings: Findings) -> "Figure":
@@ -32,24 +36,62 @@ def chains_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 
     beta = float(findings.request["inverse_temperature"])
     values, found = beta * findings.arrays["differences"], findings.learning_coefficient()
-    rows, size = ((2, 1), (3.4, 5.0)) if is_single_column() else ((1, 2), (8.2, 3.5))
+    rows, size = ((2, 1), (3.4, 5.6)) if is_single_column() else ((1, 2), (8.2, 3.9))
     fig, (left, right) = plt.subplots(*rows, figsize=size, layout="constrained")
-    number = np.arange(1, values.shape[1] + 1)
-    step = int(findings.request["burn_in"]) + (number - 1) * int(findings.request["steps_between"]) + 1
-    for chain, colour in zip(values, islice(curve_colours(), len(values)), strict=True):
-        left.plot(step, chain, color=colour, linewidth=0.6, alpha=0.8)
-        right.plot(number, np.cumsum(chain) / number, color=colour, linewidth=1.1)
-    right.axhline(found.value, color=current_look().ink, linewidth=1.0, linestyle="--", label="mean of the chains")
-    if np.isfinite(found.error):
-        low, high = found.value - 2 * found.error, found.value + 2 * found.error
-        right.axhspan(low, high, color=current_look().ink, alpha=0.12, linewidth=0, label="\u00b1 2 standard errors")
-    right.legend(frameon=False, fontsize="small")
-    left.set(xlabel="step of the chain", ylabel="n\u03b2 (loss of the draw \u2212 loss of the network)")
-    right.set(xlabel="number of draws", ylabel=f"{COEFFICIENT}, so far")
-    left.set_title(f"n\u03b2 = {beta:.4g}, localization {float(findings.request['localization']):g}", fontsize="small")
-    right.set_title("doubtful: see the table" if found.doubts else number_with_error(found), fontsize="small")
+    steps_between = int(findings.request["steps_between"])
+    step = int(findings.request["burn_in"]) + np.arange(values.shape[1]) * steps_between + 1
+    draw_chains(left, step, values)
+    draw_running_estimates(right, values, found)
+    left.set(xlabel="step of the chain", ylabel="n\u03b2 (loss of the draw\n\u2212 loss of the network)")
+    settings = f"n\u03b2 = {beta:.4g}, localization {float(findings.request['localization']):g}"
+    left.set_title(f"{settings}; thick: means of {averaged_draws(values.shape[1])} draws", fontsize="small")
+    right.set(xlabel="number of draws", ylabel="estimate from the draws so far")
+    said = "is doubtful: see the table" if found.doubts else number_with_error(found)
+    right.set_title(f"{COEFFICIENT} {said}", fontsize="small")
+    draw_legend_below(fig, [right])
     sns.despine(fig)
     return fig
+
+
+def averaged_draws(count: int) -> int:
+    """Return how many consecutive draws of a chain a moving mean is over: a tenth of `count`, rounded down."""
+    return max(1, count // 10)
+
+
+def draw_chains(axis: "Axes", step: np.ndarray, values: np.ndarray) -> None:
+    """Draw the draws of each chain, thin and faint, and their moving means above them.
+
+    Args:
+        axis: Where to draw.
+        step: (draws,) steps of the chains.
+        values: (chains, draws) draws.
+    """
+    looks, width = curve_looks(len(values)), averaged_draws(values.shape[1])
+    for chain, look in zip(values, looks, strict=True):
+        axis.plot(step, chain, color=look["color"], linewidth=0.4, alpha=0.35)
+    weights = np.full(width, 1 / width)
+    middle = np.convolve(step, weights, "valid")
+    for chain, look in zip(values, looks, strict=True):
+        axis.plot(middle, np.convolve(chain, weights, "valid"), linewidth=1.5, path_effects=halo(1.5), **look)
+
+
+def draw_running_estimates(axis: "Axes", values: np.ndarray, found: LearningCoefficientEstimate) -> None:
+    """Draw the estimates from the first draws of each chain up to all, and the mean of the chains.
+
+    Args:
+        axis: Where to draw.
+        values: (chains, draws) draws, whose means are the estimates.
+        found: The estimate from all of them.
+    """
+    count, number = len(values), np.arange(1, values.shape[1] + 1)
+    for k, (chain, look) in enumerate(zip(values, curve_looks(count), strict=True)):
+        name = f"chain {k + 1}" if count <= MOST_NAMED else f"{count} chains" if k == 0 else None
+        axis.plot(number, np.cumsum(chain) / number, linewidth=1.2, label=name, **look)
+    looks: Looks = {"color": current_look().muted, "zorder": 1.5}  # below the chains
+    axis.axhline(found.value, linewidth=1.6, label="mean of the chains", **looks)
+    if np.isfinite(found.error):
+        low, high = found.value - 2 * found.error, found.value + 2 * found.error
+        axis.axhspan(low, high, alpha=0.25, linewidth=0, label="\u00b1 2 standard errors", **looks)
 
 
 def coefficients_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[str]) -> "Figure":
@@ -66,7 +108,8 @@ def coefficients_figure(plt: FigureFactory, files: Sequence[Findings], names: Se
     import seaborn as sns
 
     found = [each.learning_coefficient() for each in files]
-    fig, axis = plt.subplots(figsize=(3.4 if is_single_column() else 1.6 + 0.9 * len(files), 3.5), layout="constrained")
+    width, height = (3.4, 3.0) if is_single_column() else (max(4.8, 1.6 + 0.9 * len(files)), 3.2)
+    fig, axis = plt.subplots(figsize=(width, height), layout="constrained")
     places, colour = np.arange(len(files)), current_look().main
     values = np.array([each.value for each in found])
     axis.plot(places, values, color=colour, linewidth=0.8, alpha=0.6)
@@ -74,7 +117,11 @@ def coefficients_figure(plt: FigureFactory, files: Sequence[Findings], names: Se
     for place, each in zip(places, found, strict=True):
         inside = current_look().ground if each.doubts else colour
         axis.plot(place, each.value, "o", color=colour, markerfacecolor=inside, markersize=6)
-    axis.set_xticks(places, labels=names, rotation=30 if max(map(len, names)) > 8 else 0, ha="center")
+    axis.set_xticks(places, labels=names)
+    if LETTER * max(map(len, names)) > (width - 1) / len(files):
+        axis.tick_params(axis="x", rotation=30)
+        for name in axis.get_xticklabels():
+            name.set(ha="right", rotation_mode="anchor")
     axis.set_ylabel(f"{COEFFICIENT}\n(\u00b1 2 standard errors)")
     axis.margins(x=0.15, y=0.15)
     if any(each.doubts for each in found):

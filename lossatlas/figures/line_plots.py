@@ -120,6 +120,12 @@ def _cover_whole_line(axis: "Axes", surface: Surface) -> None:
     axis.update_datalim([(surface.grid.x[0], 0.0), (surface.grid.x[-1], 0.0)], updatey=False)
 
 
+def curve_looks(count: int) -> list[Looks]:
+    """Return colour and dashes of each of several curves, which differ in grey too."""
+    pairs = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    return [{"color": colour, "linestyle": dash} for colour, dash in itertools.islice(pairs, count)]
+
+
 def split_looks(split: str) -> Looks:
     """Colour and style of the lines of training or test data."""
     look = current_look()

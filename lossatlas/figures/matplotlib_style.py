@@ -46,6 +46,7 @@ Looks = dict[str, Any]  # keywords of a matplotlib artist
 CHANGED: ContextVar[frozenset[str] | None] = ContextVar(
     "changed", default=None
 )  # by the user, outside of `users_style`
+BASELINE: ContextVar[Mapping[str, Any]] = ContextVar("baseline", default={})  # noqa: B039, parameters of `house_style`
 OWN_WORDS = ("", "x", "y")  # names of axes that an earlier drawing has left on an Axes
 FONT_FACTOR: ContextVar[float] = ContextVar("font_factor", default=1.0)  # see `letters`
 CURRENT_FILES: ContextVar[FigureFiles] = ContextVar("files", default=FigureFiles())  # noqa: B039, it is immutable
@@ -118,11 +119,13 @@ def look_parameters(look: Look) -> dict[str, Any]:
     """Return matplotlib's parameters of the colours of a look."""
     from cycler import cycler
 
+    named_map = look.colour_map if isinstance(look.colour_map, str) else "viridis"
     ground = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
     ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
     return {
         **dict.fromkeys(ground, look.ground),
         **dict.fromkeys(ink, look.ink),
+        "image.cmap": named_map,  # not seaborn's
         "grid.color": look.grid,
         "legend.edgecolor": look.grid,
         "axes.prop_cycle": cycler(color=look.lines),
@@ -133,11 +136,21 @@ def look_parameters(look: Look) -> dict[str, Any]:
 def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
     """Set matplotlib's parameters for the figures that are made within, and restore them afterwards.
 
+    They are no changes of the user's, see `changed_by_user`.
+
     Args:
         font_scale: Size of the letters, relative to seaborn's context "paper".
     """
-    with _parameters_set(house_parameters(font_scale)):
-        yield
+    parameters = house_parameters(font_scale)
+    with _parameters_set(parameters):
+        present = cast("dict[str, Any]", matplotlib.rcParams)
+        baseline = BASELINE.set({name: present[name] for name in parameters})
+        changed = CHANGED.set(None)
+        try:
+            yield
+        finally:
+            CHANGED.reset(changed)
+            BASELINE.reset(baseline)
 
 
 @contextmanager
@@ -163,10 +176,10 @@ def changed_by_user(name: str) -> bool:
 
 
 def _differing() -> frozenset[str]:
-    """Return the parameters that differ from matplotlib's defaults."""
-    watched = [*house_parameters(), "figure.figsize", "axes.prop_cycle"]
+    """Return the parameters that differ from matplotlib's defaults, or from those of a surrounding `house_style`."""
+    watched = [*house_parameters(), "figure.figsize"]
     present = cast("dict[str, Any]", matplotlib.rcParams)
-    defaults = cast("dict[str, Any]", matplotlib.rcParamsDefault)
+    defaults = {**cast("dict[str, Any]", matplotlib.rcParamsDefault), **BASELINE.get()}
     return frozenset(name for name in watched if bool(present[name] != defaults[name]))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossatlas.figures.clipped_parts import cells_outside, ends_of
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.inner_names import InnerName
+from lossatlas.figures.inner_names import KEPT_CLEAR, InnerName
 from lossatlas.figures.matplotlib_style import Looks, is_single_column
 from lossatlas.figures.network_marks import curve_points
 from lossatlas.figures.palette import current_look
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLIPPED_HATCH = "////"
+BEST_ORDER = 6.5  # drawing order: above a training run and its star, below networks and names
 BEST_LABELS = {False: "lowest value", True: "highest value"}
 CURVE_NAMES = {"bezier": "Bézier curve", "polygonal": "polygonal chain"}
 
@@ -36,8 +37,8 @@ def mark_best(axis: "Axes", p: Panel) -> None:
             "markeredgecolor": current_look().ink,
             "markeredgewidth": 0.8,
         }
-        looks |= {"linestyle": "none", "markersize": 7, "zorder": 4, "clip_on": False}
-        axis.plot(p.x[i], p.y[j], "P", label=BEST_LABELS[p.more_is_better], **looks)
+        looks |= {"linestyle": "none", "markersize": 7, "zorder": BEST_ORDER, "clip_on": False}
+        axis.plot(p.x[i], p.y[j], "P", label=BEST_LABELS[p.more_is_better], gid=KEPT_CLEAR, **looks)
 
 
 def mark_cells(axis: "Axes", p: Panel) -> None:
@@ -105,7 +106,7 @@ def mark_networks(axis: "Axes", p: Panel) -> None:
         axis.plot(*curve_points(p.curve, p.networks), "--", **looks)
     dot: Looks = {"color": current_look().ink, "markeredgecolor": current_look().ground, "markeredgewidth": 0.7}
     for each in p.networks:
-        axis.plot(each.x, each.y, "o", markersize=4, zorder=6, **dot)
+        axis.plot(each.x, each.y, "o", markersize=4, zorder=6.8, **dot)
         looks = {"fontsize": "x-small", "zorder": 7}
         note = InnerName(axis, legend_name(each.name), (each.x, each.y), (0, 5), turns=False, **looks)
         note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])

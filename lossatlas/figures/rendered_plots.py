@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CAMERA = Camera(42, -62)  # from which a ravine is seen and hills do not hide what is behind them
 BAR_LETTERS = 36  # of a line below the colour bar of one column of a page
+HIDDEN_DASHES = (0, (2.5, 2))  # of the hidden part of a pin
+PIN_POINTS = 41  # at which it is asked whether a surface hides a pin
 GROUND_NOISE = 5  # of the colour of the ground, in levels of 255
 
 
@@ -38,12 +40,14 @@ class Picture:
     Attributes:
         pixels: (height, width, 3) bytes.
         pin: Place of the top of the pin in pixels, from the left and upper edge; None where there is none.
+        hidden: Places (n, 2) in pixels from the foot of the pin up to where it is seen; none where no surface hides it.
         lowest: Value at the foot of the pin.
         paths: Places (n, 2) along each training run in pixels, its colour, and whether a surface hides its end.
     """
 
     pixels: np.ndarray
     pin: tuple[float, float] | None = None
+    hidden: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     lowest: float = float("nan")
     paths: Sequence[tuple[np.ndarray, str, bool]] = ()
 
@@ -110,7 +114,7 @@ def _pictures(
         (view,) = fitted_views(
             np.concatenate([each.points for each in renderers]), [camera], RENDERED_SIZE[0] / RENDERED_SIZE[1]
         )
-        pictures = [picture_from(renderer, view) for renderer in renderers]
+        pictures = [with_hidden_pin(picture_from(each, view), each, view) for each in renderers]
         for renderer in renderers:
             renderer.close()
     except BadUsage:
@@ -133,7 +137,18 @@ def picture_from(renderer: SurfaceRenderer, view: View) -> Picture:
     best = p.best_cell()
     assert best is not None
     ((x, y),) = _in_pixels(view.project(renderer.pin[1:]), pixels)
-    return Picture(pixels, (x, y), float(p.values[best]))
+    return Picture(pixels, (x, y), lowest=float(p.values[best]))
+
+
+def with_hidden_pin(picture: Picture, renderer: SurfaceRenderer, view: View) -> Picture:
+    """Add the part of the pin that a surface hides to a picture."""
+    if renderer.pin is None or picture.pin is None:
+        return picture
+    foot, top = renderer.pin
+    points = foot + np.linspace(0, 1, PIN_POINTS)[:, None] * (top - foot)
+    seen = [not renderer.hides(each, view) for each in points]
+    end = seen.index(True) if True in seen else PIN_POINTS
+    return replace(picture, hidden=_in_pixels(view.project(points[: end + 1]), picture.pixels)) if end else picture
 
 
 def _in_pixels(places: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -152,7 +167,7 @@ def draw_paths(axis: "Axes", picture: Picture) -> None:
 
 
 def _name_pin(axis: "Axes", picture: Picture, *, more_is_better: bool) -> None:
-    """Write the value of the best cell beside the top of its pin."""
+    """Write the value of the best cell beside the top of its pin, and draw the part that a surface hides, dashed."""
     from matplotlib.patheffects import withStroke
 
     if picture.pin is None:
@@ -162,6 +177,11 @@ def _name_pin(axis: "Axes", picture: Picture, *, more_is_better: bool) -> None:
         words, picture.pin, (0, 5), textcoords="offset points", ha="center", va="bottom", color=PIN_COLOUR
     )
     note.set_path_effects([withStroke(linewidth=2, foreground=DARK_LINE[0])])
+    if len(picture.hidden):
+        looks: Looks = {"color": PIN_COLOUR, "path_effects": [withStroke(linewidth=2, foreground=DARK_LINE[0])]}
+        axis.plot(*picture.hidden.T, linestyle=HIDDEN_DASHES, linewidth=0.9, zorder=4, **looks)
+        ring: Looks = {"markersize": 4.5, "markerfacecolor": "none", "markeredgewidth": 0.9, "zorder": 4}
+        axis.plot(*picture.hidden[0], "o", **looks, **ring)
 
 
 def _notes(group: Sequence[Panel]) -> list[str]:
@@ -201,6 +221,7 @@ def _cropped(pictures: Sequence[Picture]) -> list[Picture]:
             each,
             pixels=each.pixels[part],
             pin=None if each.pin is None else (each.pin[0] - columns[0], each.pin[1] - rows[0]),
+            hidden=each.hidden - [columns[0], rows[0]],
             paths=[(places - [columns[0], rows[0]], *more) for places, *more in each.paths],
         )
         for each in pictures

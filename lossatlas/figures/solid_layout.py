@@ -1,6 +1,7 @@
 """Layout of axes with three dimensions: as large as their labels allow, below titles, with labels that are apart."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -30,6 +31,8 @@ LabelState = tuple[str, float, float]  # text, size of the letters and distance 
 CHANGED: "WeakKeyDictionary[Any, tuple[LabelState | None, LabelState | None]]" = (
     WeakKeyDictionary()
 )  # as given, as made
+FOLDED: "WeakKeyDictionary[Text, tuple[str, str]]" = WeakKeyDictionary()  # notes as given, as folded
+FEWEST_LETTERS = 12  # of a line of a note
 WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corners, see `keep_labels_inside`
 
 
@@ -97,7 +100,7 @@ def place_for_film(fig: "Figure", rows: int, columns: int) -> None:
             1 - (row + 1) / rows + foot / fig.get_figheight(),
             1 - row / rows - FILM_MARGIN / fig.get_figheight(),
         )
-        _fold_legend(axis, fig.bbox.width / columns)
+        _fold_head(axis, fig.bbox.width / columns)
         head = _head_height(fig, axis) / fig.bbox.height
         axis.set_position((column / columns, bottom, 1 / columns, top - head - bottom))
         _separate_tick_labels(fig, axis, apart=0.1)  # of which others come and go as the axes turn
@@ -134,7 +137,7 @@ def keep_labels_inside(
     low, high = np.array(slot[:2]) + margin, np.array(slot[2:]) - margin
     restore_labels(axis)
     fig.draw_without_rendering()
-    _fold_legend(axis, float(high[0] - low[0]) * fig.bbox.width)
+    _fold_head(axis, float(high[0] - low[0]) * fig.bbox.width)
     top = high[1]
     high[1] -= _head_height(fig, axis) / fig.bbox.height
     axis.set_position((*low, *(high - low)))
@@ -194,9 +197,51 @@ def _outline(axes: "Sequence[Axes3D]") -> np.ndarray:
 
 def _head(axis: "Axes3D") -> "list[Text | Legend]":
     """Return title, notes and legend above the box, from top to bottom."""
-    notes = [text for text in axis.texts if text.get_gid() == NOTES]
     legend = axis.get_legend()
-    return [*([axis.title] if axis.get_title() else []), *notes, *([] if legend is None else [legend])]
+    return [*([axis.title] if axis.get_title() else []), *_notes(axis), *([] if legend is None else [legend])]
+
+
+def _notes(axis: "Axes3D") -> "list[Text]":
+    """Return the notes above the box."""
+    return [text for text in axis.texts if text.get_gid() == NOTES]
+
+
+def _fold_head(axis: "Axes3D", width: float) -> None:
+    """Write the notes and the legend in so many lines that they are no wider than `width` pixels."""
+    for text in _notes(axis):
+        _fold_note(text, width)
+    _fold_legend(axis, width)
+
+
+def _fold_note(text: "Text", width: float) -> None:
+    """Break the lines of a note, as it was given, that are wider than `width` pixels."""
+    given, folded = FOLDED.get(text, ("", ""))
+    if text.get_text() != folded:  # somebody else has changed it
+        given = text.get_text()
+    text.set_text(given)
+    letters = max(map(len, given.split("\n")))
+    while text.get_window_extent().width > width and letters > FEWEST_LETTERS:
+        letters -= 1
+        text.set_text(wrapped_lines(given, letters))
+    FOLDED[text] = given, text.get_text()
+
+
+def wrapped_lines(text: str, letters: int) -> str:
+    """Break each line at blanks into as few lines of at most `letters` as it needs, which are about as long.
+
+    Example:
+        >>> wrapped_lines("a note of six short words", 22)
+        'a note of six\\nshort words'
+    """
+
+    def broken(line: str, most: int) -> list[str]:
+        return textwrap.wrap(line, most, break_long_words=False, break_on_hyphens=False) or [""]
+
+    lines: list[str] = []
+    for line in text.split("\n"):
+        count = len(broken(line, letters))
+        lines += next(each for most in range(1, letters + 1) if len(each := broken(line, most)) == count)
+    return "\n".join(lines)
 
 
 def _fold_legend(axis: "Axes3D", width: float) -> None:

@@ -1,14 +1,14 @@
 """Spectra of several matrices in one figure, such as a Hessian's beside that of its Gauss-Newton matrix."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
-from lossatlas.figures.palette import current_look, curve_colours
+from lossatlas.figures.line_plots import curve_looks
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.spectrum_plots import SpectrumCurves, kernel_width, parameter_count, spectrum_curves
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.landscape.spectrum import matrix_name
@@ -115,11 +115,11 @@ def spectra_figure(plt: FigureFactory, findings: Sequence[Findings], labels: Seq
     count = 2 + (part is not None)
     rows, figsize = ((count, 1), (3.4, 2.6 * count)) if is_single_column() else ((1, count), (4.1 * count, 3.5))
     fig, axes = plt.subplots(*rows, figsize=figsize, layout="constrained")
-    colours = list(islice(curve_colours(), len(findings)))
+    looks = curve_looks(len(findings))
     width = common_width(findings)
     curves = [spectrum_curves(each, parameter_count(each), width) for each in findings]
-    draw_densities(axes[0], findings, curves, labels, colours)
-    draw_counts(axes[1], findings, curves, colours)
+    draw_densities(axes[0], findings, curves, labels, looks)
+    draw_counts(axes[1], findings, curves, looks)
     if part is not None:
         draw_part(axes[2], part)
     axes[0].set_title(f"kernel \u00b1 {width:.2g} around each eigenvalue", fontsize="small")
@@ -141,7 +141,7 @@ def draw_densities(
     findings: Sequence[Findings],
     curves: Sequence[SpectrumCurves],
     labels: Sequence[str],
-    colours: Sequence[str],
+    looks: Sequence[Looks],
 ) -> None:
     """Draw the densities, and below them a row of marks at the eigenvalues of each spectrum.
 
@@ -150,14 +150,15 @@ def draw_densities(
         findings: Contents of spectrum files.
         curves: Their curves.
         labels: Their names.
-        colours: Their colours.
+        looks: Colours and dashes of their lines.
     """
     floor = min(0.25 / parameter_count(each) / c.width for each, c in zip(findings, curves, strict=True))
     row = 2.5  # of marks, as a factor
-    for k, (each, c, label, colour) in enumerate(zip(findings, curves, labels, colours, strict=True)):
+    for k, (each, c, label, look) in enumerate(zip(findings, curves, labels, looks, strict=True)):
+        colour = look["color"]
         density = np.maximum(c.density, floor)
         axis.fill_between(c.grid, floor, density, color=colour, alpha=0.15, linewidth=0)
-        axis.plot(c.grid, density, color=colour, linewidth=1.3, label=label)
+        axis.plot(c.grid, density, linewidth=1.3, label=label, **look)
         values = np.concatenate([each.arrays["eigenvalues"], each.arrays.get("smallest", np.zeros(0))])
         heights = np.full(len(values), floor / row ** (k + 0.5))
         axis.plot(values, heights, "|", color=colour, markersize=7, markeredgewidth=1.3)
@@ -167,7 +168,7 @@ def draw_densities(
 
 
 def draw_counts(
-    axis: "Axes", findings: Sequence[Findings], curves: Sequence[SpectrumCurves], colours: Sequence[str]
+    axis: "Axes", findings: Sequence[Findings], curves: Sequence[SpectrumCurves], looks: Sequence[Looks]
 ) -> None:
     """Draw the number of larger eigenvalues of each spectrum.
 
@@ -175,10 +176,10 @@ def draw_counts(
         axis: Where to draw.
         findings: Contents of spectrum files.
         curves: Their curves.
-        colours: Their colours.
+        looks: Colours and dashes of their lines.
     """
-    for c, colour in zip(curves, colours, strict=True):
-        axis.plot(c.grid, np.maximum(c.larger, 0.1), color=colour, linewidth=1.3)
+    for c, look in zip(curves, looks, strict=True):
+        axis.plot(c.grid, np.maximum(c.larger, 0.1), linewidth=1.3, **look)
     most = max(parameter_count(each) for each in findings)
     axis.set(yscale="log", ylim=(0.5, 1.6 * most), xlabel="eigenvalue", ylabel="number of larger eigenvalues")
     probes = sorted({len(each.arrays["density/nodes"]) for each in findings})
@@ -188,8 +189,15 @@ def draw_counts(
 def draw_part(axis: "Axes", part: ExplainedPart) -> None:
     """Draw bars of the Hessian's eigenvalues, filled as far as they come from the Gauss-Newton matrix."""
     look, places = current_look(), np.arange(1, len(part.eigenvalues) + 1)
-    axis.bar(places, part.eigenvalues, color=look.grid, label="eigenvalue of the Hessian")
-    axis.bar(places, part.least, color=look.accent, width=0.5, label=f"of it in the {part.name}, at least")
+    axis.bar(places, part.eigenvalues, color=look.grid, edgecolor=look.muted, label="eigenvalue of the Hessian")
+    axis.bar(
+        places,
+        part.least,
+        color=look.accent,
+        edgecolor=look.ground,
+        width=0.5,
+        label=f"of it in the {part.name}, at least",
+    )
     for place, value, least in zip(places, part.eigenvalues, part.least, strict=True):
         axis.text(float(place), max(value, least), f"{least / value:.0%}", ha="center", va="bottom", fontsize="x-small")
     axis.set(xlabel="number of the eigenvalue", ylabel="eigenvalue")

@@ -79,7 +79,7 @@ def draw_star(axis: "Axes", path: Projection, colour: str, zorder: float) -> Non
         colour: Colour of the edge of the star; its inside has the colour of the ground.
         zorder: Drawing order of matplotlib: higher is in front.
     """
-    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
+    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 12, "markeredgewidth": 0.9}
     axis.plot(path.x[-1:], path.y[-1:], "*", zorder=zorder, path_effects=halo(0.9), **star)
 
 
