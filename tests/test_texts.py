@@ -16,7 +16,7 @@ from lossatlas.datasets.texts import (
     padded_samples,
     read_texts,
 )
-from lossatlas.errors import BadInput, BadUsage, Note
+from lossatlas.errors import BadInput, BadUsage, Note, option_names
 from lossatlas.jobs.inputs.file_names import base_name
 from lossatlas.user_code import UserFunction, function_record
 
@@ -159,6 +159,51 @@ def test_each_short_form_belongs_to_its_option():
     assert UserFunction.parse("dataset", "hf:f").where == "hf"
     with pytest.raises(BadUsage, match="name the folder, as in hf:FOLDER"):
         UserFunction.parse("model", "hf:")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text", "value"),
+    [
+        ("text:a.txt", "packed=false", False),
+        ("text:a.txt", "packed=no", False),
+        ("text:a.txt", "chat=0", False),
+        ("text:a.txt", "chat=YES", True),
+        ("text:a.txt", "packed=True", True),
+        ("text:a.txt", "length=64", 64),
+        ("text:a.txt", "field=2", "2"),
+        ("text:a.txt", "test=2020", "2020"),
+        ("choices:a.jsonl", "delimiter=' '", " "),
+        ("choices:a.jsonl", "delimiter=", ""),
+        ("choices:a.jsonl", "length=8", 8),
+    ],
+)
+def test_arguments_are_read_by_the_types_of_their_parameters(dataset, text, value):
+    found = UserFunction.parse("dataset", dataset, [text]).arguments[text.partition("=")[0]]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("packed=maybe", "'maybe' is neither true nor false"),
+        ("chat=2", "'2' is neither true nor false"),
+        ("length=abc", "'abc' is no whole number"),
+        ("length=1.5", "'1.5' is no whole number"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_one_line(text, message, capsys):
+    assert plot_surface.main(f"--model hf:tiny --dataset text:a.txt --dataset_args {text} --x=-1:1:3".split()) == 2
+    assert f"error: --dataset_args {text}: {message}" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_none_is_named_without_quotes_in_quotes(capsys):
+    found = UserFunction.parse("dataset", "text:a (1).txt", ["feild=body"])
+    with option_names(), pytest.raises(BadUsage) as error:
+        found()
+    assert str(error.value).startswith(
+        "--dataset_args feild=body: text:a (1).txt takes no 'feild' (did you mean field?); it takes by, chat, field"
+    )
 
 
 def test_texts_need_a_tokenizer_and_a_file_for_each_split():

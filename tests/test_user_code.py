@@ -291,6 +291,17 @@ def test_arguments_are_read_as_python_writes_them():
         UserFunction.parse("model", "a.py:b", ["3"])
 
 
+def test_true_and_false_reach_parameters_that_are_switches(tmp_path):
+    code = "def f(a: bool, b=True, c=None, d: 'bool' = 1): return a, b, c, d\n"
+    (tmp_path / "own.py").write_text(code)
+    name = f"{tmp_path}/own.py:f"
+    call = UserFunction.parse("dataset", name, ["a=false", "b=no", "c=false", "d=True"])
+    assert call() == (False, False, "false", True)
+    assert str(call) == "own.py:f(a='false', b='no', c='false', d=True)"  # records stay
+    with pytest.raises(BadUsage, match="dataset_args='a=maybe': 'maybe' is neither true nor false"):
+        UserFunction.parse("dataset", name, ["a=maybe"])()
+
+
 def test_a_module_that_is_installed(tmp_path):
     assert UserFunction.parse("model", "torch.nn:Linear", ["in_features=2", "out_features=3"])().out_features == 3
     with pytest.raises(BadInput, match="there is no module"):
