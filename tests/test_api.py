@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import os
 import re
 import signal
@@ -30,6 +31,7 @@ from lossatlas.io import read_directions, read_surface, write_surface
 from lossatlas.landscape import unresolved
 from lossatlas.models import save_state
 from lossatlas.parameter_space import as_point
+from lossatlas.signatures import types_in
 
 QUIET = {"progress": False}
 
@@ -1207,6 +1209,45 @@ def test_code_that_differs_far_from_the_origin_is_noticed_by_both_front_ends(
         by_python("same")
         assert by_command("same") == 0
         assert by_command("other") == 3
+
+
+FIRST = {  # arguments of the public functions, up to their keywords
+    **{name: lambda: (seeded(Mlp), (X, Y)) for name in ("surface", "eigenvalues", "spectrum", "learning_coefficient")},
+    "trajectory": lambda: (seeded(Mlp), [], (X, Y)),
+    "language_model": lambda: ("no folder", []),
+    "question_data": lambda: ("no folder", []),
+}
+
+
+def keywords_of(kinds):
+    """Return pairs of a public function and the name of a keyword that takes one of some types."""
+    for function in lossatlas.__all__:
+        found = getattr(lossatlas, function)
+        if not isinstance(found, type):
+            for name, each in inspect.signature(found).parameters.items():
+                if any(kind in kinds for kind in types_in(each.annotation)):
+                    yield function, name
+
+
+@pytest.mark.parametrize(("function", "name"), list(keywords_of((int, float))))
+def test_every_number_that_is_a_text_is_refused(function, name):
+    with pytest.raises(BadUsage, match=rf"^{name}='3' is a text: give a (whole )?number"):
+        getattr(lossatlas, function)(*FIRST[function](), **{name: "3"})
+
+
+@pytest.mark.parametrize(("function", "name"), list(keywords_of((bool,))))
+def test_every_switch_is_true_or_false(function, name):
+    with pytest.raises(BadUsage, match=f"^{name}='no': give True or False"):
+        getattr(lossatlas, function)(*FIRST[function](), **{name: "no"})
+
+
+def test_functions_of_texts_name_the_argument_that_was_meant():
+    with pytest.raises(BadUsage, match=r"language_model\(\) has no argument lenght \(did you mean length\?\)"):
+        lossatlas.language_model("no folder", [], lenght=3)
+    with pytest.raises(BadUsage, match=r"^top=None: give a whole number"):
+        lossatlas.spectrum(seeded(Mlp), (X, Y), top=None)
+    with pytest.raises(BadUsage, match=r"^tolerance=\('a', 1\) is a text: give a number, or 2 of them"):
+        lossatlas.surface(seeded(Mlp), (X, Y), tolerance=("a", 1))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from lossatlas.data import Dataset
 from lossatlas.data.transformers_library import LOCAL, model_folder, transformers_library
 from lossatlas.datasets.texts import Text, TextSettings, read_texts
 from lossatlas.errors import BadInput, BadUsage, first_line, note, say
+from lossatlas.signatures import checking_keywords
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 PROBED = 8  # tokens of the sequence on which causality is checked
 
 
+@checking_keywords
 def language_model(
     folder: str | Path,
     texts: str | Path | Sequence[Text],
