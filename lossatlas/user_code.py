@@ -167,13 +167,15 @@ class UserFunction:
         return found
 
     def available(self) -> list[str]:
-        """List the functions of the module."""
+        """List the functions of the module, and other objects in it that can be called, such as partial functions."""
         with self.isolated():
             module = self.module()
         own = [
             name
             for name, value in vars(module).items()
-            if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+            if callable(value)
+            and not name.startswith("_")
+            and (getattr(value, "__module__", None) == module.__name__ or is_callable_object(value))
         ]
         return own or ["no functions"]
 
@@ -244,6 +246,16 @@ class UserFunction:
             raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
         except Exception as error:
             raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
+
+
+def is_callable_object(value: Any) -> bool:
+    """Return whether this is an object that can be called, and neither a function nor a type."""
+    return callable(value) and not (inspect.isroutine(value) or inspect.isclass(value) or is_annotation(value))
+
+
+def is_annotation(value: Any) -> bool:
+    """Return whether this is from `typing`, whose types can be called too."""
+    return type(value).__module__ in ("typing", "types")
 
 
 def arguments_in_words(arguments: Mapping[str, Any]) -> str:

@@ -1004,7 +1004,9 @@ def test_a_message_says_whether_the_network_or_the_loss_failed_and_what_it_was_g
         lossatlas.surface(net, {"x": X}, loss=early, x="-1:1:3", **QUIET)
     with pytest.raises(BadInput, match=r"^the loss failed .* for which Mlp gave 64x2: .*batch_size"):
         lossatlas.surface(net, {"x": X}, loss=wrong, x="-1:1:3", **QUIET)
-    with pytest.raises(BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, before it called Mlp: .*'z'"):
+    with pytest.raises(
+        BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, before it called Mlp: .*KeyError: 'z'"
+    ):
         lossatlas.surface(net, {"x": X}, loss=lambda model, batch: model(batch["z"]), x="-1:1:3", **QUIET)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import lossatlas
-from lossatlas.data import LOSSES
+from lossatlas.data import LOSSES, as_loss
 from lossatlas.datasets.questions import Question, encoded_pair, load_questions, padded_questions
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.parameter_space import as_point
@@ -268,3 +268,13 @@ def test_scores_by_name_may_be_lists_and_draw_the_same_each_time(net):
 def test_a_score_that_is_no_function_of_three_arguments_is_refused(score, message):
     with pytest.raises(BadUsage, match=message):
         lossatlas.with_scores(score)
+
+
+def test_a_score_in_the_place_of_a_loss_is_told():
+    def ends_right(model, tokenizer, samples):
+        return samples[:, 0]
+
+    with pytest.raises(
+        BadUsage, match=r"^ends_right\(model, tokenizer, samples\) .* lossatlas.with_scores\(ends_right"
+    ):
+        as_loss(ends_right)

@@ -291,6 +291,14 @@ def test_arguments_are_read_as_python_writes_them():
         UserFunction.parse("model", "a.py:b", ["3"])
 
 
+def test_objects_that_can_be_called_are_listed_too(tmp_path):
+    lines = ["from collections.abc import Sequence", "from functools import partial", "from math import sqrt"]
+    lines += ["from typing import Any, Callable", "half = partial(pow, 2)", "def f(): ..."]
+    (tmp_path / "own.py").write_text("\n".join(lines))
+    with pytest.raises(BadInput, match=r"has no 'nope': there are half, f$"):
+        UserFunction.parse("loss_name", f"{tmp_path}/own.py:nope").function  # noqa: B018
+
+
 def test_true_and_false_reach_parameters_that_are_switches(tmp_path):
     code = "def f(a: bool, b=True, c=None, d: 'bool' = 1): return a, b, c, d\n"
     (tmp_path / "own.py").write_text(code)

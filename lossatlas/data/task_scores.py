@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas.data.losses import Batch, Losses, LossLike, Model, UserLoss, as_loss
+from lossatlas.data.losses import Batch, Losses, LossLike, Model, UserLoss, as_loss, takes
 from lossatlas.errors import BadInput, BadUsage, named
 
 SEED = 0  # of what a score draws, the same for every batch
@@ -74,10 +74,8 @@ def check_score(score: Any) -> None:
         signature = inspect.signature(score)
     except (TypeError, ValueError):  # of some built-in functions
         return
-    try:
-        signature.bind(None, None, None)
-    except TypeError:
-        raise BadUsage(f"the score {score_name(score)}{signature} does not take three arguments: {what}") from None
+    if not takes(signature, 3):
+        raise BadUsage(f"the score {score_name(score)}{signature} does not take three arguments: {what}")
 
 
 def score_name(score: Score) -> str:
