@@ -291,6 +291,12 @@ def test_arguments_are_read_as_python_writes_them():
         UserFunction.parse("model", "a.py:b", ["3"])
 
 
+def test_a_function_that_lacks_a_process_group_is_told_the_option(tmp_path):
+    (tmp_path / "own.py").write_text("import torch.distributed as dist\ndef make(): return dist.get_world_size()")
+    with pytest.raises(BadInput, match=r"surface(\.py)? --ranks_per_model N\)$"):
+        build(UserFunction.parse("model", f"{tmp_path}/own.py:make"))
+
+
 def test_objects_that_can_be_called_are_listed_too(tmp_path):
     lines = ["from collections.abc import Sequence", "from functools import partial", "from math import sqrt"]
     lines += ["from typing import Any, Callable", "half = partial(pow, 2)", "def f(): ..."]

@@ -238,6 +238,7 @@ def direction_facts(
         per_layer=schemes.per_layer,
         scheme=bool(schemes.scheme),
         curve=bool(schemes.curve),
+        ranks_per_model=isinstance(args, config.ModelGroupOptions) and args.ranks_per_model > 1,
         control_points=bool(schemes.control_points),
         dir_file=bool(args.dir_file),
         idx=args.idx,

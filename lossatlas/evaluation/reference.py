@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lossatlas import programs
 from lossatlas.choices import DirType
 from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import BadInput, BadUsage
@@ -104,7 +105,8 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
     if is_sharded(net):
         raise BadInput(
             f"{type(net).__name__} has parameters spread over processes (DTensor, FSDP), which cannot be moved: give "
-            "the network before they are spread, or one that accelerate has placed on several devices (device_map)"
+            "the network before they are spread, or one that accelerate has placed on several devices (device_map); "
+            f"the command {programs.program('surface')} --ranks_per_model N computes losses of such networks"
         )
     with weights_on_host(net):
         if is_dispatched(net):
