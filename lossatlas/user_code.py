@@ -128,11 +128,16 @@ class UserFunction:
         return self.short or f"{self.where_and_name}({arguments_in_words(self.arguments)})"
 
     @property
+    def short_argument(self) -> str:
+        """The name of the argument behind the colon of a short form; '' for a user's function."""
+        forms = SHORT_FORMS.values() if self.short else ()
+        return next((form.argument for form in forms if (form.where, form.name) == (self.where, self.name)), "")
+
+    @property
     def base_name(self) -> str:
         """The beginning of the names of files that are made of it: its module and name, or the path of a short form."""
         if self.short:
-            form = next(form for form in SHORT_FORMS.values() if (form.where, form.name) == (self.where, self.name))
-            return str(self.arguments[form.argument]).rstrip("/")
+            return str(self.arguments[self.short_argument]).rstrip("/")
         return f"{Path(self.where).stem}_{self.name}"
 
     @property

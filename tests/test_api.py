@@ -338,6 +338,7 @@ def test_a_trajectory_lies_in_the_plane_that_it_spans():
 def test_towards_another_network():
     one, two = seeded(Mlp), Mlp()
     line = lossatlas.surface(one, (X, Y), x="0:1:3", towards=two, **QUIET)
+    assert re.search(r"directions +towards [0-9a-f]{8}$", line.table(), re.MULTILINE)
     for k, net in ((0, one), (2, two)):
         assert line.loss[k] == pytest.approx(float(F.cross_entropy(net.eval()(X), Y)), rel=1e-5)
     with pytest.raises(BadInput, match=r"'0.weight' has shape \(16, 3\), the model expects \(16, 2\)"):
