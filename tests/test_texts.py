@@ -7,7 +7,7 @@ import pytest
 
 from lossatlas.commands import plot_surface
 from lossatlas.commands.job_choices import grid_task
-from lossatlas.data.transformers_library import transformers_library
+from lossatlas.data.transformers_library import model_folder, transformers_library
 from lossatlas.datasets.texts import (
     TextSettings,
     check_vocabulary,
@@ -35,6 +35,24 @@ def test_a_text_is_a_paragraph_a_line_or_an_object(tmp_path):
     objects = written(tmp_path, "a.jsonl", "".join(json.dumps(each, ensure_ascii=False) + "\n\n" for each in lines))
     assert read_texts(objects) == ["é\u2028b\n", ""]
     assert read_texts(written(tmp_path, "b.jsonl", '{"other": ["z"]}'), "other") == [["z"]]
+
+
+def test_what_is_no_text_is_named_by_its_line(tmp_path):
+    file = written(tmp_path, "a.jsonl", '{"text": "a"}\n\n{"text": 3}\n')
+    with pytest.raises(BadInput, match=r"a\.jsonl, line 3: 'text' is int, not a str \(conversations need chat=True\)"):
+        load_texts(str(file), "no folder")
+    assert read_texts(file) == ["a", 3]
+    with pytest.raises(BadInput, match=r"^text 2 of 2 is int, not a str"):
+        TextSettings().encoded(["a", 3], None)
+
+
+def test_an_adapter_in_the_place_of_a_model_is_told(tmp_path):
+    written(tmp_path, "adapter_config.json", "{}")
+    with (
+        option_names(),
+        pytest.raises(BadInput, match=f"holds an adapter, .* give the adapter as --model_file2 {tmp_path}"),
+    ):
+        model_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ def test_the_length_is_that_of_the_model_and_at_most_2048(tmp_path):
 
 
 def test_texts_are_texts():
-    with pytest.raises(BadInput, match="a text is list, not a str"):
+    with pytest.raises(BadInput, match="text 2 of 2 is list, not a str"):
         TextSettings().encoded(["a", [1]], None)
     with pytest.raises(BadInput, match="there are no texts"):
         TextSettings().encoded([], None)
