@@ -1,9 +1,10 @@
-"""Products and eigenvalues of the Hessian and the Gauss-Newton matrix against hessian-eigenthings, in time and in digits.
+"""Products and eigenvalues of two matrices of second order against hessian-eigenthings, in time and in digits.
 
     python benchmarks/eigenthings.py
 
-ResNet-20 in evaluation mode, 256 images of 3x32x32, float32, the same batches for both; products are compared with ones
-in float64. hessian-eigenthings 1.0 is needed (pip install --no-deps hessian-eigenthings==1.0.0a5).
+The Hessian and the Gauss-Newton matrix of ResNet-20 in evaluation mode, 256 images of 3x32x32, float32, the same
+batches for both; products are compared with ones in float64. hessian-eigenthings 1.0 is needed (pip install --no-deps
+hessian-eigenthings==1.0.0a5).
 """
 
 import sys

@@ -3,8 +3,8 @@
     python benchmarks/landscaper_trees.py
 
 Bundled surfaces of ResNet-56, 51x51 cells. Landscaper 1.3 is needed (pip install landscaper), whose merge trees are
-topopy's over the grid's Gabriel graph, which joins neighbours along the axes as ours does. Plateaus aside, the leaves of
-both trees are the same cells.
+topopy's over the Gabriel graph of the grid, which joins neighbours along the axes as ours does. Plateaus aside, the
+leaves of both trees are the same cells.
 """
 
 import sys

@@ -325,8 +325,12 @@ def error_location(error: BaseException, skip: Sequence[str] = ()) -> str:
 
 
 def first_line(error: BaseException, width: int = 150) -> str:
-    """Return the first line of an error's message, cut to a width; the name of its type where it has no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:width]
+    """Return the first line of an error's message, cut to a width.
+
+    The name of its type is there where it has no message, or only a key.
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:width]
+    return f"{type(error).__name__}: {line}" if isinstance(error, KeyError) and error.args else line
 
 
 def printable(text: str) -> str:

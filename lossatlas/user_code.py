@@ -26,12 +26,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossatlas.errors import BadInput, BadUsage, Stop, error_location, exit_call, named
+from lossatlas.errors import BadInput, BadUsage, Stop, did_you_mean, error_location, exit_call, named
 
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parent  # its scripts may have the names of a user's files; data sets of the release of 2018 lie in it
 IN_CLONE = (CLONE / "plot_surface.py").is_file()  # otherwise the package is installed
 OWN_FILES = (str(HERE / "user_code"), str(HERE / "process"))  # skipped in the location of a user's error
+TRUE_WORDS, FALSE_WORDS = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def is_user_function(name: str) -> bool:
@@ -99,16 +100,17 @@ class UserFunction:
         Args:
             field: The field of the configuration, such as 'model'.
             text: 'file.py:name', 'package.module:name', or a short form.
-            arguments: 'key=value' each.
+            arguments: 'key=value' each; those of a short form are read by the types of its parameters.
 
         Raises:
-            BadUsage: A text has another form.
+            BadUsage: A text has another form, or a value is not of the type of its parameter.
         """
         given = dict(parse_argument(field, part) for part in arguments)
         if form := short_form(field, text):
             word, _, path = text.partition(":")
             if not path:
                 raise BadUsage(f"{named(field, text)}: name the {form.argument}, as in {word}:{form.argument.upper()}")
+            given = typed_arguments(field, form, arguments) if arguments else {}
             more = f"({arguments_in_words(given)})" if given else ""
             return cls(field, form.where, form.name, {form.argument: path, **given}, f"{word}:{Path(path).name}{more}")
         where, _, name = text.rpartition(":")
@@ -123,17 +125,19 @@ class UserFunction:
 
     def __str__(self) -> str:
         """Describe it for records: by the file's name without its folder, which may move."""
-        return (
-            self.short
-            or f"{self.path.name if self.path else self.where}:{self.name}({arguments_in_words(self.arguments)})"
-        )
+        return self.short or f"{self.where_and_name}({arguments_in_words(self.arguments)})"
+
+    @property
+    def short_argument(self) -> str:
+        """The name of the argument behind the colon of a short form; '' for a user's function."""
+        forms = SHORT_FORMS.values() if self.short else ()
+        return next((form.argument for form in forms if (form.where, form.name) == (self.where, self.name)), "")
 
     @property
     def base_name(self) -> str:
         """The beginning of the names of files that are made of it: its module and name, or the path of a short form."""
         if self.short:
-            form = next(form for form in SHORT_FORMS.values() if (form.where, form.name) == (self.where, self.name))
-            return str(self.arguments[form.argument]).rstrip("/")
+            return str(self.arguments[self.short_argument]).rstrip("/")
         return f"{Path(self.where).stem}_{self.name}"
 
     @property
@@ -168,13 +172,15 @@ class UserFunction:
         return found
 
     def available(self) -> list[str]:
-        """List the functions of the module."""
+        """List the functions of the module, and other objects in it that can be called, such as partial functions."""
         with self.isolated():
             module = self.module()
         own = [
             name
             for name, value in vars(module).items()
-            if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+            if callable(value)
+            and not name.startswith("_")
+            and (getattr(value, "__module__", None) == module.__name__ or is_callable_object(value))
         ]
         return own or ["no functions"]
 
@@ -192,10 +198,13 @@ class UserFunction:
         taken = parameter_names(function)
         arguments = {**{key: value for key, value in more.items() if key in taken}, **self.arguments}
         if unknown := sorted(set(arguments) - taken) if "**" not in taken else []:
-            raise BadUsage(
-                f"{named(self.field, str(self))}: it takes no '{unknown[0]}'; it takes "
-                f"{', '.join(sorted(taken)) or 'nothing'}"
-            )
+            known = f"'{unknown[0]}'{did_you_mean(unknown[0], taken)}; it takes {', '.join(sorted(taken)) or 'nothing'}"
+            raise BadUsage(f"{self.named_argument(unknown[0])}: {self.where_and_name} takes no {known}")
+        for key in switches(function) & {key for key, value in self.arguments.items() if isinstance(value, str)}:
+            try:
+                arguments[key] = truth(arguments[key])
+            except ValueError as error:
+                raise BadUsage(f"{self.named_argument(key)}: {error}") from None
         with self.isolated():
             try:
                 return function(**arguments)
@@ -203,6 +212,17 @@ class UserFunction:
                 raise
             except BaseException as error:
                 raise BadInput(f"{named(self.field)} {self} fails: {cause_line(error)}") from error
+
+    @property
+    def where_and_name(self) -> str:
+        """The name of the function as the user wrote it, without its arguments and the folder of its file."""
+        if self.short:
+            return f"{self.short.partition(':')[0]}:{Path(self.base_name).name}"
+        return f"{self.path.name if self.path else self.where}:{self.name}"
+
+    def named_argument(self, key: str) -> str:
+        """Name an argument and its value for messages."""
+        return named(f"{self.field}_args", f"{key}={self.arguments[key]}")
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
@@ -233,6 +253,16 @@ class UserFunction:
             raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
 
 
+def is_callable_object(value: Any) -> bool:
+    """Return whether this is an object that can be called, and neither a function nor a type."""
+    return callable(value) and not (inspect.isroutine(value) or inspect.isclass(value) or is_annotation(value))
+
+
+def is_annotation(value: Any) -> bool:
+    """Return whether this is from `typing`, whose types can be called too."""
+    return type(value).__module__ in ("typing", "types")
+
+
 def arguments_in_words(arguments: Mapping[str, Any]) -> str:
     """Write arguments as a call does."""
     return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
@@ -243,7 +273,8 @@ def parse_argument(field: str, text: str) -> tuple[str, Any]:
 
     Args:
         field: The field of the configuration that the arguments belong to.
-        text: The value is a Python literal (number, text, list, ...), anything else a text.
+        text: The value is a Python literal (number, text, list, ...), anything else a text. Where the parameter of the
+            function is true or false by its type or default, such a text is read by `truth` when it is called.
 
     Raises:
         BadUsage: The text has another form.
@@ -259,6 +290,73 @@ def parse_argument(field: str, text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return key, value
+
+
+def typed_arguments(field: str, form: ShortForm, texts: Sequence[str]) -> dict[str, Any]:
+    """Read the arguments of a short form by the types of the parameters of its function.
+
+    Args:
+        field: The field of the configuration that the arguments belong to.
+        form: The short form.
+        texts: 'key=value' each; a text may stand in quotes of Python.
+
+    Raises:
+        BadUsage: A value is not of the type of its parameter.
+
+    Example:
+        >>> typed_arguments("dataset", SHORT_FORMS["text"], ["packed=false", "length=64", "field=2"])
+        {'packed': False, 'length': 64, 'field': '2'}
+    """
+    parameters = inspect.signature(getattr(importlib.import_module(form.where), form.name)).parameters
+    found = {}
+    for text in texts:
+        key, literal = parse_argument(field, text)
+        value, kind = text.partition("=")[2], parameters[key].annotation if key in parameters else None
+        try:
+            found[key] = truth(value) if kind is bool else whole_number(value) if kind is int else literal
+        except ValueError as error:
+            raise BadUsage(f"{named(f'{field}_args', text)}: {error}") from None
+        if kind not in (bool, int, None) and not isinstance(literal, str | None):
+            found[key] = value
+    return found
+
+
+def truth(text: str) -> bool:
+    """Read true or false.
+
+    Raises:
+        ValueError: The text is none of TRUE_WORDS and FALSE_WORDS.
+
+    Example:
+        >>> truth("True"), truth("no")
+        (True, False)
+    """
+    word = text.strip().lower()
+    if word not in TRUE_WORDS + FALSE_WORDS:
+        raise ValueError(f"'{text}' is neither true nor false")
+    return word in TRUE_WORDS
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number.
+
+    Raises:
+        ValueError: The text is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is no whole number") from None
+
+
+def switches(function: Callable[..., Any]) -> set[str]:
+    """Return the names of a function's parameters that are true or false, by their type or their default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    kinds = (bool, bool | None, "bool", "bool | None")
+    return {p.name for p in parameters if p.annotation in kinds or isinstance(p.default, bool)}
 
 
 def parameter_names(function: Callable[..., Any]) -> set[str]:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import os
 import re
 import signal
@@ -30,6 +31,7 @@ from lossatlas.io import read_directions, read_surface, write_surface
 from lossatlas.landscape import unresolved
 from lossatlas.models import save_state
 from lossatlas.parameter_space import as_point
+from lossatlas.signatures import types_in
 
 QUIET = {"progress": False}
 
@@ -336,6 +338,7 @@ def test_a_trajectory_lies_in_the_plane_that_it_spans():
 def test_towards_another_network():
     one, two = seeded(Mlp), Mlp()
     line = lossatlas.surface(one, (X, Y), x="0:1:3", towards=two, **QUIET)
+    assert re.search(r"directions +towards [0-9a-f]{8}$", line.table(), re.MULTILINE)
     for k, net in ((0, one), (2, two)):
         assert line.loss[k] == pytest.approx(float(F.cross_entropy(net.eval()(X), Y)), rel=1e-5)
     with pytest.raises(BadInput, match=r"'0.weight' has shape \(16, 3\), the model expects \(16, 2\)"):
@@ -1002,7 +1005,9 @@ def test_a_message_says_whether_the_network_or_the_loss_failed_and_what_it_was_g
         lossatlas.surface(net, {"x": X}, loss=early, x="-1:1:3", **QUIET)
     with pytest.raises(BadInput, match=r"^the loss failed .* for which Mlp gave 64x2: .*batch_size"):
         lossatlas.surface(net, {"x": X}, loss=wrong, x="-1:1:3", **QUIET)
-    with pytest.raises(BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, before it called Mlp: .*'z'"):
+    with pytest.raises(
+        BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, before it called Mlp: .*KeyError: 'z'"
+    ):
         lossatlas.surface(net, {"x": X}, loss=lambda model, batch: model(batch["z"]), x="-1:1:3", **QUIET)
 
 
@@ -1207,6 +1212,45 @@ def test_code_that_differs_far_from_the_origin_is_noticed_by_both_front_ends(
         by_python("same")
         assert by_command("same") == 0
         assert by_command("other") == 3
+
+
+FIRST = {  # arguments of the public functions, up to their keywords
+    **{name: lambda: (seeded(Mlp), (X, Y)) for name in ("surface", "eigenvalues", "spectrum", "learning_coefficient")},
+    "trajectory": lambda: (seeded(Mlp), [], (X, Y)),
+    "language_model": lambda: ("no folder", []),
+    "question_data": lambda: ("no folder", []),
+}
+
+
+def keywords_of(kinds):
+    """Return pairs of a public function and the name of a keyword that takes one of some types."""
+    for function in lossatlas.__all__:
+        found = getattr(lossatlas, function)
+        if not isinstance(found, type):
+            for name, each in inspect.signature(found).parameters.items():
+                if any(kind in kinds for kind in types_in(each.annotation)):
+                    yield function, name
+
+
+@pytest.mark.parametrize(("function", "name"), list(keywords_of((int, float))))
+def test_every_number_that_is_a_text_is_refused(function, name):
+    with pytest.raises(BadUsage, match=rf"^{name}='3' is a text: give a (whole )?number"):
+        getattr(lossatlas, function)(*FIRST[function](), **{name: "3"})
+
+
+@pytest.mark.parametrize(("function", "name"), list(keywords_of((bool,))))
+def test_every_switch_is_true_or_false(function, name):
+    with pytest.raises(BadUsage, match=f"^{name}='no': give True or False"):
+        getattr(lossatlas, function)(*FIRST[function](), **{name: "no"})
+
+
+def test_functions_of_texts_name_the_argument_that_was_meant():
+    with pytest.raises(BadUsage, match=r"language_model\(\) has no argument lenght \(did you mean length\?\)"):
+        lossatlas.language_model("no folder", [], lenght=3)
+    with pytest.raises(BadUsage, match=r"^top=None: give a whole number"):
+        lossatlas.spectrum(seeded(Mlp), (X, Y), top=None)
+    with pytest.raises(BadUsage, match=r"^tolerance=\('a', 1\) is a text: give a number, or 2 of them"):
+        lossatlas.surface(seeded(Mlp), (X, Y), tolerance=("a", 1))
 
 
 @pytest.mark.parametrize(

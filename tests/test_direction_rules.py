@@ -76,6 +76,11 @@ BOTH = [  # a rule, options of a command, what it prints, arguments of a Python 
     ),
 ]
 COMMANDS = [  # a rule about what Python functions do not offer, options, and what the command prints
+    (
+        "check_spread_network",
+        ("--ranks_per_model", "2", "--xdirection", GRADIENT, "--curvature"),
+        "--ranks_per_model computes losses, and no gradients: leave out --xdirection, --curvature",
+    ),
     ("check_axes", ("--scheme", "linear2x"), "--scheme computes a surface: give --y too"),
     ("check_curve", ("--curve", "bezier"), "--curve and --control_points belong together"),
     (

@@ -17,7 +17,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"choices", "errors", "launchers"},
-    {"process", "programs"},
+    {"process", "programs", "signatures"},
     {"landscape"},
     {"io"},
     {"user_code"},

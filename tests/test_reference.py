@@ -185,3 +185,4 @@ def test_parameters_that_are_spread_over_processes_are_refused(tmp_path):
     """In a process of its own: threads of torch.distributed stay, and other tests fork."""
     result = python("-c", SHARDED, tmp_path / "rendezvous")
     assert "Sequential has parameters spread over processes" in result.stdout, result.stderr
+    assert "lossatlas surface --ranks_per_model N computes losses of such networks" in result.stdout

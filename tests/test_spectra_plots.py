@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ import lossatlas
 from lossatlas import figures
 from lossatlas.commands import plot_spectrum
 from lossatlas.data import LOSSES, Dataset
+from lossatlas.errors import BadUsage
 from lossatlas.figures.spectra_plots import explained_part, spectra_figure
 from lossatlas.hessian import GaussNewton, Hessian
 from lossatlas.io import read_findings
@@ -55,6 +57,21 @@ def test_the_part_in_the_gauss_newton_matrix_against_dense_matrices(files):
         whole = np.einsum("pn,pq,qn->n", vectors, g, vectors)[::-1][:n]
         assert (part.least <= whole * (1 + 1e-4)).all()
         assert part.least[0] > 0.5 * whole[0]
+
+
+def test_the_function_takes_results_and_refuses_too_few_labels(files):
+    found = lossatlas.Curvature(read_findings(files["hessian"]))
+    with plt.ioff():
+        one = figures.spectra([found, read_findings(files["ggn"])], ["Hessian", "G"])
+        assert len(one.axes) >= 1
+        figures.spectrum(found)
+    plt.close("all")
+    with pytest.raises(BadUsage, match=r"labels=\['Hessian'\]: give a list of 2 names, one for each spectrum"):
+        figures.spectra([found, found], ["Hessian"])
+    with pytest.raises(BadUsage, match="str is no spectrum: give what"):
+        figures.spectra(["a.h5", found], ["a", "b"])
+    with pytest.raises(BadUsage, match="takes a list of spectra, not Curvature"):
+        figures.spectra(found, ["a"])
 
 
 def test_the_part_is_a_lower_bound_where_the_loss_is_not_convex(tmp_path):

@@ -132,6 +132,15 @@ def test_a_group_of_ranks_computes_the_losses_of_the_network_on_one_rank(tmp_pat
         np.testing.assert_array_equal(found, expected)
 
 
+def test_directions_in_files(tmp_path, own, expected):
+    file, out = own.parent / "plain_directions.h5", tmp_path / "one.h5"
+    more = ["--xdirection", f"{file}:1", "--ydirection", f"{file}:2", "--store_directions", "--ranks_per_model", 2]
+    plain = [word for word in command(own, "sharded", out, *more) if word not in ("--xnorm", "--ynorm", "filter")]
+    result = on_ranks(2, *[word for word in plain if word not in ("--xignore", "biasbn")])
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_allclose(losses(out), expected, rtol=1e-6)
+
+
 def test_a_checkpoint_is_read_into_a_spread_network(tmp_path, own):
     """The leader writes into the file of the weights that the other ranks have just compared with theirs."""
     torch.manual_seed(5)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import lossatlas
-from lossatlas.data import LOSSES
+from lossatlas.data import LOSSES, as_loss
 from lossatlas.datasets.questions import Question, encoded_pair, load_questions, padded_questions
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.parameter_space import as_point
@@ -256,3 +256,25 @@ def test_scores_by_name_may_be_lists_and_draw_the_same_each_time(net):
             return [0, 1]
 
         lossatlas.surface(net, IDS, loss=lossatlas.with_scores(short), x="0:1:2", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (3, r"^score=3: give a function score\(model, tokenizer, samples\)"),
+        (lambda a: 0, r"^the score lambda\(a\) does not take three arguments: give a function score\(model"),
+    ],
+)
+def test_a_score_that_is_no_function_of_three_arguments_is_refused(score, message):
+    with pytest.raises(BadUsage, match=message):
+        lossatlas.with_scores(score)
+
+
+def test_a_score_in_the_place_of_a_loss_is_told():
+    def ends_right(model, tokenizer, samples):
+        return samples[:, 0]
+
+    with pytest.raises(
+        BadUsage, match=r"^ends_right\(model, tokenizer, samples\) .* lossatlas.with_scores\(ends_right"
+    ):
+        as_loss(ends_right)

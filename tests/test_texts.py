@@ -7,7 +7,7 @@ import pytest
 
 from lossatlas.commands import plot_surface
 from lossatlas.commands.job_choices import grid_task
-from lossatlas.data.transformers_library import transformers_library
+from lossatlas.data.transformers_library import model_folder, transformers_library
 from lossatlas.datasets.texts import (
     TextSettings,
     check_vocabulary,
@@ -16,8 +16,8 @@ from lossatlas.datasets.texts import (
     padded_samples,
     read_texts,
 )
-from lossatlas.errors import BadInput, BadUsage, Note
-from lossatlas.jobs.inputs.file_names import base_name
+from lossatlas.errors import BadInput, BadUsage, Note, option_names
+from lossatlas.jobs.inputs.file_names import base_name, network_name
 from lossatlas.user_code import UserFunction, function_record
 
 
@@ -35,6 +35,24 @@ def test_a_text_is_a_paragraph_a_line_or_an_object(tmp_path):
     objects = written(tmp_path, "a.jsonl", "".join(json.dumps(each, ensure_ascii=False) + "\n\n" for each in lines))
     assert read_texts(objects) == ["é\u2028b\n", ""]
     assert read_texts(written(tmp_path, "b.jsonl", '{"other": ["z"]}'), "other") == [["z"]]
+
+
+def test_what_is_no_text_is_named_by_its_line(tmp_path):
+    file = written(tmp_path, "a.jsonl", '{"text": "a"}\n\n{"text": 3}\n')
+    with pytest.raises(BadInput, match=r"a\.jsonl, line 3: 'text' is int, not a str \(conversations need chat=True\)"):
+        load_texts(str(file), "no folder")
+    assert read_texts(file) == ["a", 3]
+    with pytest.raises(BadInput, match=r"^text 2 of 2 is int, not a str"):
+        TextSettings().encoded(["a", 3], None)
+
+
+def test_an_adapter_in_the_place_of_a_model_is_told(tmp_path):
+    written(tmp_path, "adapter_config.json", "{}")
+    with (
+        option_names(),
+        pytest.raises(BadInput, match=f"holds an adapter, .* give the adapter as --model_file2 {tmp_path}"),
+    ):
+        model_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ def test_the_length_is_that_of_the_model_and_at_most_2048(tmp_path):
 
 
 def test_texts_are_texts():
-    with pytest.raises(BadInput, match="a text is list, not a str"):
+    with pytest.raises(BadInput, match="text 2 of 2 is list, not a str"):
         TextSettings().encoded(["a", [1]], None)
     with pytest.raises(BadInput, match="there are no texts"):
         TextSettings().encoded([], None)
@@ -143,6 +161,10 @@ def test_short_forms_are_functions_of_this_package():
     assert str(data) == "text:b.jsonl(length=8)"
     assert found.loss == "next_token"
     assert base_name(model, "") == "/nets/tiny"
+    assert network_name(model, "") == "/nets/tiny_dtype=float32"
+    assert network_name(model, "other/") == "other"
+    assert network_name(UserFunction.parse("model", "own.py:make"), "") == "own_make"
+    assert network_name(UserFunction.parse("model", "own.py:make", ["kind='a/b'"]), "") == "own_make_kind=a_b"
     assert function_record("model", model) == {"model": "hf:tiny(dtype='float32')", "model_code": ""}
 
 
@@ -159,6 +181,51 @@ def test_each_short_form_belongs_to_its_option():
     assert UserFunction.parse("dataset", "hf:f").where == "hf"
     with pytest.raises(BadUsage, match="name the folder, as in hf:FOLDER"):
         UserFunction.parse("model", "hf:")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text", "value"),
+    [
+        ("text:a.txt", "packed=false", False),
+        ("text:a.txt", "packed=no", False),
+        ("text:a.txt", "chat=0", False),
+        ("text:a.txt", "chat=YES", True),
+        ("text:a.txt", "packed=True", True),
+        ("text:a.txt", "length=64", 64),
+        ("text:a.txt", "field=2", "2"),
+        ("text:a.txt", "test=2020", "2020"),
+        ("choices:a.jsonl", "delimiter=' '", " "),
+        ("choices:a.jsonl", "delimiter=", ""),
+        ("choices:a.jsonl", "length=8", 8),
+    ],
+)
+def test_arguments_are_read_by_the_types_of_their_parameters(dataset, text, value):
+    found = UserFunction.parse("dataset", dataset, [text]).arguments[text.partition("=")[0]]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("packed=maybe", "'maybe' is neither true nor false"),
+        ("chat=2", "'2' is neither true nor false"),
+        ("length=abc", "'abc' is no whole number"),
+        ("length=1.5", "'1.5' is no whole number"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_one_line(text, message, capsys):
+    assert plot_surface.main(f"--model hf:tiny --dataset text:a.txt --dataset_args {text} --x=-1:1:3".split()) == 2
+    assert f"error: --dataset_args {text}: {message}" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_none_is_named_without_quotes_in_quotes(capsys):
+    found = UserFunction.parse("dataset", "text:a (1).txt", ["feild=body"])
+    with option_names(), pytest.raises(BadUsage) as error:
+        found()
+    assert str(error.value).startswith(
+        "--dataset_args feild=body: text:a (1).txt takes no 'feild' (did you mean field?); it takes by, chat, field"
+    )
 
 
 def test_texts_need_a_tokenizer_and_a_file_for_each_split():

@@ -291,6 +291,31 @@ def test_arguments_are_read_as_python_writes_them():
         UserFunction.parse("model", "a.py:b", ["3"])
 
 
+def test_a_function_that_lacks_a_process_group_is_told_the_option(tmp_path):
+    (tmp_path / "own.py").write_text("import torch.distributed as dist\ndef make(): return dist.get_world_size()")
+    with pytest.raises(BadInput, match=r"surface(\.py)? --ranks_per_model N\)$"):
+        build(UserFunction.parse("model", f"{tmp_path}/own.py:make"))
+
+
+def test_objects_that_can_be_called_are_listed_too(tmp_path):
+    lines = ["from collections.abc import Sequence", "from functools import partial", "from math import sqrt"]
+    lines += ["from typing import Any, Callable", "half = partial(pow, 2)", "def f(): ..."]
+    (tmp_path / "own.py").write_text("\n".join(lines))
+    with pytest.raises(BadInput, match=r"has no 'nope': there are half, f$"):
+        UserFunction.parse("loss_name", f"{tmp_path}/own.py:nope").function  # noqa: B018
+
+
+def test_true_and_false_reach_parameters_that_are_switches(tmp_path):
+    code = "def f(a: bool, b=True, c=None, d: 'bool' = 1): return a, b, c, d\n"
+    (tmp_path / "own.py").write_text(code)
+    name = f"{tmp_path}/own.py:f"
+    call = UserFunction.parse("dataset", name, ["a=false", "b=no", "c=false", "d=True"])
+    assert call() == (False, False, "false", True)
+    assert str(call) == "own.py:f(a='false', b='no', c='false', d=True)"  # records stay
+    with pytest.raises(BadUsage, match="dataset_args='a=maybe': 'maybe' is neither true nor false"):
+        UserFunction.parse("dataset", name, ["a=maybe"])()
+
+
 def test_a_module_that_is_installed(tmp_path):
     assert UserFunction.parse("model", "torch.nn:Linear", ["in_features=2", "out_features=3"])().out_features == 3
     with pytest.raises(BadInput, match="there is no module"):

@@ -238,6 +238,7 @@ def direction_facts(
         per_layer=schemes.per_layer,
         scheme=bool(schemes.scheme),
         curve=bool(schemes.curve),
+        ranks_per_model=isinstance(args, config.ModelGroupOptions) and args.ranks_per_model > 1,
         control_points=bool(schemes.control_points),
         dir_file=bool(args.dir_file),
         idx=args.idx,
@@ -269,6 +270,7 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
         )
     y = second if second_axis else None
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
+    spread = isinstance(args, config.ModelGroupOptions) and args.ranks_per_model > 1  # it has no derivatives
     return config_of(
         DirectionConfig,
         args,
@@ -276,7 +278,7 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
         x=x,
         y=y,
         orthogonalize=args.orthogonalize,
-        curvature=args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
+        curvature=args.curvature or (not spread and bool(made & {"gradient", "eigenvector", "file"})),
         scheme=schemes.scheme or "",
         curve=schemes.curve or "",
         control_points=tuple(in_folder(file, args.model_folder) for file in schemes.control_points),

@@ -395,7 +395,8 @@ def as_loss(function: LossLike) -> Loss:
             module of (output, target), with or without `reduction`.
 
     Raises:
-        BadUsage: The name is unknown, the object cannot be called, or the loss is a sum over samples.
+        BadUsage: The name is unknown, the object cannot be called, the loss is a sum over samples, or it takes three
+            arguments.
 
     Example:
         >>> loss = as_loss(torch.nn.CrossEntropyLoss())
@@ -417,12 +418,28 @@ def as_loss(function: LossLike) -> Loss:
     if known in TORCH_MODULES and not getattr(function, "args", ()):
         return as_loss(TORCH_MODULES[known](**options))  # a module tells its class weights and ignored labels
     try:
-        names = list(inspect.signature(function).parameters)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # builtins may have no signature
-        names = []
+        signature = inspect.Signature()
+    names = list(signature.parameters)
     if names and names[0] in MODEL_NAMES:
+        if not takes(signature, 2) and takes(signature, 3):
+            name = getattr(function, "__name__", "score")
+            raise BadUsage(
+                f"{name}{signature} takes three arguments, a loss (model, batch): for a score of a task give "
+                f"lossatlas.with_scores({name})"
+            )
         return UserLoss(function)
     return partial(function_losses, function, has_reduction="reduction" in names)
+
+
+def takes(signature: inspect.Signature, count: int) -> bool:
+    """Return whether a function can be called with so many arguments without names."""
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def unreduced(module: nn.Module) -> nn.Module:

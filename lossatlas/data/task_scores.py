@@ -3,6 +3,7 @@
 loss = with_scores(score, tokenizer)  # score(model, tokenizer, samples) -> (n,)
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas.data.losses import Batch, Losses, LossLike, Model, UserLoss, as_loss
-from lossatlas.errors import BadInput
+from lossatlas.data.losses import Batch, Losses, LossLike, Model, UserLoss, as_loss, takes
+from lossatlas.errors import BadInput, BadUsage, named
 
 SEED = 0  # of what a score draws, the same for every batch
 Score = Callable[[Model, Any, Batch], Any]
@@ -32,7 +33,7 @@ def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_toke
         mean of a score is that over the samples.
 
     Raises:
-        BadUsage: The loss is unknown.
+        BadUsage: The loss is unknown, or the score is no function of three arguments.
 
     Example:
         >>> import lossatlas, torch
@@ -43,6 +44,7 @@ def with_scores(score: Score, tokenizer: Any = None, loss: LossLike = "next_toke
         >>> loss(model, torch.tensor([[1, 2, 3], [5, 6, 1]])).metrics["largest"].tolist()
         [3.0, 6.0]
     """
+    check_score(score)
     return ScoredLoss(score, tokenizer, as_loss(loss))
 
 
@@ -61,6 +63,19 @@ class ScoredLoss(UserLoss):
 
         super().__init__(scored)
         self.single_threaded = True
+
+
+def check_score(score: Any) -> None:
+    """Raise BadUsage for a score that is no function of a model, a tokenizer and samples."""
+    what = "give a function score(model, tokenizer, samples)"
+    if not callable(score):
+        raise BadUsage(f"{named('score', score)}: {what}")
+    try:
+        signature = inspect.signature(score)
+    except (TypeError, ValueError):  # of some built-in functions
+        return
+    if not takes(signature, 3):
+        raise BadUsage(f"the score {score_name(score)}{signature} does not take three arguments: {what}")
 
 
 def score_name(score: Score) -> str:

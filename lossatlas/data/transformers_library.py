@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lossatlas.errors import BadInput, first_line
+from lossatlas.errors import BadInput, first_line, named
 
 LOCAL = {
     "local_files_only": True,
@@ -56,6 +56,11 @@ def model_folder(folder: str | Path) -> Path:
     if not path.is_dir():
         raise BadInput(
             f"there is no folder {folder}: name one with config.json, weights and tokenizer; nothing is downloaded"
+        )
+    if not (path / "config.json").is_file() and (path / "adapter_config.json").is_file():
+        raise BadInput(
+            f"{folder} holds an adapter, and no model: name the model that it changes, and give the adapter as "
+            f"{named('model_file2', str(folder))}"
         )
     if not (path / "config.json").is_file():
         raise BadInput(f"{folder} has no config.json, so it is no model folder of Hugging Face")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lossatlas.data.transformers_library import model_folder, text_config, transformers_library
 from lossatlas.datasets.texts import TextSettings, check_vocabulary, read_objects, read_tokenizer
 from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.signatures import checking_keywords
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor
@@ -59,6 +60,7 @@ def load_questions(
     return samples
 
 
+@checking_keywords
 def question_data(
     folder: str | Path,
     questions: str | Path | Sequence[Mapping[str, Any]],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 LONGEST = 2048  # tokens of a sample, unless the user gives another length
 NO_LIMIT = 10**9  # tokens
+CONVERSATIONS = "conversations need chat=True"
 TOKENIZER_FILES = ("*token*", "vocab.*", "*.model", "*.tiktoken")
 Text = str | Sequence[Any]  # a text, or with a chat template a conversation: a list of {"role": ..., "content": ...}
 
@@ -62,19 +63,20 @@ def load_texts(
         raise BadInput(f"text:{file} is one file, of training data: name the test texts by the argument test=FILE")
     place = Path(test if split == "test" else file)
     settings = TextSettings(length, packed, chat)
-    texts = read_texts(place, field or ("messages" if chat else "text"), by)
+    texts = read_texts(place, field or ("messages" if chat else "text"), by, only_texts=not chat)
     samples, line = settings.samples(texts, tokenizer)
     say(f"{place.name}: {line}")
     return samples
 
 
-def read_texts(file: Path, field: str = "text", by: str = "paragraph") -> list[Any]:
+def read_texts(file: Path, field: str = "text", by: str = "paragraph", *, only_texts: bool = False) -> list[Any]:
     """Read the texts of a file.
 
     Args:
         file: A .jsonl file with one object a line, or a .txt file.
         field: Key of the text in an object.
         by: 'paragraph' for texts with empty lines between, 'line' for one text a line, of a .txt file.
+        only_texts: Refuse what is no text under the key, such as a conversation.
 
     Returns:
         The texts; of a .jsonl file what the objects hold under the key.
@@ -86,7 +88,8 @@ def read_texts(file: Path, field: str = "text", by: str = "paragraph") -> list[A
     if by not in ("paragraph", "line"):
         raise BadUsage(f"by={by}: the texts of a file are its paragraphs (by=paragraph) or its lines (by=line)")
     if file.suffix == ".jsonl":
-        texts = [found[field] for found in read_objects(file, (field,), "; name the key by the argument field=NAME")]
+        hint = "; name the key by the argument field=NAME"
+        texts = [found[field] for found in read_objects(file, (field,), hint, texts=(field,) if only_texts else ())]
     elif file.suffix != ".txt":
         raise BadUsage(f"{file}: texts are read from .jsonl and .txt files")
     else:
@@ -122,13 +125,14 @@ def read_text_file(file: Path) -> str:
         raise BadInput(f"{file} cannot be read as text: {reason}") from error
 
 
-def read_objects(file: Path, keys: Sequence[str], hint: str = "") -> list[dict[str, Any]]:
+def read_objects(file: Path, keys: Sequence[str], hint: str = "", texts: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Read the objects in the lines of a .jsonl file.
 
     Args:
         file: The file; empty lines do not count.
         keys: Keys that each object has to have.
         hint: The end of the message where one is missing.
+        texts: Those of them whose values have to be texts.
 
     Raises:
         BadUsage: The name of the file has another ending.
@@ -148,6 +152,9 @@ def read_objects(file: Path, keys: Sequence[str], hint: str = "") -> list[dict[s
             raise BadInput(f"{file}, line {number}: it is no object with {', '.join(keys)}")
         if missing := [key for key in keys if key not in found]:
             raise BadInput(f"{file}, line {number}: no key '{missing[0]}': it has {', '.join(map(str, found))}{hint}")
+        if odd := [key for key in texts if not isinstance(found[key], str)]:
+            kind = type(found[odd[0]]).__name__
+            raise BadInput(f"{file}, line {number}: '{odd[0]}' is {kind}, not a str ({CONVERSATIONS})")
         result.append(found)
     return result
 
@@ -219,8 +226,9 @@ class TextSettings:
                 texts = [tokenizer.apply_chat_template(text, tokenize=False) for text in texts]
             except Exception as error:  # templates raise nearly anything
                 raise BadInput(f"chat=True: the chat template fails: {first_line(error)}") from error
-        elif odd := [text for text in texts if not isinstance(text, str)]:
-            raise BadInput(f"a text is {type(odd[0]).__name__}, not a str (conversations need chat=True)")
+        elif odd := [number for number, text in enumerate(texts, 1) if not isinstance(text, str)]:
+            kind = type(texts[odd[0] - 1]).__name__
+            raise BadInput(f"text {odd[0]} of {len(texts)} is {kind}, not a str ({CONVERSATIONS})")
         if not texts:
             raise BadInput("there are no texts")
         return tokenizer(list(texts), add_special_tokens=not self.chat)["input_ids"]

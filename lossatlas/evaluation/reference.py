@@ -11,7 +11,7 @@ shared through `.data`. The module itself, moved in place, does.
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -20,15 +20,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lossatlas import programs
 from lossatlas.choices import DirType
 from lossatlas.data.plain_tensors import raw_bytes
-from lossatlas.errors import KEYWORDS, BadInput, BadUsage, did_you_mean
+from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.parameter_space.offloaded import is_dispatched, weights_on_host
 from lossatlas.parameter_space.points import Point, is_sharded, movable, named_tensors, tensors
 from lossatlas.parameter_space.scratch import Scratch
+from lossatlas.signatures import check_keywords
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +70,7 @@ def check_movable(net: nn.Module) -> None:
 def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Concatenate[nn.Module, P], R]:
     """Decorate a function of a network (and more) so that it leaves the network unchanged, see `untouched`."""
 
-    known = list(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def guarded(*arguments: Any, **keywords: Any) -> R:
@@ -79,20 +81,11 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
             raise BadUsage(
                 f"{function.__name__}(net, ...): the first argument is a {type(net).__name__}, and no nn.Module"
             )
-        for name in keywords:
-            if name not in known:
-                raise BadUsage(f"{function.__name__}() has no argument {name}{suggestion(name, known)}")
+        check_keywords(function.__name__, parameters, keywords)
         with untouched(net) as own:
             return function(own, *others, **keywords)
 
     return cast("Callable[Concatenate[nn.Module, P], R]", guarded)
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """Return a question for an argument of a similar name, or of the name of an option of the commands."""
-    options = {**KEYWORDS, "xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore"}
-    meant = options[name] if options.get(name) in known else name
-    return did_you_mean(meant, known) or f": it takes {', '.join(known)}"
 
 
 @contextmanager
@@ -112,7 +105,8 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
     if is_sharded(net):
         raise BadInput(
             f"{type(net).__name__} has parameters spread over processes (DTensor, FSDP), which cannot be moved: give "
-            "the network before they are spread, or one that accelerate has placed on several devices (device_map)"
+            "the network before they are spread, or one that accelerate has placed on several devices (device_map); "
+            f"the command {programs.program('surface')} --ranks_per_model N computes losses of such networks"
         )
     with weights_on_host(net):
         if is_dispatched(net):

@@ -6,12 +6,12 @@ No function chooses or changes matplotlib's backend, and none shows or saves a f
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Protocol, Unpack, cast
 
 import numpy as np
 
 from lossatlas.choices import LookName, PlotKind, SpectrumPart
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, counted, named
 from lossatlas.figures import contour_plots, learning_coefficient_plots, spectra_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
@@ -42,6 +42,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
+
+
+class HasFindings(Protocol):
+    """A result of `lossatlas.spectrum`."""
+
+    @property
+    def findings(self) -> Findings:
+        """The content of its file."""
+        ...
+
 
 PATH_MARGIN = 0.14  # around a path without a surface, for the names of its ends
 
@@ -401,11 +411,13 @@ def path_on(
     return _draw_plane(found, surface, ax, keywords, [run] if isinstance(run, Projection) else run)
 
 
-def spectrum(findings: Findings, kind: SpectrumPart | str = "density", look: LookName | str | None = None) -> "Figure":
+def spectrum(
+    findings: HasFindings | Findings, kind: SpectrumPart | str = "density", look: LookName | str | None = None
+) -> "Figure":
     """Draw the spectrum of a Hessian.
 
     Args:
-        findings: Content of a spectrum file.
+        findings: A result of `lossatlas.spectrum`, or the content of a spectrum file.
         kind: "density", "layers" or "activations".
         look: "paper", "dark" or "print"; None for "paper".
 
@@ -413,7 +425,7 @@ def spectrum(findings: Findings, kind: SpectrumPart | str = "density", look: Loo
         The figure.
 
     Raises:
-        BadUsage: The kind or the look is unknown, or the kind is not computed yet.
+        BadUsage: The kind or the look is unknown, the kind is not computed yet, or this is no spectrum.
 
     Example:
         >>> from lossatlas.io import read_findings
@@ -421,12 +433,13 @@ def spectrum(findings: Findings, kind: SpectrumPart | str = "density", look: Loo
     """
     import matplotlib.pyplot as plt
 
-    there = spectrum_plots.held_kinds(findings)
+    content = findings_of(findings)
+    there = spectrum_plots.held_kinds(content)
     found = Kind.named(kind, there)
     if found is None:
         raise BadUsage(f"no figure of '{kind}': there are {', '.join(words_of(there)) or 'none yet'}")
     with users_style(look=checked_look(look)):
-        return spectrum_plots.DRAW_SPECTRUM[found].draw(plt, findings)
+        return spectrum_plots.DRAW_SPECTRUM[found].draw(plt, content)
 
 
 def chains(findings: Findings, look: LookName | str | None = None) -> "Figure":
@@ -454,11 +467,13 @@ def chains(findings: Findings, look: LookName | str | None = None) -> "Figure":
         return learning_coefficient_plots.chains_figure(plt, findings)
 
 
-def spectra(findings: Sequence[Findings], labels: Sequence[str], look: LookName | str | None = None) -> "Figure":
+def spectra(
+    findings: Sequence[HasFindings | Findings], labels: Sequence[str], look: LookName | str | None = None
+) -> "Figure":
     """Draw the densities of several spectra in one figure, such as those of a Hessian and its Gauss-Newton matrix.
 
     Args:
-        findings: Contents of spectrum files.
+        findings: Results of `lossatlas.spectrum`, or contents of spectrum files.
         labels: A name for each.
         look: "paper", "dark" or "print"; None for "paper".
 
@@ -467,7 +482,7 @@ def spectra(findings: Sequence[Findings], labels: Sequence[str], look: LookName 
 
     Raises:
         BadInput: A file holds no density.
-        BadUsage: The look is unknown.
+        BadUsage: The look is unknown, something is no spectrum, or the number of labels differs.
 
     Example:
         >>> from lossatlas.io import read_findings
@@ -476,8 +491,26 @@ def spectra(findings: Sequence[Findings], labels: Sequence[str], look: LookName 
     """
     import matplotlib.pyplot as plt
 
+    if not isinstance(findings, Sequence):
+        raise BadUsage(f"spectra() takes a list of spectra, not {type(findings).__name__}")
+    contents = [findings_of(each) for each in findings]
+    if isinstance(labels, str) or len(labels) != len(contents):
+        number = counted(len(contents), "name", "names")
+        raise BadUsage(f"{named('labels', labels)}: give a list of {number}, one for each spectrum")
     with users_style(look=checked_look(look)):
-        return spectra_plots.spectra_figure(plt, findings, labels)
+        return spectra_plots.spectra_figure(plt, contents, labels)
+
+
+def findings_of(given: HasFindings | Findings) -> Findings:
+    """Return the content of a spectrum file, or of a result of `lossatlas.spectrum`.
+
+    Raises:
+        BadUsage: It is something else.
+    """
+    found = given if isinstance(given, Findings) else getattr(given, "findings", None)
+    if not isinstance(found, Findings):
+        raise BadUsage(f"{type(given).__name__} is no spectrum: give what lossatlas.spectrum or read_findings returns")
+    return found
 
 
 FUNCTIONS: "dict[Kind, Callable[..., Figure]]" = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lossatlas import programs
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.models.checkpoint import load_into, read_state, save_state
 from lossatlas.models.densenet import DenseNet
@@ -24,6 +25,7 @@ from lossatlas.user_code import UserFunction
 
 __all__ = ["MODELS", "build", "classes_in", "load_into", "load_network", "read_state", "save_state"]
 
+NO_PROCESS_GROUP = "process group has not been initialized"  # in the error of torch.distributed
 # Every factory takes the shape of one sample, (C, H, W), and the number of classes.
 MODELS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
     "mlp": mlp,
@@ -100,7 +102,13 @@ def _call_seeded(function: UserFunction, seed: int) -> nn.Module:
         return make_spread(function, seed, ModelGroup.current)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = function()
+        try:
+            net = function()
+        except BadInput as error:
+            if NO_PROCESS_GROUP not in str(error):
+                raise
+            command = f"{programs.program('surface')} --ranks_per_model N"
+            raise BadInput(f"{error} (a network that is spread over N ranks needs {command})") from error
     if not isinstance(net, nn.Module):
         raise BadInput(f"{named('model')} {function} gives {type(net).__name__}, not a torch.nn.Module")
     load_on_host(net)

@@ -16,12 +16,14 @@ from torch import nn
 from lossatlas.data import Dataset
 from lossatlas.data.transformers_library import LOCAL, model_folder, transformers_library
 from lossatlas.datasets.texts import Text, TextSettings, read_texts
-from lossatlas.errors import BadInput, BadUsage, first_line, note, say
+from lossatlas.errors import BadInput, BadUsage, counted, first_line, note, say
+from lossatlas.signatures import checking_keywords
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 PROBED = 8  # tokens of the sequence on which causality is checked
 
 
+@checking_keywords
 def language_model(
     folder: str | Path,
     texts: str | Path | Sequence[Text],
@@ -90,7 +92,7 @@ def text_data(
     name = "texts"
     if isinstance(texts, str | Path):
         name = Path(texts).name
-        texts = read_texts(Path(texts), "messages" if settings.chat else "text")
+        texts = read_texts(Path(texts), "messages" if settings.chat else "text", only_texts=not settings.chat)
     samples, line = settings.samples(texts, folder)
     if progress:
         say(f"{name}: {line}")
@@ -142,9 +144,9 @@ def check_weights(folder: str | Path, found: dict[str, Any]) -> None:
         *(each if isinstance(each, str) else each[0] for each in found.get("mismatched_keys", ())),
     ]
     if wrong:
+        more = f" and {counted(len(wrong) - 1, 'other', 'others')}" if len(wrong) > 1 else ""
         raise BadInput(
-            f"{folder} lacks weights of a causal language model, or has them in other shapes: '{min(wrong)}' and "
-            f"{len(wrong) - 1} others"
+            f"{folder} lacks weights of a causal language model, or has them in other shapes: '{min(wrong)}'{more}"
         )
     if unused := sorted(found.get("unexpected_keys", ())):
         note(f"{folder} holds weights that the causal language model does not use: '{unused[0]}', {len(unused)} in all")

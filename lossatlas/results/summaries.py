@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from lossatlas.landscape.flatness_measures import Measure
 Rows = list[tuple[str, str]]  # names and values in words
 MOST_VALUES = 8  # eigenvalues that are listed
 PICTURE, WIDE_PICTURE = 360, 720  # widths in pixels of the page
+DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")  # SHA-256, of which the first digits are enough
 CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
 
 
@@ -135,8 +137,14 @@ def has_flatness(surface: Surface, name: str) -> bool:
 
 
 def directions_in_words(about: Mapping[str, object]) -> str:
-    """Return what the directions are, of the metadata of a direction file; '' where it does not say."""
+    """Return what the directions are, of the metadata of a direction file; '' where it does not say.
+
+    Example:
+        >>> directions_in_words({"x": "towards " + "5b8e8d33" * 8})
+        'towards 5b8e8d33'
+    """
     words = [str(about[letter]).replace(", idx=0", "") for letter in "xy" if letter in about]
+    words = [DIGEST.sub(r"\1", each) for each in words]
     return "; ".join(dict.fromkeys(words))
 
 

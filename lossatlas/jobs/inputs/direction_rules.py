@@ -36,6 +36,7 @@ class DirectionFacts:
         dir_file: A direction file is named.
         idx: The number of a repeat, which has other random directions.
         xnorm, ynorm, xignore, yignore: A normalization is chosen.
+        ranks_per_model: Several ranks share one network.
     """
 
     axes: int
@@ -59,6 +60,7 @@ class DirectionFacts:
     ynorm: bool = False
     xignore: bool = False
     yignore: bool = False
+    ranks_per_model: bool = False
 
     @property
     def y(self) -> str:
@@ -86,6 +88,7 @@ def check_direction_facts(facts: DirectionFacts) -> None:
         check_second_direction,
         check_one_direction_each,
         check_parameters_alone,
+        check_spread_network,
     ):
         rule(facts)
 
@@ -173,10 +176,22 @@ def check_one_direction_each(facts: DirectionFacts) -> None:
             raise BadUsage(f"{names} both ask for the {axis} direction: leave one out")
 
 
+def derivative_fields(facts: DirectionFacts) -> list[str]:
+    """Return the fields that ask for derivatives; those of directions that belong to the parameters are computed."""
+    fields = [field for field in ("xdirection", "ydirection") if getattr(facts, field) in AT_MODEL]
+    return fields + facts.given("curvature")
+
+
+def check_spread_network(facts: DirectionFacts) -> None:
+    """Raise BadUsage for derivatives of a network that is spread over ranks."""
+    if facts.ranks_per_model:
+        made = [field for field in ("xdirection", "ydirection") if getattr(facts, field) in ("gradient", "eigenvector")]
+        refuse("ranks_per_model", "computes losses, and no gradients", made + facts.given("curvature"))
+
+
 def check_parameters_alone(facts: DirectionFacts) -> None:
     """Raise BadUsage for derivatives with respect to what is no parameter."""
-    fields = [field for field in ("xdirection", "ydirection") if getattr(facts, field) in AT_MODEL]
-    fields += facts.given("curvature")
+    fields = derivative_fields(facts)
     if facts.dir_type == "states" and fields:
         raise BadUsage(
             f"{named_list(fields)}: gradients, eigenvectors and second derivatives belong to the parameters alone: use "

@@ -24,9 +24,17 @@ def base_name(model: ModelChoice, file: str) -> str:
     return file.rstrip("/") or (model.base_name if isinstance(model, UserFunction) else model)
 
 
+def network_name(model: ModelChoice, file: str) -> str:
+    """Return `base_name`, and the arguments of a function that gives the network, since others give another one."""
+    if file or not isinstance(model, UserFunction):
+        return base_name(model, file)
+    own = [f"{key}={plain(str(value))}" for key, value in model.arguments.items() if key != model.short_argument]
+    return "_".join([base_name(model, file), *own])
+
+
 def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
     """Name the direction file when no name is given, as the original release does."""
-    name = base_name(nets.model, nets.file)
+    name = network_name(nets.model, nets.file)
     if nets.file2:
         name = joined_names(name, nets.file2)
     name += f"_{choice.dir_type}"

@@ -139,7 +139,8 @@ class ReadNetworks:
 
         every, in_training_mode = dict(states), is_training(net)
         if not nets.file:
-            say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
+            if not (isinstance(nets.model, UserFunction) and nets.model.short):  # a folder with weights
+                say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
             every[""] = {
                 name: value.detach() if low else value.detach().clone() for name, value in net.state_dict().items()
             }
