@@ -95,7 +95,7 @@ class CurvatureCommand(Generic[Result]):
     @property
     def path(self) -> Path:
         """The output: the file that the user names, or one beside the checkpoint."""
-        base = file_names.network_name(self.inputs.model, self.inputs.model_file)
+        base = file_names.checkpoint_name(self.inputs.model, self.inputs.model_file)
         return output_path(self.file, Path(f"{base}_{self.quantity.kind}.h5"), None)
 
 

@@ -24,7 +24,7 @@ def base_name(model: ModelChoice, file: str) -> str:
     return file.rstrip("/") or (model.base_name if isinstance(model, UserFunction) else model)
 
 
-def network_name(model: ModelChoice, file: str) -> str:
+def checkpoint_name(model: ModelChoice, file: str) -> str:
     """Return `base_name`, and the arguments of a function that gives the network, since others give another one."""
     if file or not isinstance(model, UserFunction):
         return base_name(model, file)
@@ -34,7 +34,7 @@ def network_name(model: ModelChoice, file: str) -> str:
 
 def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
     """Name the direction file when no name is given, as the original release does."""
-    name = network_name(nets.model, nets.file)
+    name = checkpoint_name(nets.model, nets.file)
     if nets.file2:
         name = joined_names(name, nets.file2)
     name += f"_{choice.dir_type}"
