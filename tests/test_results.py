@@ -402,7 +402,8 @@ def test_the_page_and_the_notebook_say_how_directions_are_normalized():
 
     net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
     data = torch.randn(20, 2), torch.randint(0, 2, (20,))
-    for norm, ignore, words in (("filter", "biasbn", "filter, biasbn ignored"), ("", "", "none")):
+    in_words = "filter-normalized, without biases and BatchNorm"
+    for norm, ignore, words in (("filter", "biasbn", in_words), ("", "", "none")):
         found = lossatlas.surface(net, data, x="-1:1:3", y="-1:1:3", norm=norm, ignore=ignore, progress=False)
         assert f'["normalization","{words}"]' in found.view().text
         assert f"norm={norm or 'none'}" in found._repr_html_()

@@ -17,7 +17,7 @@ from lossatlas.datasets.texts import (
     read_texts,
 )
 from lossatlas.errors import BadInput, BadUsage, Note, option_names
-from lossatlas.jobs.inputs.file_names import base_name, network_name
+from lossatlas.jobs.inputs.file_names import base_name, checkpoint_name
 from lossatlas.user_code import UserFunction, function_record
 
 
@@ -161,10 +161,10 @@ def test_short_forms_are_functions_of_this_package():
     assert str(data) == "text:b.jsonl(length=8)"
     assert found.loss == "next_token"
     assert base_name(model, "") == "/nets/tiny"
-    assert network_name(model, "") == "/nets/tiny_dtype=float32"
-    assert network_name(model, "other/") == "other"
-    assert network_name(UserFunction.parse("model", "own.py:make"), "") == "own_make"
-    assert network_name(UserFunction.parse("model", "own.py:make", ["kind='a/b'"]), "") == "own_make_kind=a_b"
+    assert checkpoint_name(model, "") == "/nets/tiny_dtype=float32"
+    assert checkpoint_name(model, "other/") == "other"
+    assert checkpoint_name(UserFunction.parse("model", "own.py:make"), "") == "own_make"
+    assert checkpoint_name(UserFunction.parse("model", "own.py:make", ["kind='a/b'"]), "") == "own_make_kind=a_b"
     assert function_record("model", model) == {"model": "hf:tiny(dtype='float32')", "model_code": ""}
 
 
