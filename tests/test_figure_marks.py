@@ -247,7 +247,7 @@ def test_a_name_leaves_the_mark_of_the_lowest_cell_free():
 
 
 def pixels_of(fig, artist) -> int:
-    """How many pixels of a figure an artist changes."""
+    """Count the pixels of a figure that an artist changes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas, pictures = FigureCanvasAgg(fig), []
