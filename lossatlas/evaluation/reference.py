@@ -27,6 +27,8 @@ from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
+from lossatlas.mpi.agreement import on_all
+from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space.offloaded import is_dispatched, weights_on_host
 from lossatlas.parameter_space.points import Point, is_sharded, movable, named_tensors, tensors
 from lossatlas.parameter_space.scratch import Scratch
@@ -81,7 +83,8 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
             raise BadUsage(
                 f"{function.__name__}(net, ...): the first argument is a {type(net).__name__}, and no nn.Module"
             )
-        check_keywords(function.__name__, parameters, keywords)
+        ranks = keywords.get("ranks") if "ranks" in parameters else None
+        on_all(World.of_communicator(ranks), lambda: check_keywords(function.__name__, parameters, keywords))
         with untouched(net) as own:
             return function(own, *others, **keywords)
 

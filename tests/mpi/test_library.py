@@ -101,7 +101,9 @@ def test_a_file_named_on_rank_0_alone_is_written(world, folder):
     assert found.loss.tobytes() == again.loss.tobytes()
 
 
-@pytest.mark.parametrize("wrong", [{"file": "/nowhere/q.h5"}, {"norm": "x"}, {"tolerance": "much"}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"file": "/nowhere/q.h5"}, {"norm": "x"}, {"tolerance": "much"}, {"nrm": "filter"}], ids=str
+)
 def test_wrong_usage_on_one_rank_is_an_error_on_every_rank(world, wrong):
     own = wrong if world.rank == world.size - 1 or "file" in wrong else {}
     with pytest.raises((BadInput, BadUsage, FailedRank)):
