@@ -91,6 +91,7 @@ KEYWORDS = {
     "sharpness_file": "file",
     "coefficient_file": "file",
     "loss_name": "loss",
+    "surf_name": "field",
     "model_file": "net",
     "model_file2": "towards",
     "model_file3": "towards",

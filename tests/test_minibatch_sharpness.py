@@ -107,4 +107,6 @@ def test_the_command_its_table_and_its_figure(tmp_path, net, capsys):
     assert "minibatch = 8, now it is 9" in capsys.readouterr().err
     assert plot_sharpness.main(["--sharpness_file", str(out)]) == 0
     assert len(minibatch_table([first, first])) == 3
+    assert command.main(arguments(net, tmp_path / "t.h5", "--minibatch", "61")) == 2
+    assert "--minibatch 61: there are 60 samples" in capsys.readouterr().err
     assert minibatch_table([]) == []

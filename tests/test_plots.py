@@ -431,7 +431,10 @@ def test_commands_take_expressions_of_fields(tmp_path, capsys):
     assert plot_1D.main(["-f", str(line), "--surf_name", "train_los"]) == 2
     assert "has no field 'train_los' (did you mean train_loss?)" in capsys.readouterr().err
     assert plot_1D.main(["-f", str(line), "--surf_name", "exp(other)"]) == 2
-    assert "no field 'other'" in capsys.readouterr().err
+    assert "--surf_name 'exp(other)'" in (said := capsys.readouterr().err)
+    assert "no field 'other'" in said
+    assert plot_1D.main(["-f", str(line), "--surf_name", "log(train_loss - 99)"]) == 2
+    assert "there is nothing to draw" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("function", [bowl, diverging])

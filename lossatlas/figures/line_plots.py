@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.errors import BadUsage
 from lossatlas.figures.axis_ticks import set_few_ticks, set_log_ticks
 from lossatlas.figures.colour_scale import LOG_FROM
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
@@ -295,9 +296,14 @@ def field_figure(
 
     Returns:
         The figure.
+
+    Raises:
+        BadUsage: The field has no finite value.
     """
     import seaborn as sns
 
+    if not any(np.isfinite(surface.fields[field]).any() for surface in curves):
+        raise BadUsage("there is nothing to draw: no cell of this field is finite")
     fig, axis = plt.subplots(figsize=(5.0, 3.4), layout="constrained")
     looks = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
     for surface, name, (colour, dash) in zip(curves, names, looks, strict=False):

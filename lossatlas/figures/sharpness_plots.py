@@ -102,6 +102,16 @@ def minibatch_means(findings: Findings, kind: str) -> np.ndarray:
     return np.stack([radii, rows.mean(0), error], axis=1)
 
 
+def mean_with_error(mean: float, error: float) -> str:
+    """Return a mean with its standard error, which is NaN where there is none.
+
+    Example:
+        >>> mean_with_error(1.2345, 0.067), mean_with_error(1.2345, float("nan"))
+        ('1.23 +- 0.067', '1.23')
+    """
+    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} +- {error:.2g}"
+
+
 def minibatch_words(findings: Findings) -> str:
     """Return what the mini-batches of a sharpness file are, in words."""
     return f"mini-batches of {findings.request['minibatch']}"
@@ -129,7 +139,7 @@ def minibatch_rows(files: Sequence[Findings]) -> list[list[str]]:
                 continue
             for radius, mean, error in minibatch_means(findings, kind).tolist():
                 row = rows.setdefault((what, radius, minibatch_words(findings)), [""] * len(files))
-                row[column] = f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} +- {error:.2g}"
+                row[column] = mean_with_error(mean, error)
     return [[f"{what} {radius:g}, {words}", *row] for (what, radius, words), row in rows.items()]
 
 
@@ -182,7 +192,7 @@ def table(files: Sequence[Findings], names: Sequence[str]) -> list[str]:
         for radius in sorted({float(row[RADIUS]) for each in rises for row in each}):
             own = [[row for row in each if row[RADIUS] == radius] for each in rises]
             worst = [f">= {row[0][WORST]:.4g}" if row else "" for row in own]
-            mean = [f"{row[0][AVERAGE]:.3g} +- {row[0][ERROR]:.2g}" if row else "" for row in own]
+            mean = [mean_with_error(row[0][AVERAGE], row[0][ERROR]) if row else "" for row in own]
             rows += [[f"{what} {radius:g}, at worst", *worst], [f"{what} {radius:g}, on average", *mean]]
     critical = [f"{float(f.arrays['critical']):.4g}" if "critical" in f.arrays else "" for f in files]
     return align_columns([*rows, *minibatch_rows(files), ["critical sharpness", *critical]])

@@ -67,7 +67,7 @@ def resolved_field(surface: Surface, field: Field) -> tuple[Surface, str]:
     if callable(field):
         return _with_field(surface, _name_of(field, surface), _called(field, surface))
     if not isinstance(field, str):
-        raise BadUsage(f"{named('field', field)}: give the name of a field, an expression of fields, or a function")
+        raise BadUsage(f"{named('surf_name', field)}: give the name of a field, an expression of fields, or a function")
     fields = surface.fields
     if field in fields:
         return surface, field
@@ -93,7 +93,7 @@ def _name_of(function: FieldFunction, surface: Surface) -> str:
 
 
 def _called(function: FieldFunction, surface: Surface) -> np.ndarray:
-    found, name = function(surface), named("field", _name_of(function, surface))
+    found, name = function(surface), named("surf_name", _name_of(function, surface))
     try:
         values = np.asarray(found, float)
     except (TypeError, ValueError) as error:
@@ -107,11 +107,11 @@ def _parsed(text: str, fields: Mapping[str, np.ndarray]) -> ast.expr:
     if text.isidentifier():
         raise no_field(text, fields)
     if len(text) > LONGEST:
-        raise BadUsage(f"{named('field')}: an expression of {len(text)} characters is longer than {LONGEST}")
+        raise BadUsage(f"{named('surf_name')}: an expression of {len(text)} characters is longer than {LONGEST}")
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise BadUsage(f"{named('field', text)} is no field and no expression: use {ALLOWED}") from None
+        raise BadUsage(f"{named('surf_name', text)} is no field and no expression: use {ALLOWED}") from None
 
 
 def no_field(name: str, fields: Mapping[str, np.ndarray], source: object = "the surface") -> BadUsage:
@@ -127,8 +127,8 @@ def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> n
             if name in fields:
                 return fields[name]
             if name in FUNCTIONS:
-                raise BadUsage(f"{named('field', text)}: {name} is a function: write {name}(...)")
-            raise BadUsage(f"{named('field', text)}: {no_field(name, fields)}")
+                raise BadUsage(f"{named('surf_name', text)}: {name} is a function: write {name}(...)")
+            raise BadUsage(f"{named('surf_name', text)}: {no_field(name, fields)}")
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             return OPERATORS[type(op)](_evaluated(left, fields, text), _evaluated(right, fields, text))
         case ast.UnaryOp(op=sign, operand=operand) if type(sign) in SIGNS:
@@ -138,6 +138,7 @@ def _evaluated(node: ast.expr, fields: Mapping[str, np.ndarray], text: str) -> n
             if len(arguments) == count:
                 return function(*(_evaluated(each, fields, text) for each in arguments))
             raise BadUsage(
-                f"{named('field', text)}: {name} takes {counted(count, 'argument', 'arguments')}, not {len(arguments)}"
+                f"{named('surf_name', text)}: {name} takes {counted(count, 'argument', 'arguments')}, "
+                f"not {len(arguments)}"
             )
-    raise BadUsage(f"{named('field', text)}: '{ast.unparse(node)}' is not allowed: use {ALLOWED}")
+    raise BadUsage(f"{named('surf_name', text)}: '{ast.unparse(node)}' is not allowed: use {ALLOWED}")

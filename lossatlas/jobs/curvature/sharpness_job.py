@@ -1,5 +1,6 @@
 """Sharpness of a minimum, from its inputs to a finished file: on any number of ranks, continued where it stopped."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from lossatlas.errors import BadInput, named, say
+from lossatlas.errors import BadInput, BadUsage, counted, named, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions
 from lossatlas.io.spectrum_files import FindingsKind
 from lossatlas.jobs.curvature.curvature_quantity import LoadedJob
@@ -167,9 +168,15 @@ class SharpnessQuantity:
         )
 
     def compute_minibatches(self, operator: DistributedHessian, output: FindingsOutput, size: int) -> None:
-        """Compute the rises of the loss of each mini-batch that the output lacks, see `compute`."""
+        """Compute the rises of the loss of each mini-batch that the output lacks, see `compute`.
+
+        Raises:
+            BadUsage: There are fewer samples than a mini-batch has.
+        """
         from lossatlas.hessian.minibatch_sharpness import choose_minibatches, minibatch_rises
 
+        if size > operator.part_count:
+            raise BadUsage(f"{named('minibatch', size)}: there are {operator.part_count} samples: give at most these")
         chosen = choose_minibatches(operator.part_count, size, self.settings.minibatches, self.settings.seed)
         radii = [self.settings.radii(kind) for kind in KINDS]
         names = [f"{kind}/minibatches" for kind in KINDS]
@@ -179,7 +186,7 @@ class SharpnessQuantity:
             rows = minibatch_rises(operator, weights, numbers, *radii)
             known = [np.vstack([before, row]) for before, row in zip(known, rows, strict=True)]
             output.add(dict(zip(names, known, strict=True)))
-        say(f"{len(chosen)} mini-batches of {min(size, operator.part_count)} samples")
+        say(f"{counted(len(chosen), 'mini-batch', 'mini-batches')} of {size} samples")
 
     def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> SharpnessResult:
         """Return the findings, and the changes with the largest rises."""
@@ -207,7 +214,8 @@ def known_rises(findings: Findings, kind: RiseKind) -> "list[Rise]":
 def line_of(kind: RiseKind, row: Sequence[float]) -> str:
     """Return a radius, with the columns COLUMNS, in words."""
     radius, worst, _, average, error = row
-    rise = f"at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+    spread = "" if math.isnan(error) else f" +- {error:.2g}"  # of one direction there is none
+    rise = f"at least {worst:.4g} at worst, by {average:.4g}{spread} on average"
     return f"{kind}, rho {radius:g}: the loss rises by {rise}"
 
 
