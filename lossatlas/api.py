@@ -71,6 +71,7 @@ def surface(
     *,
     x: AxisLike = "-1:1:51",
     y: AxisLike | None = None,
+    z: AxisLike | None = None,
     test: DataLike | None = None,
     loss: LossLike = "crossentropy",
     norm: Norm | str | None = None,
@@ -99,12 +100,12 @@ def surface(
     ranks: Ranks = None,
     progress: bool = True,
 ) -> Landscape:
-    """Compute the loss and the metrics of a network on a line or a plane through its parameters.
+    """Compute the loss and the metrics of a network on a line, a plane or a volume through its parameters.
 
-    The grid point (a, b) is the network with the parameters w + a dx + b dy, where w are those of `net`. Filter
-    normalization of random directions follows Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets"
-    (arXiv 1712.09913, Section 4); interpolation towards another network follows Goodfellow et al. 2015
-    (arXiv 1412.6544).
+    The grid point (a, b) is the network with the parameters w + a dx + b dy, where w are those of `net`, and (a, b, c)
+    in a volume the one with w + a dx + b dy + c dz. Filter normalization of random directions follows Li et al. 2018,
+    "Visualizing the Loss Landscape of Neural Nets" (arXiv 1712.09913, Section 4); interpolation towards another network
+    follows Goodfellow et al. 2015 (arXiv 1412.6544).
 
     Args:
         net: The network, of any dtype and on any device; or the local folder of a causal language model of Hugging
@@ -112,6 +113,7 @@ def surface(
         data: Training samples, see `lossatlas.data.as_dataset`; with a folder also a list of texts, or a file of texts.
         x: Coordinates along the first direction, in units of its length: 'min:max:num', or increasing numbers.
         y: The same along the second direction; None for a line.
+        z: The same along the third direction, for a volume; None for a line or a plane.
         test: Further samples, evaluated as a second split.
         loss: 'crossentropy', 'mse', 'next_token' (with a folder the default) or 'multiple_choice', an ordinary
             `loss(output, target)`, or a `loss(model, batch)` of per-sample losses.
@@ -127,7 +129,7 @@ def surface(
             as 'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
         dir_type: 'weights' moves the parameters, 'states' the buffers too. By default 'weights', and 'states' towards
             networks with other BatchNorm statistics.
-        orthogonalize: Make the second direction orthogonal to the first.
+        orthogonalize: Make each direction orthogonal to those before it.
         curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They
             are always computed for gradients and eigenvectors.
         repeat: Compute this many lines, at least 2, along random directions, the first of which is the usual one;
@@ -156,9 +158,9 @@ def surface(
 
     Returns:
         The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and
-        the same for 'test', each of shape (ny, nx), (nx,) for a line, or (lines, nx) for several; `done` is the mask of
-        computed points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the file is saved
-        and the process ends.
+        the same for 'test', each of shape (ny, nx), (nx,) for a line, (lines, nx) for several, or (nz, ny, nx); `done`
+        is the mask of computed points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the
+        file is saved and the process ends.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -201,7 +203,7 @@ def surface(
             batch_size=batch_size,
             memory=checked_word("memory", memory, MEMORIES),
         )
-        return evaluation, evaluation.checked(net, axes, x=x, y=y, device=device, limit=limit, dir_type=moved)
+        return evaluation, evaluation.checked(net, axes, x=x, y=y, z=z, device=device, limit=limit, dir_type=moved)
 
     evaluation, arguments = on_all(world, checked)
     with ExitStack() as stack:
@@ -219,6 +221,7 @@ def eigenvalues(
     *,
     x: AxisLike = "-1:1:21",
     y: AxisLike | None = None,
+    z: AxisLike | None = None,
     loss: LossLike = "crossentropy",
     norm: Norm | str | None = None,
     ignore: Ignore | str = "biasbn",
@@ -254,6 +257,7 @@ def eigenvalues(
         data: The samples of the mean loss.
         x: Coordinates along the first direction.
         y: Coordinates along the second direction; None for a line.
+        z: Coordinates along the third direction, for a volume; None for a line or a plane.
         seed: Seed of random directions, of the first Lanczos vector, and of drawn targets.
         parameters: Regular expressions of the names of the parameters that the Hessian is with respect to. By default
             those that move (`only`, `without`).
@@ -313,7 +317,7 @@ def eigenvalues(
             fisher_draws=fisher_draws,
         )
         return SurfaceArguments.checked(
-            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type="weights"
+            net, quantity=quantity, axes=axes, x=x, y=y, z=z, device=device, limit=limit, dir_type="weights"
         )
 
     world = script_world(ranks)

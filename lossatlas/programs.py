@@ -34,7 +34,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "surface": Command("plot_surface", "compute the loss on a line or a plane", script="plot_surface.py"),
+    "surface": Command("plot_surface", "compute the loss on a line, a plane or a volume", script="plot_surface.py"),
     "eigen": Command(
         "plot_hessian_eigen", "compute extreme eigenvalues over a line or a plane", script="plot_hessian_eigen.py"
     ),
@@ -54,6 +54,7 @@ COMMANDS = {
     "plot": Command("plot", "draw files of any kind"),
     "plot-1d": Command("plot_1D", "draw curves", script="plot_1D.py"),
     "plot-2d": Command("plot_2D", "draw surfaces: contours, heat map, 3-D", script="plot_2D.py"),
+    "plot-volume": Command("plot_volume", "draw a volume: planes side by side, or cut open"),
     "plot-layers": Command("plot_layers", "draw a curve for each layer as a heat map"),
     "plot-spectrum": Command("plot_spectrum", "draw a Hessian's spectral density and traces"),
     "plot-sharpness": Command("plot_sharpness", "draw the rise of the loss over the distance"),

@@ -130,7 +130,7 @@ def of_command(options, command=plot_surface):
     """Return the message with which a command refuses these options."""
     args = command.parser().parse_args(["--model", "mlp", "--model_file", "a.pt", *options])
     with option_names(), pytest.raises(BadUsage) as refused:
-        direction_choice(args, second_axis=bool(getattr(args, "y", None)))
+        direction_choice(args, 1 + bool(getattr(args, "y", None)) + bool(getattr(args, "z", None)))
     return str(refused.value)
 
 

@@ -39,11 +39,12 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
         read_projection(args.proj_file)
     return GridConfig(
         networks=networks(args),
-        directions=direction_choice(args, bool(args.y)),
+        directions=direction_choice(args, 1 + bool(args.y) + bool(args.z)),
         data=data_choice(args),
         loss=loss_choice(args),
         x=args.x,
         y=args.y,
+        z=args.z,
         run=run_choice(args),
         output=part(OutputConfig, args),
         figures=part(PlotConfig, args),
@@ -213,21 +214,22 @@ def data_choice(args: config.DataOptions) -> DataConfig:
 
 
 def direction_facts(
-    args: config.PlaneOptions, schemes: config.SchemeOptions, *, second_axis: bool, kinds: Sequence[DirectionKind]
+    args: config.PlaneOptions, schemes: config.SchemeOptions, *, axes: int, kinds: Sequence[DirectionKind]
 ) -> DirectionFacts:
     """State what the options ask for.
 
     Args:
         args: Options of the plane.
         schemes: Options of points other than a plane's.
-        second_axis: There is a second axis.
-        kinds: Kinds of the two directions.
+        axes: The number of axes.
+        kinds: Kinds of the three directions.
     """
     return DirectionFacts(
-        axes=2 if second_axis else 1,
+        axes=axes,
         plane="" if isinstance(args, config.GridOptions) else named("axes", 2),
         xdirection=kinds[0],
         ydirection=kinds[1],
+        zdirection=kinds[2],
         model_file2=bool(args.model_file2),
         model_file3=bool(args.model_file3),
         dir_type=args.dir_type,
@@ -246,15 +248,17 @@ def direction_facts(
         ynorm=bool(args.ynorm),
         xignore=bool(args.xignore),
         yignore=bool(args.yignore),
+        znorm=bool(args.znorm),
+        zignore=bool(args.zignore),
     )
 
 
-def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionConfig:
+def direction_choice(args: config.PlaneOptions, axes: int) -> DirectionConfig:
     """Return the directions that the options choose.
 
     Args:
         args: The options.
-        second_axis: The surface has a y axis.
+        axes: The number of axes.
 
     Raises:
         BadUsage: A direction is malformed, or the options contradict each other.
@@ -262,14 +266,15 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
     schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
     x = AxisConfig.parse(named("xdirection"), args.xdirection, args.xnorm, args.xignore)
     second = AxisConfig.parse(named("ydirection"), args.ydirection, args.ynorm, args.yignore)
-    check_direction_facts(direction_facts(args, schemes, second_axis=second_axis, kinds=(x.kind, second.kind)))
+    third = AxisConfig.parse(named("zdirection"), args.zdirection, args.znorm, args.zignore)
+    check_direction_facts(direction_facts(args, schemes, axes=axes, kinds=(x.kind, second.kind, third.kind)))
     if schemes.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
         say(
             f"note: without {named('xnorm')} every layer moves by a vector of its own size, whatever its weights: see "
             f"{named('xnorm', 'filter')}"
         )
-    y = second if second_axis else None
-    made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
+    y, z = second if axes > 1 else None, third if axes > 2 else None
+    made = {axis.kind for axis in (x, y, z) if axis is not None} - {"random"}
     spread = isinstance(args, config.ModelGroupOptions) and args.ranks_per_model > 1  # it has no derivatives
     return config_of(
         DirectionConfig,
@@ -277,6 +282,7 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
         dir_type=args.dir_type or "weights",
         x=x,
         y=y,
+        z=z,
         orthogonalize=args.orthogonalize,
         curvature=args.curvature or (not spread and bool(made & {"gradient", "eigenvector", "file"})),
         scheme=schemes.scheme or "",

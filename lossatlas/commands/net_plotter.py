@@ -70,7 +70,7 @@ class DirectionFileOptions(config.PlaneOptions, config.OneSplitDataOptions):
         metavar="FILE",
         positional=True,
     )
-    axes: Literal[1, 2] = option(2, "number of directions", kind=natural)
+    axes: Literal[1, 2, 3] = option(2, "number of directions", kind=natural)
     cuda: bool = changed(config.DeviceOptions, "cuda", help="compute gradient and eigenvectors on a CUDA device")
 
 
@@ -91,7 +91,7 @@ def make(args: DirectionFileOptions) -> None:
     """Find or make the directions that the options ask for, write them, and print them."""
     nets, choice, chosen, loss = (
         job_choices.networks(args),
-        job_choices.direction_choice(args, second_axis=args.axes == 2),
+        job_choices.direction_choice(args, args.axes),
         job_choices.data_choice(args),
         job_choices.loss_choice(args),
     )

@@ -9,6 +9,7 @@ from lossatlas.choices import SurfaceLayout
 from lossatlas.errors import BadInput, BadUsage, counted, named, note, say
 from lossatlas.figures import chosen_field, mathtext
 from lossatlas.io import read_projection, read_surface
+from lossatlas.io.surface_files import PLANE_MARK
 from lossatlas.io.trajectory_files import loss_key, projection_plane
 from lossatlas.landscape import Surface
 from lossatlas.programs import program
@@ -108,6 +109,36 @@ def read_started(path: Path, rows_of: str = "") -> Surface:
             f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which "
             f"{program(DRAWN_BY[surface.rows_of])} draws"
         )
+    check_no_volume(path, surface)
+    if not surface.known.any():
+        raise BadInput(f"{path} has no finished cell yet")
+    return surface
+
+
+def check_no_volume(path: Path, surface: Surface) -> None:
+    """Raise BadInput for a volume, and name one of its planes and the command that draws it."""
+    if surface.grid.z is not None:
+        z = surface.grid.z[np.abs(surface.grid.z).argmin()]
+        raise BadInput(
+            f"{path} holds a volume, which {program('plot_volume')} draws: name one of its planes, as in "
+            f"{path}{PLANE_MARK}{z:.6g}"
+        )
+
+
+def read_volume(path: Path) -> Surface:
+    """Read a volume of which at least one cell is done.
+
+    Raises:
+        BadInput: The file is damaged, holds no volume, or has no finished cell.
+    """
+    surface = read_surface(path)
+    if surface.grid.z is None:
+        what, command = ("a curve", "plot_1D") if surface.grid.y is None else ("a plane", "plot_2D")
+        if surface.rows_of:
+            what, command = f"curves of {surface.rows_of}", DRAWN_BY[surface.rows_of]
+        raise BadInput(f"{path} holds {what}, and no volume: draw it with {program(command)}")
+    if min(surface.grid.shape) < 2:
+        raise BadInput(f"{path} has the grid {surface.grid}: a volume needs at least 2 points on each axis")
     if not surface.known.any():
         raise BadInput(f"{path} has no finished cell yet")
     return surface
@@ -124,6 +155,7 @@ def read_plane(path: Path) -> Surface:
         return read_started(path)  # its message names the command that draws it
     if surface.grid.y is None:
         raise BadInput(f"{path} holds a curve, not a surface: draw it with {program('plot_1D')}")
+    check_no_volume(path, surface)
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: contours need at least 2 points on each axis")
     return read_started(path)
@@ -136,6 +168,7 @@ def read_curve(path: Path) -> Surface:
         BadInput: The file is damaged, holds no curve, or has no finished cell.
     """
     surface = read_surface(path)
+    check_no_volume(path, surface)
     if surface.grid.y is not None and not surface.rows_of:
         raise BadInput(f"{path} holds a surface, not a curve: draw it with {program('plot_2D')}")
     return read_started(path)

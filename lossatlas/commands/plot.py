@@ -40,6 +40,7 @@ class Drawing(NamedTuple):
 DRAWINGS = {
     "curve": Drawing("plot_1D", "--surf_file", "a curve"),
     "plane": Drawing("plot_2D", "--surf_file", "a surface"),
+    "volume": Drawing("plot_volume", "--surf_file", "a volume", several=False),
     "repeats": Drawing("plot_1D", "--surf_file", "curves of repeats"),
     "layers": Drawing("plot_layers", "--surf_file", "curves of layers", several=False),
     "spectrum": Drawing("plot_spectrum", "--spectrum_file", "a spectrum"),
@@ -72,7 +73,7 @@ def drawing_of(file: str) -> Drawing:
     kind: str = kind_of(file)
     if kind == "surface":
         surface = read_surface(file)
-        kind = surface.rows_of or ("curve" if surface.grid.y is None else "plane")
+        kind = surface.rows_of or ("curve", "plane", "volume")[len(surface.grid.axes) - 1]
     if kind not in DRAWINGS:
         raise BadUsage(f"{file} holds {kind}, of which there is no figure: {programs.program('h5_util')} describes it")
     return DRAWINGS[kind]

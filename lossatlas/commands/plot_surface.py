@@ -7,6 +7,7 @@
     mpirun -n 4 python plot_surface.py --mpi --cuda ...      one CUDA device for each rank of a node
     python plot_surface.py ... --x=-1:1:51 --repeat 10       curves along ten random directions: mean and confidence
     python plot_surface.py ... --x=-1:1:51 --per_layer       one layer at a time: which layers carry the loss
+    python plot_surface.py ... --x=-1:1:15 --y=-1:1:15 --z=-1:1:15    a volume along three directions
 
 Run the same command again to continue after an interruption.
 """
@@ -89,7 +90,7 @@ def loss_quantity(
 
 
 def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
-    """Draw a finished file: bars of layers, a curve, or contours.
+    """Draw a finished file: bars of layers, a curve, slices of a volume, or contours.
 
     Args:
         surf_file: The surface file.
@@ -110,6 +111,11 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
             axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max),
             **figure_keywords.look_keywords(figures),
         )
+        return
+    if surface.grid.z is not None:
+        from lossatlas.commands import plot_volume
+
+        plot_volume.draw(surf_file, **figure_keywords.scale_keywords(figures), **figure_keywords.look_keywords(figures))
         return
     from lossatlas.commands import plot_2D
 

@@ -118,15 +118,15 @@ class AxisConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionConfig:
-    """The directions of a line or a plane.
+    """The directions of a line, a plane or a volume.
 
     Attributes:
         dir_type: 'weights' moves the parameters, 'states' the BatchNorm statistics as well.
-        x, y: The directions of the axes; y is None for a line.
+        x, y, z: The directions of the axes; y is None for a line, z for a line or a plane.
         same_dir: Use the x direction for y as well.
         seed, idx: The seed of random directions, and the number of the repeat.
         dir_file: The direction file; None for the default name.
-        orthogonalize: Remove from y its part along x.
+        orthogonalize: Remove from y its part along x, and from z those along x and y.
         curvature: Compute the second derivatives along the axes.
         only, without: Regular expressions of the names of parameters that move, and of those that do not.
         scheme, curve, repeat, per_layer: See `SchemeOptions`.
@@ -153,6 +153,12 @@ class DirectionConfig:
     per_layer: bool = False
     dir_type_given: bool = True
     store_directions: bool = False
+    z: AxisConfig | None = None
+
+    @property
+    def axes(self) -> tuple[AxisConfig, ...]:
+        """The directions of the axes that there are."""
+        return tuple(axis for axis in (self.x, self.y, self.z) if axis is not None)
 
     @property
     def selection(self) -> "Selection":
@@ -209,7 +215,7 @@ class GridConfig:
 
     Attributes:
         networks, directions, data, loss, run, output, figures: Its parts.
-        x, y: The axes as MIN:MAX:NUM; y is None for a line.
+        x, y, z: The axes as MIN:MAX:NUM; y is None for a line, z for a line or a plane.
         command: The line that started it.
         path: Checkpoints, of which the k-th is the cell x = k.
         recalibrated: Training samples for the BatchNorm statistics of every point; 0 where they are kept.
@@ -229,10 +235,11 @@ class GridConfig:
     path: tuple[str, ...] = ()
     recalibrated: int = 0
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    z: str | None = None
 
     @property
     def grid(self) -> Grid:
-        return Grid.parse(self.x, self.y)
+        return Grid.parse(self.x, self.y, self.z)
 
     @property
     def memory(self) -> Memory | None:

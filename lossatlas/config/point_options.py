@@ -19,6 +19,7 @@ class GridOptions:
 
     x: str = option("-1:1:51", "first and last coordinate along x, and the number of points", metavar="MIN:MAX:NUM")
     y: str | None = option(None, "the same along y; leave it out for a line", metavar="MIN:MAX:NUM")
+    z: str | None = option(None, "the same along a third axis, for a volume", metavar="MIN:MAX:NUM")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ DIRECTION = (
 
 @dataclass(frozen=True)
 class DirectionOptions(SelectionOptions):
-    """Two directions, and how they are normalized."""
+    """The directions of the axes, and how they are normalized."""
 
     HEADING: ClassVar[str] = "directions"
 
@@ -72,9 +73,12 @@ class DirectionOptions(SelectionOptions):
     xignore: Ignore = option("", IGNORE)
     ynorm: NormOrNone = option("", "normalization of the y direction (default: none)")
     yignore: Ignore = option("", "as --xignore, for the y direction")
+    znorm: NormOrNone = option("", "normalization of the z direction of a volume (default: none)")
+    zignore: Ignore = option("", "as --xignore, for the z direction")
     xdirection: str = option("random", DIRECTION.format("x"), metavar="DIRECTION")
     ydirection: str = option("random", "the y direction, as --xdirection", metavar="DIRECTION")
-    orthogonalize: bool = option(False, "make the y direction orthogonal to the x direction")
+    zdirection: str = option("random", "the z direction of a volume, as --xdirection", metavar="DIRECTION")
+    orthogonalize: bool = option(False, "make each direction orthogonal to those before it: y to x, z to x and y")
     curvature: bool = option(
         False,
         "print and store the second derivatives of the loss along the axes (always done for gradients, eigenvectors "

@@ -16,6 +16,7 @@ from lossatlas.data.losses import is_single_threaded
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import default_parallel_batches
 from lossatlas.evaluation.parameter_buffers import AffineBuffers
+from lossatlas.landscape.grid import Coordinates
 from lossatlas.landscape.statistics import STATISTICS
 
 TUNING_SHARE = 0.02  # of the time of the surface that may be spent on measurements, but not more than
@@ -63,7 +64,7 @@ def tune(
     cells: int,
     *,
     stacked: bool = True,
-    check_points: Sequence[tuple[float, float]] = ((1.0, 0.0),),
+    check_points: Sequence[Coordinates] = ((1.0, 0.0),),
 ) -> float:
     """Set the fastest batch_size, parallel_batches and points_per_call of an evaluator.
 
@@ -197,7 +198,7 @@ def is_confirmed_faster(
 
 
 def choose_points_per_call(
-    evaluator: Evaluator, stopwatch: Stopwatch, cells: int, single: float, check_points: Sequence[tuple[float, float]]
+    evaluator: Evaluator, stopwatch: Stopwatch, cells: int, single: float, check_points: Sequence[Coordinates]
 ) -> float:
     """Set the fastest number of points in one call, and the batch size for it; return the seconds per point.
 
@@ -224,7 +225,7 @@ def choose_points_per_call(
         if seconds < FASTER * cost:
             best, cost = (size, points), seconds
     evaluator.batch_size, evaluator.points_per_call = best
-    if best[1] > 1 and not matches_single_points(evaluator, [(0.0, 0.0), *check_points]):
+    if best[1] > 1 and not matches_single_points(evaluator, [(0.0,) * len(check_points[0]), *check_points]):
         evaluator.batch_size, evaluator.points_per_call = batch_size, 1
     return cost if evaluator.points_per_call > 1 else single
 
@@ -236,9 +237,9 @@ def stacked_shapes(cells: int) -> Iterator[tuple[int, int]]:
             yield from ((size, points) for size in STACKED_BATCH_SIZES)
 
 
-def matches_single_points(evaluator: Evaluator, points: Sequence[tuple[float, float]]) -> bool:
+def matches_single_points(evaluator: Evaluator, points: Sequence[Coordinates]) -> bool:
     """Return whether stacked points have the losses of single calls, also where these are tiny or infinite."""
     loss = STATISTICS.index("weight_loss")
     together = evaluator.evaluate_stacked(points)[:, :, loss]
-    single = np.stack([evaluator.evaluate_point(a, b)[:, loss] for a, b in points])
+    single = np.stack([evaluator.evaluate_point(*at)[:, loss] for at in points])
     return bool(np.allclose(together, single, rtol=AGREEMENT, atol=0, equal_nan=True))

@@ -42,6 +42,7 @@ from lossatlas.evaluation.recalibration import BatchNormRecalibration
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import SampleSpan, StoredSamples, copy_samples, is_changed, place_samples
 from lossatlas.evaluation.stacked_points import StackedPoints
+from lossatlas.landscape.grid import Coordinates
 from lossatlas.landscape.sample_count import SampleDraw
 from lossatlas.landscape.statistics import CLAMPED, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
@@ -52,14 +53,14 @@ MAX_FOLDING_ERROR = 1e-3  # of the outputs of a folded network, relative to thei
 
 
 class Evaluator:
-    """Evaluator of a copy of a network, in evaluation mode, at points (a, b) of a plane.
+    """Evaluator of a copy of a network, in evaluation mode, at points of a line, a plane or a volume.
 
     The network itself is not changed. `batch_size` and `parallel_batches` may be assigned at any time; both change the
     last digits of the sums.
 
     Args:
         net: The network.
-        plane: A map from (a, b) to parameters.
+        plane: A map from coordinates to parameters.
         data: The samples of each split by name.
         loss: A per-sample loss, see `data.losses`.
         batch_size: Samples in one forward pass.
@@ -219,11 +220,11 @@ class Evaluator:
         return other
 
     @torch.no_grad()
-    def __call__(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+    def __call__(self, points: Sequence[Coordinates]) -> np.ndarray:
         """Return the sums over all samples at some points.
 
         Args:
-            points: Coordinates (a, b) in the plane.
+            points: Coordinates of each, (a, b), or (a, b, c) in a volume.
 
         Returns:
             (points, splits, columns) float64.
@@ -231,7 +232,7 @@ class Evaluator:
         with self.session():
             return self.evaluate(points)
 
-    def evaluate(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+    def evaluate(self, points: Sequence[Coordinates]) -> np.ndarray:
         """Return the sums over all samples at some points, within a `session` of the caller."""
         set_numerics(self.device, tf32=self.precision == "tf32")
         if self.points_per_call > 1:
@@ -239,16 +240,16 @@ class Evaluator:
             return np.concatenate([self.evaluate_stacked(points[k : k + self.points_per_call]) for k in chunks])
         if self.streaming and self.recalibrator is None:
             return self.evaluate_streaming(points)
-        return np.stack([self.evaluate_point(a, b) for a, b in points])
+        return np.stack([self.evaluate_point(*at) for at in points])
 
     @property
     def streaming(self) -> bool:
         """True if samples of any split are read when they are needed."""
         return not all(samples.in_memory for samples in self.data.values())
 
-    def evaluate_point(self, a: float, b: float) -> np.ndarray:
+    def evaluate_point(self, *at: float) -> np.ndarray:
         """Return the sums over all samples at one point: (splits, columns) float64."""
-        clamped = self.move_to(a, b)
+        clamped = self.move_to(*at)
         result = []
         for split, sums in self.sums.items():
             sums.zero_()
@@ -258,19 +259,19 @@ class Evaluator:
         return torch.stack(result).cpu().numpy()
 
     @torch.no_grad()
-    def move_to(self, a: float, b: float) -> Tensor:
+    def move_to(self, *at: float) -> Tensor:
         """Move the network to a point, and update everything that depends on the point.
 
         Returns:
             The number of BatchNorm variances that were negative and were set to zero, on the device.
         """
-        clamped = self.buffers.move(a, b)
+        clamped = self.buffers.move(*at)
         if self.recalibrator is not None:
             self.recalibrator()
         self.update_derived()
         return clamped
 
-    def evaluate_streaming(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+    def evaluate_streaming(self, points: Sequence[Coordinates]) -> np.ndarray:
         """Return the sums at some points, reading each batch once: (points, splits, columns) float64."""
         shape = len(points), len(self.data), len(self.columns)
         result = torch.zeros(shape, dtype=torch.float64, device=self.device)
@@ -279,13 +280,13 @@ class Evaluator:
             execution = self.execution(split) if self.parallel_batches > 1 else self.sequential
             spans = list(samples.spans(0, len(samples), self.batch_size))
             for group in batch_groups(samples, spans, self.parallel_batches):
-                for sums, (a, b) in zip(result[:, k], points, strict=True):
-                    clamped = self.move_to(a, b)
+                for sums, at in zip(result[:, k], points, strict=True):
+                    clamped = self.move_to(*at)
                     execution.add(sums, group, group.loaded_spans)
                     sums[CLAMPED] = clamped
         return result.cpu().numpy()
 
-    def evaluate_stacked(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+    def evaluate_stacked(self, points: Sequence[Coordinates]) -> np.ndarray:
         """Return the sums at some points of an affine plane in one call: (points, splits, columns) float64.
 
         Raises:

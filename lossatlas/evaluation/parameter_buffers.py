@@ -104,8 +104,8 @@ class AffineBuffers:
             next(net.parameters()).device,
             point_dtype([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
         )
-        pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (self.layout.flat(point, device, dtype) for point in pack)
+        pack = (self.layout.flat(point, device, dtype) for point in (plane.origin, *plane.directions))
+        self.origin, *self.directions = pack
         self.current = self.origin.clone()
         self.dtypes = {name: own[name].dtype for name in plane.origin}
         self.rounded: list[tuple[Tensor, Tensor]] = []
@@ -124,15 +124,15 @@ class AffineBuffers:
         for tensor, view in self.rounded:
             tensor.copy_(view)
 
-    def move(self, a: float, b: float) -> Tensor:
-        """Move the network to the point (a, b).
+    def move(self, *at: float) -> Tensor:
+        """Move the network to the point at some coordinates.
 
         Returns:
             The number of BatchNorm variances that would be negative and were set to zero, () on the device.
         """
-        torch.add(self.origin, self.directions[0], alpha=a, out=self.current)
-        if len(self.directions) > 1:
-            self.current.add_(self.directions[1], alpha=b)
+        torch.add(self.origin, self.directions[0], alpha=at[0], out=self.current)
+        for coordinate, direction in zip(at[1:], self.directions[1:], strict=False):
+            self.current.add_(direction, alpha=coordinate)
         clamped = clamp_variances(self.variances, self.current)
         self.update_rounded()
         return clamped
@@ -141,7 +141,7 @@ class AffineBuffers:
         """Return the tensors at several points.
 
         Args:
-            points: Coordinates, (n, 2).
+            points: Coordinates, (n, 2), in a volume (n, 3).
 
         Returns:
             Tensors (n, ...) by name, and the number of negative variances at each point, (n,) float64.
@@ -184,13 +184,13 @@ class GeneralBuffers:
             replace_tensor(net, name, value)
         self.move(0.0, 0.0)
 
-    def move(self, a: float, b: float) -> Tensor:
-        """Move the network to the point (a, b).
+    def move(self, *at: float) -> Tensor:
+        """Move the network to the point at some coordinates.
 
         Returns:
             The number of BatchNorm variances that would be negative and were set to zero, () on the device.
         """
-        for name, value in self.plane.point(a, b).items():
+        for name, value in self.plane.point(*at).items():
             self.own[name].copy_(value)
         return clamp_variances([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
 
@@ -207,8 +207,8 @@ class InPlaceBuffers:
         self.net, self.plane, self.own = net, plane, named_tensors(net, every_name=True)
 
     @torch.no_grad()
-    def move(self, a: float, b: float) -> Tensor:
-        """Move the network to the point (a, b).
+    def move(self, *at: float) -> Tensor:
+        """Move the network to the point at some coordinates.
 
         Returns:
             The number of BatchNorm variances that would be negative and were set to zero, () on the device.
@@ -216,9 +216,9 @@ class InPlaceBuffers:
         data = {name: value.data for name, value in self.own.items()}  # so that the user's autograd graphs stay valid
         if isinstance(self.plane, AffinePlane):
             names = list(self.plane.origin)
-            self.plane.write_point(a, b, data)
+            self.plane.write_point(at, data)
         else:
-            names = list(point := self.plane.point(a, b))
+            names = list(point := self.plane.point(*at))
             for name, value in point.items():
                 data[name].copy_(value)
         announce_point(self.net)

@@ -12,6 +12,7 @@ from lossatlas.data.losses import Batch
 from lossatlas.evaluation.loss_sums import LossSums
 from lossatlas.evaluation.parameter_buffers import AffineBuffers, ParameterBuffers
 from lossatlas.evaluation.sample_storage import StoredSamples
+from lossatlas.landscape.grid import Coordinates
 from lossatlas.landscape.statistics import CLAMPED, PENALTY
 
 SAMPLES_PER_LOSS = 1024  # a loss consists of many small operations, which larger batches make faster
@@ -40,11 +41,11 @@ class StackedPoints:
             raise TypeError("several points in one call need an affine plane")
         self.step, self.net, self.buffers, self.data = step, net, buffers, data
 
-    def __call__(self, points: Sequence[tuple[float, float]], batch_size: int) -> Tensor:
+    def __call__(self, points: Sequence[Coordinates], batch_size: int) -> Tensor:
         """Return the sums at some points.
 
         Args:
-            points: Coordinates (a, b) in the plane.
+            points: Coordinates of each, (a, b), or (a, b, c) in a volume.
             batch_size: Samples in one forward pass, so that activations stay in the cache.
 
         Returns:

@@ -13,6 +13,7 @@ from lossatlas.figures.kinds import COMPARED, WITH_LOG, Film, Kind
 from lossatlas.figures.matplotlib_style import CURRENT_FILES, PAGE_COLUMNS
 from lossatlas.figures.plotted_fields import mathtext
 from lossatlas.io.atomic_write import shortened_base, write_file
+from lossatlas.io.surface_files import PLANE_MARK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +50,8 @@ def figure_name(
     """
     several = "_compare" if len(files) > 1 and not out and kind in COMPARED else ""
     ending = kind.ending.format(field=field_word(field))
-    return f"{out or files[0]}{several}{ending}{'_log' if log and kind in WITH_LOG else ''}"
+    first = str(files[0]).replace(PLANE_MARK, "_z=")  # a colon is no part of a file name on some systems
+    return f"{out or first}{several}{ending}{'_log' if log and kind in WITH_LOG else ''}"
 
 
 def field_word(field: str) -> str:
@@ -64,7 +66,7 @@ def field_word(field: str) -> str:
 
 def animation_name(file: str | Path, field: str, kind: Film) -> Path:
     """Name of an animation whose name the user does not give."""
-    return Path(f"{file}_{field_word(field)}_{kind.word}.gif")
+    return Path(f"{str(file).replace(PLANE_MARK, '_z=')}_{field_word(field)}_{kind.word}.gif")
 
 
 def save_all(

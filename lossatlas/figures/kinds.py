@@ -29,6 +29,7 @@ class Kind(Enum):
     FILLED = "filled", "_{field}_2dcontourf", "contourf"
     HEAT = "heat", "_{field}_2dheat", "heatmap", "heat_map"
     SOLID = "solid", "_{field}_3dsurface", "3d", "surface"
+    SLICES = "slices", "_{field}_slices", "planes", "volume"
     # of the Hessian's spectrum
     DENSITY = "density", "_density"
     LAYERS = "layers", "_layers"
@@ -44,6 +45,7 @@ class Kind(Enum):
     REPEATS = "repeats", "_1d_loss_err_repeat"
     RATIO = "ratio", "_min_eig_max_eig_abs_ratio_heat_sns"
     RENDERED = "rendered", "_{field}_3drender"
+    CUTAWAY = "cutaway", "_{field}_cutaway"
     PATH = "path", ""
     PATH_LOSSES = "path_losses", "_{field}_along_path"
     LAYER_MAP = "layer_map", "_{field}_layers"
@@ -72,7 +74,7 @@ class Kind(Enum):
 
 
 FLAT = (Kind.CONTOUR, Kind.FILLED, Kind.HEAT)  # a plane seen from above
-OF_SURFACE = (Kind.CURVE, *FLAT, Kind.SOLID)  # what `plot` draws
+OF_SURFACE = (Kind.CURVE, *FLAT, Kind.SOLID, Kind.SLICES)  # what `plot` draws
 WITH_LOG = (
     Kind.CURVES,
     Kind.CURVE,

@@ -190,12 +190,12 @@ def surface_panel(surface: Surface, name: str, label: str, *, infinite_as_larges
         curve=curve_kind(surface),
         infinite_cells=infinite_cells,
         more_is_better=is_accuracy(name),
-        standard_errors=_largest_error_of_field(surface, name),
+        standard_errors=largest_error_of_field(surface, name),
         interpolated=surface.interpolated if surface.interpolated.any() else None,
     )
 
 
-def _largest_error_of_field(surface: Surface, name: str) -> str:
+def largest_error_of_field(surface: Surface, name: str) -> str:
     """Write the largest standard error of a field: relative of a loss, in percentage points of an accuracy."""
     error = surface.fields.get(f"{name}_se")
     if error is None or not (error > 0).any():

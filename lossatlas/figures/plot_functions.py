@@ -34,6 +34,7 @@ from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import LABEL_MARGIN, keep_labels_inside
 from lossatlas.figures.surface_plots import draw_solid
 from lossatlas.figures.trajectory_plots import draw_trajectory, path_axis_names
+from lossatlas.figures.volume_plots import slice_panels, slices_figure
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
@@ -66,9 +67,10 @@ def plot(
     on an Axes of yours no text and no font changes.
 
     Args:
-        surface: A curve or a plane.
+        surface: A curve, a plane or a volume.
         ax: Axes to draw on; None makes a figure.
-        kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
+        kind: "curve", "contour", "filled", "heat", "solid" or "slices"; by default a curve, contours of a plane, or
+            slices of a volume.
         field: Field to draw (by default train_loss, or the first one), an expression of fields such as
             "exp(train_loss)", or a function of the surface that returns an array of the grid's shape.
         name: The same as `field`.
@@ -109,6 +111,8 @@ def plot(
 
 def usual_kind(surface: Surface) -> Kind:
     """Return the kind of the figure of a surface where none is named."""
+    if surface.grid.z is not None:
+        return Kind.SLICES
     return Kind.CURVE if surface.grid.y is None or surface.rows_of else Kind.CONTOUR
 
 
@@ -223,10 +227,54 @@ def plane_panel(surface: Surface, options: PlotOptions, refusal: str, label: str
         raise BadUsage(refusal)
     if surface.rows_of:
         raise BadUsage(f"curves of {surface.rows_of} are no plane: draw them with curve()")
+    if surface.grid.z is not None:
+        middle = surface.grid.z[len(surface.grid.z) // 2]
+        raise BadUsage(f"a volume is no plane: draw it with slices(), or one of its planes, .plane_at({middle:.6g})")
     if min(surface.grid.shape) < 2:
         raise BadUsage(f"the grid {surface.grid} is no plane: it needs at least 2 points on each axis")
     surface, name = options.find(surface)
     return name, surface_panel(surface, name, label or field_title(name))
+
+
+@with_keywords(ContourKeywords)
+def slices(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourKeywords]) -> "Figure":
+    """Draw planes of a volume side by side as filled contours on one scale; keywords as for `plot`.
+
+    Args:
+        surface: A volume.
+        ax: None: the slices are a figure of their own.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: The surface is no volume, has no such field, nothing of it is finite, a keyword does not apply, or an
+            Axes is given.
+
+    Example:
+        >>> import numpy as np
+        >>> from lossatlas.landscape import Grid
+        >>> axis = np.linspace(-1, 1, 5)
+        >>> volume = Surface.of_values(Grid(axis, axis, axis), ["train_loss"])
+        >>> volume.values["train_loss"][:] = (axis**2)[:, None, None] + (axis**2)[:, None] + axis**2
+        >>> volume.done[:] = True
+        >>> len(slices(volume).axes)  # five planes, an empty place and the colour bar
+        7
+    """
+    options = PlotOptions.of(Kind.SLICES, keywords)
+    if ax is not None:
+        raise BadUsage(f"{named('ax')}: slices are a figure of their own: leave it out, or draw one .plane_at(z) on it")
+    if surface.grid.z is None:
+        raise BadUsage("this is no volume, and has no slices: draw it with plot()")
+    surface, name = options.find(surface)
+    with users_style(options.columns, options.look):
+        from matplotlib import pyplot
+
+        scale = options.scale(slice_panels(surface, name), name)
+        fig = slices_figure(pyplot, surface, scale, name, colour_bar=options.colorbar is not False)
+        if options.title:
+            fig.suptitle(mathtext(options.title))
+        return fig
 
 
 @with_keywords(SolidKeywords)
@@ -519,4 +567,5 @@ FUNCTIONS: "dict[Kind, Callable[..., Figure]]" = {
     Kind.FILLED: filled,
     Kind.HEAT: heat,
     Kind.SOLID: solid,
+    Kind.SLICES: slices,
 }

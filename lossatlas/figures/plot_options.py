@@ -81,6 +81,7 @@ KIND_KEYWORDS: dict[Kind, type] = {
     Kind.CURVE: CurveKeywords,
     **dict.fromkeys(FLAT, ContourKeywords),
     Kind.SOLID: SolidKeywords,
+    Kind.SLICES: ContourKeywords,
 }
 LOOK_KEYWORDS = tuple(name for name in CurveKeywords.__annotations__ if name not in FigureKeywords.__annotations__)
 

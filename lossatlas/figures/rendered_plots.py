@@ -101,7 +101,7 @@ def rendered_figure(
                 where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "ncols": 2}
             axis.legend(handles=handles, fontsize="small", **where)
     if not overlay:
-        _draw_slim_colour_bar(fig, axes.ravel().tolist(), scale, name)
+        draw_slim_colour_bar(fig, axes.ravel().tolist(), scale, name)
     return fig
 
 
@@ -198,7 +198,8 @@ def legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection], scale
     return handles + (path_handles(paths, scale) if paths else [])
 
 
-def _draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourScale, name: str) -> None:
+def draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourScale, name: str) -> None:
+    """Draw a slim colour bar below rendered pictures."""
     from matplotlib import cm
 
     looks: Looks = {"extend": scale.extend, "shrink": 0.6, "aspect": 60, "pad": 0.03, "location": "bottom"}

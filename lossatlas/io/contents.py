@@ -25,7 +25,7 @@ from lossatlas.io.atomic_write import write_file
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.hdf5 import get_text, opened
 from lossatlas.io.spectrum_files import FORMATS, WRITERS, FindingsKind, is_findings, write_findings
-from lossatlas.io.surface_files import added_by_others
+from lossatlas.io.surface_files import added_by_others, split_plane
 from lossatlas.landscape import Surface
 from lossatlas.landscape.spectrum import matrix_name
 from lossatlas.programs import program
@@ -62,7 +62,7 @@ def kind_of(path: str | Path) -> ContentKind:
     Raises:
         BadInput: It is no HDF5 file.
     """
-    with opened(path) as f:
+    with opened(split_plane(path)[0]) as f:
         names, form = set(f), get_text(f, "format")
     findings = next((kind for kind, own in FORMATS.items() if own == form), None)
     return findings or (
@@ -97,7 +97,7 @@ def describe(path: str | Path) -> str:
 def describe_directions(directions: Directions) -> list[str]:
     """Describe directions: numbers of tensors and entries, checksum and metadata."""
     return [
-        f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
+        f"directions: {('one', 'two', 'three')[len(directions.axes) - 1]}, {len(directions.x)} tensors each, "
         f"{sum(a.size for a in directions.x):,} numbers",
         f"sha256: {directions.sha256}",
         *(f"{key}: {value}" for key, value in directions.about.items()),
@@ -189,6 +189,8 @@ def export(path: str | Path, out: str | Path) -> None:
             arrays[f"{split}_samples"] = surface.statistics[split]["n"]
         if surface.grid.y is not None:
             arrays["y"] = surface.grid.y
+        if surface.grid.z is not None:
+            arrays["z"] = surface.grid.z
     write_file(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
@@ -266,7 +268,7 @@ def check_stored_directions(path: str | Path, surface: Surface) -> str:
         if recorded is None:
             return f"directions: not there ({direction_link(path) or 'the file names none'})"
         raise BadInput(f"{path}: its directions cannot be read: {error}") from error
-    used = Directions(saved.x, saved.y if surface.grid.y is not None else None)
+    used = saved.first(len(surface.grid.axes))
     if recorded not in (None, used.sha256):
         raise BadInput(
             f"{path} was computed along directions with the sha256 {recorded}, those it leads to have {used.sha256}"

@@ -1,9 +1,12 @@
-"""Direction files: `xdirection/0`, `xdirection/1`, ... and `ydirection/...`, as the original release writes them."""
+"""Direction files: `xdirection/0`, `xdirection/1`, ... and `ydirection/...`, as the original release writes them.
+
+Those of a volume hold `zdirection/...` too.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +25,46 @@ OURS_ALONE = {"tensors", "lengths", "about", "sealed", "seal"}  # names that fil
 
 @dataclass(frozen=True, repr=False)
 class Directions:
-    """One or two directions as lists of arrays, in the order of the network's parameters or states.
+    """One, two or three directions as lists of arrays, in the order of the network's parameters or states.
 
     Attributes:
         x: The x direction.
         y: The y direction, None for a line.
         about: Metadata.
         extra: Further arrays of the file by name, such as the variance that principal components explain.
+        z: The z direction, None for a line or a plane.
     """
 
     x: Sequence[np.ndarray]
     y: Sequence[np.ndarray] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    z: Sequence[np.ndarray] | None = None
 
     def __repr__(self) -> str:
-        words = ", ".join(f"{letter}: {self.about[letter]}" for letter in "xy" if letter in self.about)
-        return (
-            f"<Directions of {1 + (self.y is not None)} axes, {len(self.x)} tensors each{f'; {words}' * bool(words)}>"
-        )
+        words = ", ".join(f"{letter}: {self.about[letter]}" for letter in "xyz" if letter in self.about)
+        return f"<Directions of {len(self.axes)} axes, {len(self.x)} tensors each{f'; {words}' * bool(words)}>"
+
+    @property
+    def axes(self) -> tuple[Sequence[np.ndarray], ...]:
+        """The directions of the axes that there are."""
+        return tuple(axis for axis in (self.x, self.y, self.z) if axis is not None)
+
+    def first(self, count: int) -> "Directions":
+        """Return the first `count` directions, one for each axis of a grid, with their descriptions."""
+        return replace(self, y=self.y if count > 1 else None, z=self.z if count > 2 else None)
 
     @property
     def stored_bytes(self) -> int:
         """The bytes of the vectors in a file; 0 for directions that are stored by their seed."""
-        axes = [axis for axis in (self.x, self.y or ()) if not isinstance(axis, SeededDirection)]
+        axes = [axis for axis in self.axes if not isinstance(axis, SeededDirection)]
         return sum(array.nbytes for axis in axes for array in axis)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over shapes, types and values of both directions."""
+        """SHA-256 over shapes, types and values of the directions."""
         digest = hashlib.sha256()
-        for axis in (self.x, self.y or ()):
+        for axis in (self.x, self.y or (), *([] if self.z is None else [self.z])):
             digest.update(b"direction")
             for array in axis:
                 digest.update(repr((array.shape, str(array.dtype))).encode())
@@ -79,11 +91,12 @@ def write_directions(path: str | Path, directions: Directions, *, new: bool = Fa
 
 def fill_directions(group: h5py.Group, directions: Directions) -> None:
     """Write directions into an open file or group."""
-    for name, arrays in (("xdirection", directions.x), ("ydirection", directions.y)):
+    for letter, arrays in zip("xyz", directions.axes, strict=False):
+        name = f"{letter}direction"
         if isinstance(arrays, SeededDirection):
             fill_seeded(group.create_group(SEEDED + name), arrays)
             continue
-        for k, array in enumerate(arrays or ()):
+        for k, array in enumerate(arrays):
             group.create_dataset(f"{name}/{k}", data=array)
     for name, array in directions.extra.items():
         group.create_dataset(name, data=array)
@@ -109,14 +122,14 @@ def read_directions(path: str | Path) -> Directions:
         root = f if link is None else f["directions"]
         if "xdirection" not in root and f"{SEEDED}xdirection" not in root:
             raise BadInput(f"{path} holds no 'xdirection': it is no direction file")
-        x, y = (read_axis(root, name, path) for name in ("xdirection", "ydirection"))
+        x, y, z = (read_axis(root, f"{letter}direction", path) for letter in "xyz")
         extra = {name: item[()] for name, item in root.items() if isinstance(item, h5py.Dataset)}
         own = json.loads(get_text(root, "sealed") or "[]")
         check_seal(root, SEALED, {name: extra[name] for name in own})
-        directions = Directions(x or [], y, read_json(root, "about"), extra)
+        directions = Directions(x or [], y, read_json(root, "about"), extra, z)
         if "sha256" not in root.attrs and (OURS_ALONE & {*root, *root.attrs}):
             raise BadInput(f"{path} is damaged: its attribute 'sha256' is gone")
-        seeded = any(isinstance(axis, SeededDirection) for axis in (x, y))  # it checks itself when it is drawn
+        seeded = any(isinstance(axis, SeededDirection) for axis in (x, y, z))  # it checks itself when it is drawn
         if not seeded and get_text(root, "sha256") not in (None, directions.sha256):
             raise BadInput(f"{path} is damaged: its directions do not have the checksum that it records")
     return directions

@@ -1,9 +1,10 @@
 """Surface files, in this version's format and in the original release's.
 
-A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
-`done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates `samples/<split>/<name>` (one cell after
-the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data.
-`directions` links to the direction file. A file of the original release holds coordinates and fields only.
+A surface file holds `xcoordinates`, `ycoordinates`, of a volume `zcoordinates`, fields such as `train_loss` and
+`train_acc` (percent), the mask `done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates
+`samples/<split>/<name>` (one cell after the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON)
+and `sha256` over its own data. `directions` links to the direction file. A file of the original release holds
+coordinates and fields only.
 """
 
 import json
@@ -39,6 +40,7 @@ from lossatlas.landscape.statistics import with_moments
 from lossatlas.landscape.surface import Surface
 
 FORMAT = "loss surface 1"
+PLANE_MARK = ":z="  # between the name of a volume's file and the coordinate of one of its planes
 SEALED = ("format", "layout", "plan", "request", "about", "populations")  # attributes with a checksum of their own
 # Values that the original code stores in cells that are not computed.
 MISSING = {"train_loss": -1, "train_acc": -1, "test_loss": -1, "test_acc": -1, "max_eig": -1, "min_eig": 1}
@@ -87,7 +89,8 @@ def surface_writer(
             f.create_group(group, track_order=True)  # the order of the statistics is that of the workers' columns
         for name, array in data.items():
             f.create_dataset(name, data=array)
-        axes = ["xcoordinates"] if surface.grid.y is None else ["ycoordinates", "xcoordinates"]
+        letters = "xyz"[: len(surface.grid.axes)][::-1]
+        axes = [f"{letter}coordinates" for letter in letters]
         for name in axes:
             f[name].make_scale(name[0])
         for name, array in data.items():
@@ -95,7 +98,7 @@ def surface_writer(
                 for k, axis in enumerate(axes):
                     f[name].dims[k].attach_scale(f[axis])
         set_text(f, "format", FORMAT)
-        set_text(f, "layout", "(nx,)" if surface.grid.y is None else "(ny, nx)")
+        set_text(f, "layout", "(nx,)" if letters == "x" else f"({', '.join(f'n{letter}' for letter in letters)})")
         set_text(f, "sha256", checksum(data))
         for name in ("plan", "request", "about", "populations"):
             set_text(f, name, json.dumps(dict(getattr(surface, name))))
@@ -116,6 +119,8 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
     data: dict[str, np.ndarray] = {"xcoordinates": surface.grid.x}
     if surface.grid.y is not None:
         data["ycoordinates"] = surface.grid.y
+    if surface.grid.z is not None:
+        data["zcoordinates"] = surface.grid.z
     data["done"] = surface.done
     if surface.foreign is not None:
         data["provenance_unknown"] = surface.foreign
@@ -135,28 +140,58 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
     return data | {f"provenance/{name}": array for name, array in surface.provenance.items()}
 
 
+def split_plane(path: str | Path) -> tuple[str, float | None]:
+    """Split the name of a plane of a volume, 'FILE.h5:z=Z', into the file and the coordinate.
+
+    Args:
+        path: A file, or a plane of a volume.
+
+    Returns:
+        The file and Z; None of a file.
+
+    Raises:
+        BadInput: Z is no number.
+
+    Example:
+        >>> split_plane("v.h5:z=0.5"), split_plane("s.h5")
+        (('v.h5', 0.5), ('s.h5', None))
+    """
+    file, mark, text = str(path).rpartition(PLANE_MARK)
+    if not mark or Path(path).exists():
+        return str(path), None
+    try:
+        return file, float(text)
+    except ValueError:
+        raise BadInput(f"{path}: '{text}' is no number: name a plane of a volume as in {file}{PLANE_MARK}0") from None
+
+
 def read_surface(path: str | Path) -> Surface:
     """Read a surface file of this program or of the original one.
 
     Args:
-        path: The file.
+        path: The file; 'FILE.h5:z=Z' reads one plane of a volume.
 
     Returns:
         The surface; of a file of the original program all cells have an unknown provenance.
 
     Raises:
         BadInput: The file is no surface file, of another version, or damaged.
+        BadUsage: A plane is named that the volume does not have.
 
     Example:
         >>> read_surface("docs/surfaces/resnet56_cifar10.h5").grid.shape
         (51, 51)
     """
+    file, z = split_plane(path)
+    if z is not None:
+        return read_surface(file).plane_at(z)
     with opened(path) as f:
         if "xcoordinates" not in f:
             raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
-        grid = Grid(read_array(f, "xcoordinates", 1), read_array(f, "ycoordinates", 1) if "ycoordinates" in f else None)
-        for name, axis in (("xcoordinates", grid.x), ("ycoordinates", grid.y)):
-            if axis is not None and not (np.diff(axis) > 0).all():
+        names = [name for letter in "xyz" if (name := f"{letter}coordinates") in f]
+        grid = Grid(*(read_array(f, name, 1) for name in names))
+        for name, axis in zip(names, reversed(grid.axes), strict=True):
+            if not (np.diff(axis) > 0).all():
                 raise BadInput(f"{path}: '{name}' does not increase from one point to the next: sort the cells first")
         form = get_text(f, "format")
         if form is None and not (OURS_ALONE & {*f, *f.attrs}):
@@ -231,6 +266,7 @@ OWN = {
     "dir_file",
     "xcoordinates",
     "ycoordinates",
+    "zcoordinates",
 }
 OURS_ALONE = {
     "done",
@@ -273,7 +309,7 @@ def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
     """Read a file of the original program: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
     values, others = {}, [f"the attribute {name}" for name in f.attrs]
     for name, item in f.items():
-        if name in ("xcoordinates", "ycoordinates", "dir_file"):
+        if name in ("xcoordinates", "ycoordinates", "zcoordinates", "dir_file"):
             continue
         others += [f"the attribute {key} of '{name}'" for key in item.attrs if key not in SCALES]
         if (
@@ -324,7 +360,7 @@ def embed_directions(path: str | Path, link: str) -> None:
 def embed_locked(path: str | Path, link: str, lock: Lock) -> None:
     """Do `embed_directions` with the lock of the file."""
     surface, directions = read_surface(path), read_directions(path)
-    used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
+    used = directions.first(len(surface.grid.axes)).sha256
     if surface.request.get("directions") != used:
         raise BadInput(
             f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "

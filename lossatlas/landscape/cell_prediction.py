@@ -7,6 +7,7 @@ checks are off by more than the tolerance, the level is computed in full. A cell
 `plausible_range` of the computed ones, such as below zero where these are positive, is computed too.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,8 +80,7 @@ class Predictor:
 
     def __init__(self, grid: Grid, hierarchy: Hierarchy) -> None:
         self.hierarchy, self.shape = hierarchy, hierarchy.shape
-        self.x = grid.x
-        self.y = np.zeros(1) if hierarchy.rows or grid.y is None else grid.y
+        self.axes = grid.axes if len(grid.axes) > 1 else (np.zeros(1), *grid.axes)
         self.stencils: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray] | None] = {}
 
     def axis_stencil(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -88,22 +88,21 @@ class Predictor:
         key = axis, level, k
         if key not in self.stencils:
             coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
-            self.stencils[key] = stencil(self.x if axis else self.y, coarse, k)
+            self.stencils[key] = stencil(self.axes[axis], coarse, k)
         return self.stencils[key]
 
     def cell_stencil(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the coarser cells from which a cell is predicted and their weights, or None at an edge."""
         level = int(self.hierarchy.level[cell])
-        j, i = divmod(cell, self.shape[1])
-        own_row = np.array([j]), np.ones(1)
-        rows, columns = (
-            own_row if self.hierarchy.rows else self.axis_stencil(0, level, j),
-            self.axis_stencil(1, level, i),
-        )
-        if level == 0 or rows is None or columns is None:
+        found = []
+        for axis, k in enumerate(self.hierarchy.place(cell)):
+            own_row = axis == 0 and self.hierarchy.rows
+            found.append((np.array([k]), np.ones(1)) if own_row else self.axis_stencil(axis, level, k))
+        parts = [each for each in found if each is not None]
+        if level == 0 or len(parts) < len(found):
             return None
-        cells = rows[0][:, None] * self.shape[1] + columns[0]
-        return cells.ravel(), np.outer(rows[1], columns[1]).ravel()
+        cells = np.ravel_multi_index(np.ix_(*(near for near, _ in parts)), self.shape)
+        return cells.ravel(), functools.reduce(np.multiply.outer, [weights for _, weights in parts]).ravel()
 
     def __call__(self, cell: int, values: np.ndarray) -> float:
         """Predict a cell.
@@ -188,10 +187,12 @@ class AdaptiveChoice:
         computed = np.concatenate([choice.checks, choice.already_done])
         near = np.zeros(self.hierarchy.shape, bool)
         for cell in computed[self.misses[computed] > 1]:
-            j, i = divmod(int(cell), self.hierarchy.shape[1])
             reach = 2 * MISS_RADIUS << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
-            rows = slice(j, j + 1) if self.hierarchy.rows else slice(max(0, j - reach), j + reach + 1)
-            near[rows, max(0, i - reach) : i + reach + 1] = True
+            places = self.hierarchy.place(int(cell))
+            around = [slice(max(0, k - reach), k + reach + 1) for k in places]
+            if self.hierarchy.rows:
+                around[0] = slice(places[0], places[0] + 1)
+            near[tuple(around)] = True
         return choice.predicted[near.ravel()[choice.predicted]]
 
     def predicts_well(self, cell: int) -> bool:
@@ -199,9 +200,11 @@ class AdaptiveChoice:
         if self.predict.cell_stencil(cell) is None:
             return False
         level = int(self.hierarchy.level[cell])
-        j, i = divmod(cell, self.hierarchy.shape[1])
-        rows = [np.array([j])] if self.hierarchy.rows else [self.near(0, level, j)]
-        block = np.ix_(rows[0], self.near(1, level, i))
+        places = self.hierarchy.place(cell)
+        around = [self.near(axis, level, k) for axis, k in enumerate(places)]
+        if self.hierarchy.rows:
+            around[0] = np.array(places[:1])
+        block = np.ix_(*around)
         levels, shape = self.hierarchy.level.reshape(self.hierarchy.shape), self.hierarchy.shape
         before = levels[block] == level - 1
         misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]

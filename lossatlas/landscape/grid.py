@@ -1,6 +1,7 @@
 """The cells of a surface: coordinates along each axis, and the order in which they are computed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,17 @@ MAX_POINTS, MAX_CELLS = 1_000_000, 10_000_000
 LARGEST, CLOSEST = 1e30, 1e-30  # coordinates, and distances of neighbours, that float32 can multiply
 SPACING = 1e-12  # smallest distance of neighbours relative to the coordinates, far above the rounding of float64
 
+Coordinates = tuple[float, ...]  # (a, b), also on a curve, where b is 0; in a volume (a, b, c)
+
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a plane or a curve.
+    """The cells of a curve, a plane or a volume.
 
     Attributes:
         x: Coordinates of the columns, (nx,).
         y: Coordinates of the rows, (ny,), or None for a curve.
+        z: Coordinates of the planes of a volume, (nz,), or None for a curve or a plane.
 
     Example:
         >>> grid = Grid.parse("-1:1:3", "0:1:2")
@@ -28,55 +32,90 @@ class Grid:
 
     x: np.ndarray
     y: np.ndarray | None = None
+    z: np.ndarray | None = None
 
     @classmethod
-    def parse(cls, x: str, y: str | None = None) -> "Grid":
+    def parse(cls, x: str, y: str | None = None, z: str | None = None) -> "Grid":
         """Return the grid of 'min:max:num' for each axis.
 
         Args:
             x: The range of the columns.
             y: The range of the rows, or None for a curve.
+            z: The range of the planes of a volume, or None.
 
         Raises:
-            BadUsage: A range is malformed, or there are too many cells.
+            BadUsage: A range is malformed, there are too many cells, or there is a third axis and no second.
         """
-        axes = [read_range("x", x)] if y is None else [read_range("x", x), read_range("y", y)]
+        given = {name: text for name, text in (("x", x), ("y", y), ("z", z)) if text is not None}
+        if z is not None and y is None:
+            raise BadUsage(f"{named('z', shown(z))}: a third axis needs a second one: give {named('y')} too")
+        axes = [read_range(name, text) for name, text in given.items()]
         if (cells := math.prod(number for _, _, number in axes)) > MAX_CELLS:
-            raise BadUsage(f"{named('x', x)}, {named('y', y)}: {cells:.3g} cells are more than ten million")
+            ranges = ", ".join(named(name, text) for name, text in given.items())
+            raise BadUsage(f"{ranges}: {cells:.3g} cells are more than ten million")
         return cls(*(np.linspace(*axis) for axis in axes))
 
     @property
+    def axes(self) -> tuple[np.ndarray, ...]:
+        """The coordinates along each axis in the order of the array's axes: z, y, x; of a curve x alone."""
+        return tuple(axis for axis in (self.z, self.y, self.x) if axis is not None)
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """(ny, nx), or (nx,) for a curve."""
-        return (len(self.x),) if self.y is None else (len(self.y), len(self.x))
+        """(nz, ny, nx) of a volume, (ny, nx) of a plane, (nx,) of a curve."""
+        return tuple(map(len, self.axes))
 
     @property
     def size(self) -> int:
         """The number of cells."""
         return math.prod(self.shape)
 
-    def point(self, cell: int) -> tuple[float, float]:
-        """Return the coordinates (a, b) of a cell; b is 0 on a curve."""
-        j, i = divmod(cell, len(self.x))
-        return float(self.x[i]), 0.0 if self.y is None else float(self.y[j])
+    @property
+    def point_axes(self) -> tuple[np.ndarray, ...]:
+        """The axes in the order of `point`: x, y, z; of a curve x, and one that is 0."""
+        return (self.x, np.zeros(1)) if self.y is None else tuple(reversed(self.axes))
+
+    def point(self, cell: int) -> Coordinates:
+        """Return the coordinates of a cell: (a, b), where b is 0 on a curve, and (a, b, c) in a volume."""
+        places = [int(k) for k in reversed(np.unravel_index(cell, self.shape))]
+        return tuple(float(axis[k]) for axis, k in zip(self.point_axes, (*places, 0), strict=False))
 
     def coarse_first(self) -> np.ndarray:
         """Return all cells, coarse sub-grids first, so that an unfinished surface already shows its shape."""
-        levels = (
-            np.maximum.outer(*(refinement(n) for n in self.shape)) if self.y is not None else refinement(len(self.x))
-        )
+        levels = largest_of([refinement(n) for n in self.shape])
         return np.argsort(levels.ravel(), kind="stable")
 
     def matches(self, other: "Grid") -> bool:
         """Return whether two grids have the same shape, and coordinates that are equal up to rounding."""
-        if self.shape != other.shape:
-            return False
-        pairs = [(self.x, other.x)] if self.y is None or other.y is None else [(self.x, other.x), (self.y, other.y)]
-        return all(same_coordinates(a, b) for a, b in pairs)
+        return self.shape == other.shape and all(map(same_coordinates, self.axes, other.axes))
 
     def __str__(self) -> str:
-        axes = [self.x] if self.y is None else [self.x, self.y]
-        return " x ".join(f"[{a[0]:.6g}, {a[-1]:.6g}] in {len(a)}" for a in axes)
+        return " x ".join(f"[{a[0]:.6g}, {a[-1]:.6g}] in {len(a)}" for a in reversed(self.axes))
+
+
+def coordinates_text(at: Coordinates, digits: int = 4) -> str:
+    """Return coordinates as messages show them.
+
+    Example:
+        >>> coordinates_text((0.5, -1.0))
+        '(0.5, -1)'
+    """
+    return f"({', '.join(f'{each:.{digits}g}' for each in at)})"
+
+
+def largest_of(levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the level of each cell, the largest of those of its coordinates.
+
+    Args:
+        levels: The level of each point of each axis.
+
+    Returns:
+        An array with an axis for each of them.
+    """
+    result = levels[0]
+    for each in levels[1:]:
+        result = np.maximum.outer(result, each)
+    return result
 
 
 def same_coordinates(a: np.ndarray, b: np.ndarray) -> bool:

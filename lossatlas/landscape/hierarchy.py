@@ -1,10 +1,11 @@
 """Levels of a grid's cells, from coarse to fine: finer cells are estimated or predicted from coarser neighbours."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
-from lossatlas.landscape.grid import Grid, refinement
+from lossatlas.landscape.grid import Grid, largest_of, refinement
 from lossatlas.landscape.tolerance import FEWEST_SAMPLES
 
 SAMPLES_PER_LEVEL = 2  # cells of a level begin with this many times the samples of the next finer level
@@ -18,8 +19,8 @@ class Hierarchy:
         rows: Rows are independent curves, which have no common neighbours.
 
     Attributes:
-        shape: (ny, nx); a curve has one row.
-        axes: The level of each point of the y and the x axis.
+        shape: (ny, nx), of a volume (nz, ny, nx); a curve has one row.
+        axes: The level of each point of each axis, in the order of `shape`.
         level: The level of each cell, (cells,).
         count: The number of levels.
 
@@ -30,25 +31,28 @@ class Hierarchy:
     """
 
     def __init__(self, grid: Grid, *, rows: bool = False) -> None:
-        self.shape = grid.shape if len(grid.shape) == 2 else (1, *grid.shape)
-        own_rows = rows or grid.y is None
-        self.axes = (np.zeros(self.shape[0], int) if own_rows else refinement(self.shape[0]), refinement(self.shape[1]))
-        self.rows = own_rows
-        self.level = np.maximum.outer(*self.axes).ravel()
+        self.shape = grid.shape if len(grid.shape) > 1 else (1, *grid.shape)
+        self.rows = rows or grid.y is None
+        self.axes = [refinement(n) for n in self.shape]
+        if self.rows:
+            self.axes[0] = np.zeros(self.shape[0], int)
+        self.level = largest_of(self.axes).ravel()
         self.count = int(self.level.max()) + 1
 
     def neighbours(self, cell: int) -> list[int]:
-        """Return the corners of the coarser grid's square around a cell: one, two or four of them; none on level 0."""
+        """Return the corners of the coarser grid's box around a cell: up to two along each axis; none on level 0."""
         level = self.level[cell]
         if level == 0:
             return []
-        j, i = divmod(cell, self.shape[1])
-        rows = [j] if self.rows else enclosing(np.flatnonzero(self.axes[0] < level), j)
-        return [
-            row * self.shape[1] + column
-            for row in rows
-            for column in enclosing(np.flatnonzero(self.axes[1] < level), i)
-        ]
+        places = self.place(cell)
+        corners = [enclosing(np.flatnonzero(axis < level), k) for axis, k in zip(self.axes, places, strict=True)]
+        if self.rows:
+            corners[0] = [places[0]]
+        return [int(np.ravel_multi_index(each, self.shape)) for each in itertools.product(*corners)]
+
+    def place(self, cell: int) -> tuple[int, ...]:
+        """Return the numbers of a cell along the axes of `shape`."""
+        return tuple(int(k) for k in np.unravel_index(cell, self.shape))
 
     def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return some cells sorted by level, coarse levels first."""

@@ -1,16 +1,16 @@
 """A loss surface: a grid, statistics and fields at its cells, which cells are done, and where they came from.
 
-Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]). Arrays have shape (ny, nx), or (nx,) for a
-curve.
+Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]). Arrays have shape (ny, nx), (nx,) for a curve,
+or (nz, ny, nx) for a volume, whose planes are numbered one after the other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.control_variates import Samples
 from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.hierarchy import Hierarchy
@@ -18,6 +18,7 @@ from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
+SAME_PLANE = 1e-9  # of the range of a volume's z axis
 LOW_PRECISION = "draft of "  # prefix of a split in lower precision, a control variate of the split itself
 
 
@@ -155,17 +156,46 @@ class Surface:
         """Return the k-th row as a curve."""
         rows = list(self.request["rows"])
         request = {name: value for name, value in self.request.items() if name not in ("rows", "rows_of")}
+        return self._part(k, Grid(self.grid.x), request={**request, "directions": rows[k]})
+
+    def plane_at(self, z: float) -> Self:
+        """Return one plane of a volume.
+
+        Args:
+            z: The coordinate of the plane, one of `grid.z`.
+
+        Returns:
+            The surface over x and y. The networks on the plane through the origin stay marked on it alone.
+
+        Raises:
+            BadUsage: This is no volume, or it has no plane at this coordinate; the message names the nearest one.
+        """
+        if self.grid.z is None:
+            raise BadUsage(f"{named('z', f'{z:g}')}: this is no volume, and has no third axis")
+        k = int(np.abs(self.grid.z - z).argmin())
+        found = float(self.grid.z[k])
+        if not abs(found - z) <= SAME_PLANE * max(float(np.ptp(self.grid.z)), abs(found)):
+            raise BadUsage(f"{named('z', f'{z:g}')}: the volume has no plane there; the nearest is at {found:.6g}")
+        request = {name: value for name, value in self.request.items() if name != "directions"}
+        of_centre = ("networks", "second_derivatives")
+        about = {name: value for name, value in self.about.items() if found == 0 or name not in of_centre}
+        plane = Grid(self.grid.x, self.grid.y)
+        return self._part(k, plane, request={**request, "plane_of_volume": found}, about=about)
+
+    def _part(self, k: int, grid: Grid, **attributes: Any) -> Self:
+        """Return the k-th part along the first axis of the arrays, on its own grid and with other attributes."""
+        size = grid.size
         return replace(
             self,
-            grid=Grid(self.grid.x),
+            grid=grid,
             done=self.done[k],
             statistics={s: {n: array[k] for n, array in arrays.items()} for s, arrays in self.statistics.items()},
             values={name: array[k] for name, array in self.values.items()},
-            samples={s: cells[k * len(self.grid.x) : (k + 1) * len(self.grid.x)] for s, cells in self.samples.items()},
+            samples={s: cells[k * size : (k + 1) * size] for s, cells in self.samples.items()},
             predicted={name: array[k] for name, array in self.predicted.items()},
             foreign=None if self.foreign is None else self.foreign[k],
-            request={**request, "directions": rows[k]},
             provenance={name: array[k] for name, array in self.provenance.items()},
+            **attributes,
         )
 
     def complete_part(self) -> tuple[np.ndarray, ...]:

@@ -50,27 +50,29 @@ class PlacedMinimum(Minimum):
     Attributes:
         x: Coordinate along the first direction.
         y: Coordinate along the second direction, 0 on a line.
+        z: Coordinate along the third direction, 0 unless the surface is a volume.
     """
 
     x: float = 0.0
     y: float = 0.0
+    z: float = 0.0
 
     @classmethod
     def of(cls, found: Minimum, surface: Surface) -> "PlacedMinimum":
         """Add the coordinates of a minimum of a surface."""
-        x, y = surface.grid.point(found.cell)
-        return cls(found.cell, found.value, found.end, found.saddle, found.parent, found.error, x, y)
+        at = surface.grid.point(found.cell)
+        return cls(found.cell, found.value, found.end, found.saddle, found.parent, found.error, *at)
 
 
 def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
     """Return the local minima of a field among its computed cells, the most persistent first.
 
     Args:
-        surface: A plane or a line.
+        surface: A line, a plane or a volume.
         name: The name of the field.
     """
-    values, errors = (np.atleast_2d(array) for array in (surface.fields[name], prediction_errors(surface, name)))
-    done, known = np.atleast_2d(surface.done), np.atleast_2d(surface.known)
+    values, errors = surface.fields[name], prediction_errors(surface, name)
+    done, known = surface.done, surface.known
     allowed = plausible_range(values[done & np.isfinite(values)])
     values = np.where(done, values, np.where(known, np.clip(values, *allowed), np.nan))
     found = array_minima(values, done)
@@ -91,17 +93,19 @@ def array_minima(values: np.ndarray, computed: np.ndarray | None = None) -> list
     """Return the local minima of an array, the most persistent first.
 
     Args:
-        values: (ny, nx); NaN and infinities belong to no component.
+        values: (ny, nx), or of any number of axes; NaN and infinities belong to no component.
         computed: Which cells can be minima; all by default.
     """
-    ny, nx = values.shape
     tree = MergeTree(values.ravel())
     can_be_minimum = np.ones(values.size, bool) if computed is None else computed.ravel()
     known = np.flatnonzero(np.isfinite(tree.values))
+    strides = [(int(np.prod(values.shape[axis + 1 :])), count) for axis, count in enumerate(values.shape)]
     for cell in known[np.argsort(tree.values[known], kind="stable")].tolist():
-        j, i = divmod(cell, nx)
-        steps = ((-nx, j > 0), (nx, j < ny - 1), (-1, i > 0), (1, i < nx - 1))
-        tree.add(cell, [cell + step for step, exists in steps if exists], can_be_minimum=bool(can_be_minimum[cell]))
+        neighbours = []
+        for stride, count in strides:
+            place = cell // stride % count
+            neighbours += [cell - stride] * (place > 0) + [cell + stride] * (place < count - 1)
+        tree.add(cell, neighbours, can_be_minimum=bool(can_be_minimum[cell]))
     return tree.minima()
 
 

@@ -56,9 +56,9 @@ class CurvePlane:
     kind: CurveKind
     points: Sequence[Mapping[str, Tensor]]
 
-    def point(self, a: float, b: float = 0.0) -> Point:
-        """Return the network at t = a."""
-        parts = control_weights(self.kind, a, len(self.points))
+    def point(self, *at: float) -> Point:
+        """Return the network at t = a, where `at` begins with a."""
+        parts = control_weights(self.kind, at[0], len(self.points))
         return {
             name: torch.stack([part * point[name] for part, point in zip(parts, self.points, strict=True)]).sum(0)
             for name in self.points[0]

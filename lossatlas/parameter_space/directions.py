@@ -37,7 +37,7 @@ def seed_of(seed: int, idx: int, axis: int) -> int:
     Args:
         seed: The seed of the run.
         idx: Number of the repeat.
-        axis: 0 for x, 1 for y.
+        axis: 0 for x, 1 for y, 2 for z.
 
     Returns:
         A seed; seeds of different repeats and axes are independent.

@@ -1,6 +1,9 @@
-"""Planes: maps from coordinates (a, b) to points in the space of a network's parameters."""
+"""Planes and volumes: maps from coordinates to points in the space of a network's parameters.
 
-from collections.abc import Callable, Mapping
+Coordinates are (a, b), also on a line, where b has no effect; in a volume (a, b, c).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,8 +18,8 @@ from lossatlas.parameter_space.points import Point, on_device, widened
 class Plane(Protocol):
     """A map from coordinates to a point in parameter space; the names are the same at every point."""
 
-    def point(self, a: float, b: float) -> Point:
-        """Compute the point at coordinates (a, b)."""
+    def point(self, *at: float) -> Point:
+        """Compute the point at coordinates (a, b), in a volume (a, b, c)."""
         ...
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "Plane":
@@ -26,12 +29,13 @@ class Plane(Protocol):
 
 @dataclass(frozen=True)
 class AffinePlane:
-    """The plane origin + a * dx + b * dy.
+    """The plane origin + a * dx + b * dy, or the volume origin + a * dx + b * dy + c * dz.
 
     Attributes:
         origin: Floating-point or complex tensors by name, all on one device.
         dx: The x direction, in the same shapes.
         dy: The y direction; None for a line.
+        dz: The z direction of a volume; None for a line or a plane.
 
     Raises:
         BadInput: A direction lacks a tensor, or has another shape.
@@ -46,11 +50,10 @@ class AffinePlane:
     origin: Mapping[str, Tensor]
     dx: Mapping[str, Tensor]
     dy: Mapping[str, Tensor] | None = None
+    dz: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        for axis, direction in (("x", self.dx), ("y", self.dy)):
-            if direction is None:
-                continue
+        for axis, direction in zip("xyz", self.directions, strict=False):
             for name, value in self.origin.items():
                 if name not in direction:
                     raise BadInput(f"the {axis} direction lacks '{name}' {tuple(value.shape)}")
@@ -60,64 +63,68 @@ class AffinePlane:
                         f"the network {tuple(value.shape)}"
                     )
 
-    def point(self, a: float, b: float) -> Point:
-        """Compute the point at coordinates (a, b)."""
+    @property
+    def directions(self) -> tuple[Mapping[str, Tensor], ...]:
+        """The directions of the axes that there are."""
+        return tuple(each for each in (self.dx, self.dy, self.dz) if each is not None)
+
+    def point(self, *at: float) -> Point:
+        """Compute the point at coordinates (a, b), in a volume (a, b, c); coordinates that are left out are 0."""
         return {
-            name: at(w, self.dx[name], a, None if self.dy is None else self.dy[name], b)
+            name: shifted(w, ((step, each[name]) for step, each in zip(at, self.directions, strict=False)))
             for name, w in self.origin.items()
         }
 
-    def write_point(self, a: float, b: float, own: Mapping[str, Tensor]) -> None:
-        """Write the point at coordinates (a, b) into tensors of any type, block by block, without memory of its size.
+    def write_point(self, at: Sequence[float], own: Mapping[str, Tensor]) -> None:
+        """Write the point at some coordinates into tensors of any type, block by block, without memory of its size.
 
         The numbers are those of `point`, rounded once to the type of each tensor.
         """
         for name, w in self.origin.items():
-            dx, dy, target = self.dx[name], None if self.dy is None else self.dy[name], own[name]
-            if not all(each.is_contiguous() for each in (w, dx, target, *([] if dy is None else [dy]))):
-                target.copy_(at(w, dx, a, dy, b))
+            steps, target = [each[name] for each in self.directions], own[name]
+            if not all(each.is_contiguous() for each in (w, target, *steps)):
+                target.copy_(shifted(w, zip(at, steps, strict=False)))
                 continue
-            w, dx, target, dy = w.reshape(-1), dx.reshape(-1), target.view(-1), None if dy is None else dy.reshape(-1)
+            w, target, steps = w.reshape(-1), target.view(-1), [each.reshape(-1) for each in steps]
             for block in blocks(len(target)):
-                target[block].copy_(at(w[block], dx[block], a, None if dy is None else dy[block], b))
+                target[block].copy_(shifted(w[block], zip(at, (each[block] for each in steps), strict=False)))
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "AffinePlane":
         """Return the same plane with its tensors on a device."""
-        dy = None if self.dy is None else on_device(self.dy, device, dtype)
-        return AffinePlane(on_device(self.origin, device, dtype), on_device(self.dx, device, dtype), dy)
+        return AffinePlane(*(on_device(each, device, dtype) for each in (self.origin, *self.directions)))
 
     def double(self) -> "AffinePlane":
         """Return the same plane in float64."""
         return self.on(next(iter(self.origin.values())).device, torch.float64)
 
 
-def at(w: Tensor, dx: Tensor, a: float, dy: Tensor | None, b: float) -> Tensor:
-    """Compute w + a * dx + b * dy, where each operation is rounded, and half precision counts as float32.
+def shifted(w: Tensor, steps: Iterable[tuple[float, Tensor]]) -> Tensor:
+    """Compute w + a * dx + b * dy + ..., where each operation is rounded, and half precision counts as float32.
 
     Args:
         w: Tensor at the origin.
-        dx: Tensor of the first direction, of the same shape.
-        a: Coordinate along it.
-        dy: Tensor of the second direction; None on a line.
-        b: Coordinate along it.
+        steps: The coordinate along each direction, and the tensor of the direction, of the same shape as `w`.
     """
-    return widened(w) + a * dx + (0 if dy is None else b * dy)
+    result = widened(w)
+    for coordinate, direction in steps:
+        result = result + coordinate * direction
+    return result
 
 
 @dataclass(frozen=True)
 class MappedPlane:
-    """A surface in parameter space that a function of (a, b) gives.
+    """A surface in parameter space that a function of the coordinates gives.
 
     Attributes:
-        function: Maps coordinates (a, b) to a point.
+        function: Maps coordinates to a point.
     """
 
-    function: Callable[[float, float], Point]
+    function: Callable[..., Point]
 
-    def point(self, a: float, b: float) -> Point:
-        """Compute the point at coordinates (a, b)."""
-        return self.function(a, b)
+    def point(self, *at: float) -> Point:
+        """Compute the point at some coordinates."""
+        return self.function(*at)
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "MappedPlane":
         """Return the same surface, whose points are moved to a device; the function computes where it did before."""
-        return MappedPlane(lambda a, b: on_device(self.function(a, b), device, dtype))
+        return MappedPlane(lambda *at: on_device(self.function(*at), device, dtype))

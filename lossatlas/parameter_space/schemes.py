@@ -29,9 +29,10 @@ class RowLines:
     origin: Mapping[str, Tensor]
     line: Callable[[int], Mapping[str, Tensor]]
 
-    def point(self, a: float, b: float) -> Point:
-        """Compute the point a steps along the line with the number b."""
-        line = self.line(round(b))
+    def point(self, *at: float) -> Point:
+        """Compute the point a steps along the line with the number b; `at` is (a, b)."""
+        a, number = at
+        line = self.line(round(number))
         return {name: torch.add(w, line[name].to(w), alpha=a) if name in line else w for name, w in self.origin.items()}
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "RowLines":
@@ -63,8 +64,9 @@ class SchemePlane:
     free: Collection[str]
     layout: Layout = PLAIN_LAYOUT
 
-    def point(self, a: float, b: float) -> Point:
+    def point(self, *at: float) -> Point:
         """Compute the point at coordinates (a, b)."""
+        a, b = at
         w, u, v = ({name: p[name] for name in self.free} for p in (self.first, self.second, self.third))
         if self.kind == "linear2x":
             between = scale_to({name: a * u[name] + (1 - a) * w[name] for name in w}, w, "layer")

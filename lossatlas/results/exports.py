@@ -41,25 +41,32 @@ def dataset(surface: Surface) -> "xarray.Dataset":
         surface: The surface.
 
     Returns:
-        A variable for each field, `done` and, where cells are interpolated, `interpolated`, over the coordinates y and
-        x ("row" and x where rows are repeats or layers), with `long_name` and `units`; request, metadata and numbers of
-        samples as JSON in the attributes.
+        A variable for each field, `done` and, where cells are interpolated, `interpolated`, over the coordinates z, y
+        and x, as far as there are ("row" and x where rows are repeats or layers), with `long_name` and `units`;
+        request, metadata and numbers of samples as JSON in the attributes.
 
     Raises:
         BadUsage: xarray is not installed.
     """
     xarray = optional_package("xarray", "to_xarray()")
-    dims = ["x"] if surface.grid.y is None else ["row" if surface.rows_of else "y", "x"]
-    coordinates = {"x": ("x", surface.grid.x, _about_axis("first"))}
-    if surface.rows_of:
-        coordinates["row"] = ("row", row_names(surface), {"long_name": surface.rows_of})
-    elif surface.grid.y is not None:
-        coordinates["y"] = ("y", surface.grid.y, _about_axis("second"))
+    axes = axes_by_name(surface)
+    dims = list(reversed(axes))
+    which = {"x": "first", "y": "second", "z": "third"}
+    coordinates = {
+        name: (name, axis, {"long_name": surface.rows_of} if name == "row" else _about_axis(which[name]))
+        for name, axis in axes.items()
+    }
     variables = {name: (dims, values, _about_field(name)) for name, values in surface.fields.items()}
     variables["done"] = (dims, surface.done, {"long_name": "the cell is computed"})
     if surface.interpolated.any():
         variables["interpolated"] = (dims, surface.interpolated, {"long_name": "the cell is interpolated from others"})
     return xarray.Dataset(variables, coordinates, {"title": "loss landscape", **metadata(surface)})
+
+
+def axes_by_name(surface: Surface) -> dict[str, np.ndarray]:
+    """Return the coordinates along x, y and z, as far as there are; "row" are the names of repeats or layers."""
+    axes = dict(zip("xyz", reversed(surface.grid.axes), strict=False))
+    return {"x": axes["x"], "row": row_names(surface)} if surface.rows_of else axes
 
 
 def row_names(surface: Surface) -> np.ndarray:
@@ -90,20 +97,16 @@ def dataframe(surface: Surface) -> "pandas.DataFrame":
         surface: The surface.
 
     Returns:
-        Columns x, y ("row" where rows are repeats or layers), each field, `done` and, where cells are interpolated,
-        `interpolated`; the cells row by row.
+        Columns x, y, z, as far as there are ("row" where rows are repeats or layers), each field, `done` and, where
+        cells are interpolated, `interpolated`; the cells row by row.
 
     Raises:
         BadUsage: pandas is not installed.
     """
     pandas = optional_package("pandas", "to_dataframe()")
-    columns: dict[str, np.ndarray] = {}
-    if surface.grid.y is None:
-        columns["x"] = surface.grid.x
-    else:
-        second = row_names(surface) if surface.rows_of else surface.grid.y
-        columns["x"] = np.tile(surface.grid.x, len(second))
-        columns["row" if surface.rows_of else "y"] = np.repeat(second, len(surface.grid.x))
+    axes = axes_by_name(surface)
+    meshes = np.meshgrid(*reversed(axes.values()), indexing="ij")
+    columns = {name: mesh.ravel() for name, mesh in zip(axes, reversed(meshes), strict=True)}
     columns |= {name: values.ravel() for name, values in surface.fields.items()}
     columns["done"] = surface.done.ravel()
     if surface.interpolated.any():
@@ -166,12 +169,9 @@ def writer_for(file: str | Path, writers: Mapping[str, Callable[[], object]]) ->
 
 def surface_arrays(surface: Surface) -> dict[str, np.ndarray]:
     """Return coordinates, fields and masks of a surface by name; names of rows, request and metadata are texts."""
-    second: dict[str, np.ndarray] = {} if surface.grid.y is None else {"y": surface.grid.y}
-    if surface.rows_of:
-        second = {"row": row_names(surface)}
     masks = {"done": surface.done} | ({"interpolated": surface.interpolated} if surface.interpolated.any() else {})
     texts = {name: np.array(text) for name, text in metadata(surface).items()}
-    return {"x": surface.grid.x, **second, **surface.fields, **masks, **texts}
+    return {**axes_by_name(surface), **surface.fields, **masks, **texts}
 
 
 def write_npz(file: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

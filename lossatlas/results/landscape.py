@@ -1,8 +1,8 @@
 """A surface that can be drawn, shown and saved, and how one is read from its file."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol, Unpack
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, Unpack
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.figures.film import FilmKeywords
 from lossatlas.figures.plot_options import PlotKeywords, with_keywords
 from lossatlas.io import Directions, Projection, read_directions, read_surface
+from lossatlas.io.surface_files import split_plane
 from lossatlas.landscape import Surface
 from lossatlas.landscape.derived_fields import Field, resolved_field
 from lossatlas.landscape.flatness_measures import Measure, flatness
@@ -43,7 +44,7 @@ def read(file: str | Path) -> "Landscape":
     """Read a surface file of this library, of the commands or of the original release, without torch.
 
     Args:
-        file: The path of the file.
+        file: The path of the file; 'FILE.h5:z=Z' reads one plane of a volume.
 
     Returns:
         The surface; its `directions` are None where their file is missing.
@@ -65,20 +66,22 @@ def read(file: str | Path) -> "Landscape":
     if str(file).endswith((".npz", ".nc")):
         other = "numpy.load" if str(file).endswith(".npz") else "xarray.open_dataset"
         raise BadUsage(f"{file}: read() reads .h5 files; {other} reads this one")
-    surface = read_surface(file)
+    path, z = split_plane(file)
+    surface = read_surface(path)
     try:
-        directions = read_directions(file)
+        directions = read_directions(path)
     except BadInput:  # they are not needed for drawing
         directions = None
-    return Landscape.of(surface, directions)
+    found = Landscape.of(surface, directions)
+    return found if z is None else found.plane_at(z)
 
 
 @dataclass(frozen=True, repr=False)
 class Landscape(Surface):
     """A surface that can be drawn and saved.
 
-    `fields` holds values by name, (ny, nx) or (nx,), on `grid`, and `surface["train_loss"]` is one of them; `done` is
-    the mask of the computed cells. A notebook shows a picture and key numbers.
+    `fields` holds values by name, (ny, nx), (nx,) or (nz, ny, nx), on `grid`, and `surface["train_loss"]` is one of
+    them; `done` is the mask of the computed cells. A notebook shows a picture and key numbers.
 
     Attributes:
         directions: Directions of the axes; None where they are not known.
@@ -108,17 +111,48 @@ class Landscape(Surface):
         return self.grid.y
 
     @property
+    def z(self) -> np.ndarray | None:
+        """(nz,) coordinates along the third direction; None of a curve or a plane."""
+        return self.grid.z
+
+    def plane_at(self, z: float) -> Self:
+        """Return one plane of a volume, as `FILE.h5:z=Z` does for the commands.
+
+        Args:
+            z: The coordinate of the plane, one of `landscape.z`.
+
+        Returns:
+            The landscape over x and y at this z.
+
+        Raises:
+            BadUsage: This is no volume, or it has no plane at this coordinate; the message names the nearest one.
+
+        Example:
+            >>> import torch, lossatlas
+            >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+            <torch._C.Generator object at ...>
+            >>> net = torch.nn.Linear(2, 2)
+            >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+            >>> volume = lossatlas.surface(net, data, x="-1:1:3", y="-1:1:3", z="-1:1:3", progress=False)
+            >>> volume.loss.shape, volume.plane_at(0).loss.shape
+            ((3, 3, 3), (3, 3))
+        """
+        plane = super().plane_at(z)
+        return plane if self.directions is None else replace(plane, directions=self.directions.first(2))
+
+    @property
     def loss(self) -> np.ndarray:
-        """Training loss, (ny, nx) or (nx,)."""
+        """Training loss, (ny, nx), (nx,) of a curve, or (nz, ny, nx) of a volume."""
         return self.fields["train_loss"]
 
     @with_keywords(PlotKeywords)
     def plot(self, ax: "Axes | None" = None, kind: PlotKind | str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
-        """Draw the landscape with matplotlib: a curve, or contours.
+        """Draw the landscape with matplotlib: a curve, contours, or slices of a volume.
 
         Args:
             ax: Axes to draw on, of which no text and no font changes; None makes a figure.
-            kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
+            kind: "curve", "contour", "filled", "heat", "solid" or "slices"; by default a curve, contours of a plane, or
+                slices of a volume.
             **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim,
                 zlim, figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
 
@@ -246,6 +280,7 @@ class Landscape(Surface):
         if self.rows_of == "repeats":
             return flatness_of_repeats(*self._find(field), within)
         self._check_rows("flatness()")
+        self._check_plane("flatness()")
         return flatness(*self._find(field), within)
 
     def minima(self, field: Field | None = None, depth: float = 0.0) -> list[PlacedMinimum]:
@@ -256,8 +291,8 @@ class Landscape(Surface):
             depth: Leave out minima that are not deeper, in units of the field.
 
         Returns:
-            Minima with `x`, `y`, `value`, `depth` (the persistence: how far a path to a lower one has to climb) and
-            `end` (the level at which it gets there; infinite for the lowest one).
+            Minima with `x`, `y`, `z`, `value`, `depth` (the persistence: how far a path to a lower one has to climb)
+            and `end` (the level at which it gets there; infinite for the lowest one).
 
         Raises:
             BadUsage: There is no such field.
@@ -299,6 +334,13 @@ class Landscape(Surface):
 
         return resolved_field(self, default_field(self) if field is None else field)
 
+    def _check_plane(self, function: str) -> None:
+        if self.grid.z is not None:
+            raise BadUsage(
+                f"{function} needs a line or a plane, and this is a volume: take one of its planes, as in "
+                f".plane_at({self.grid.z[len(self.grid.z) // 2]:.6g}).{function}"
+            )
+
     def _check_rows(self, function: str) -> None:
         if self.rows_of:
             raise BadUsage(
@@ -306,7 +348,7 @@ class Landscape(Surface):
             )
 
     def to_xarray(self) -> "xarray.Dataset":
-        """Convert to a Dataset with a variable for each field over the coordinates y and x.
+        """Convert to a Dataset with a variable for each field over the coordinates z, y and x, as far as there are.
 
         Returns:
             The Dataset, with `long_name` and `units` in the attributes.
@@ -317,7 +359,7 @@ class Landscape(Surface):
         return exports.dataset(self)
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """Convert to a table with one row for each cell: x, y, the fields and `done`.
+        """Convert to a table with one row for each cell: x, y, z (as far as there are), the fields and `done`.
 
         Returns:
             The table.

@@ -42,9 +42,8 @@ def field_standard_errors(surface: Surface, name: str) -> np.ndarray | None:
 
 def cell_at_origin(surface: Surface) -> tuple[int, ...] | None:
     """Return the index of the cell at the origin; None where there is none."""
-    axes = [surface.grid.x] if surface.grid.y is None else [surface.grid.y, surface.grid.x]
-    found = [np.flatnonzero(np.abs(axis) <= 1e-9 * max(float(np.ptp(axis)), 1e-300)) for axis in axes]
-    return tuple(int(each[0]) for each in found) if all(len(each) for each in found) else None
+    nearest = [np.flatnonzero(np.abs(axis) <= 1e-9 * max(float(np.ptp(axis)), 1e-300)) for axis in surface.grid.axes]
+    return tuple(int(each[0]) for each in nearest) if all(len(each) for each in nearest) else None
 
 
 def centre_of(surface: Surface, name: str) -> str:
@@ -76,7 +75,8 @@ def place_of(surface: Surface, cell: Sequence[int]) -> str:
     x = coordinate(surface.grid.x, cell[-1])
     if surface.rows_of:
         return f"{x} of {row_labels(surface)[cell[0]]}"
-    return x if surface.grid.y is None else f"({x}, {coordinate(surface.grid.y, cell[0])})"
+    places = map(coordinate, reversed(surface.grid.axes), reversed(cell))
+    return x if surface.grid.y is None else f"({', '.join(places)})"
 
 
 def shown_fields(surface: Surface) -> list[str]:
@@ -86,13 +86,12 @@ def shown_fields(surface: Surface) -> list[str]:
 
 def grid_in_words(surface: Surface) -> str:
     """Return the number of points and the ranges of the coordinates."""
-    x, y = surface.grid.x, surface.grid.y
-    ends = f"x from {x[0]:.4g} to {x[-1]:.4g}"
+    axes = dict(zip("xyz", reversed(surface.grid.axes), strict=False))
+    ends = [f"{name} from {axis[0]:.4g} to {axis[-1]:.4g}" for name, axis in axes.items()]
     if surface.rows_of:
-        return f"{len(surface.known)} {surface.rows_of} of {len(x)} points, {ends}"
-    if y is None:
-        return f"{len(x)} points, {ends}"
-    return f"{len(x)} x {len(y)} points, {ends}, y from {y[0]:.4g} to {y[-1]:.4g}"
+        return f"{len(surface.known)} {surface.rows_of} of {len(axes['x'])} points, {ends[0]}"
+    counts = " x ".join(str(len(axis)) for axis in axes.values())
+    return f"{counts} points, {', '.join(ends)}"
 
 
 def surface_rows(surface: Surface, directions: Mapping[str, object] | None = None, names: Sequence[str] = ()) -> Rows:

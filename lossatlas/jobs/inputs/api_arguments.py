@@ -11,6 +11,7 @@ from lossatlas.choices import DirType, Word, is_word
 from lossatlas.config.option_fields import definitions
 from lossatlas.errors import BadUsage, did_you_mean, named, note
 from lossatlas.landscape import Grid, Tolerance
+from lossatlas.landscape.grid import MAX_CELLS
 
 AxisLike = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
@@ -72,16 +73,20 @@ def check_settings(settings: object) -> None:
     check_values(type(settings), **numbers)
 
 
-def grid_of(x: AxisLike, y: AxisLike | None) -> Grid:
-    """Return the grid of two axes.
+def grid_of(x: AxisLike, y: AxisLike | None, z: AxisLike | None = None) -> Grid:
+    """Return the grid of one, two or three axes.
 
     Args:
         x: The first axis, as 'min:max:num' or as coordinates.
         y: The second axis; None for a line.
+        z: The third axis; None for a line or a plane.
 
     Raises:
-        BadUsage: A range is malformed, or coordinates are not finite or do not increase.
+        BadUsage: A range is malformed, coordinates are not finite or do not increase, there are too many cells, or
+            there is a third axis and no second.
     """
+    if z is not None and y is None:
+        raise BadUsage(f"{named('z')}: a third axis needs a second one: give {named('y')} too")
 
     def axis(name: str, coordinates: AxisLike) -> np.ndarray:
         if isinstance(coordinates, str):
@@ -100,7 +105,10 @@ def grid_of(x: AxisLike, y: AxisLike | None) -> Grid:
             )
         return values
 
-    return Grid(axis("x", x), None if y is None else axis("y", y))
+    axes = [axis(name, each) for name, each in (("x", x), ("y", y), ("z", z)) if each is not None]
+    if (cells := math.prod(map(len, axes))) > MAX_CELLS:
+        raise BadUsage(f"{cells:.3g} cells are more than ten million: give fewer coordinates")
+    return Grid(*axes)
 
 
 def is_like_range(values: np.ndarray) -> bool:

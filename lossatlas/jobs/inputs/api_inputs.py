@@ -32,6 +32,7 @@ from lossatlas.parameter_space.directions import widened_dtype
 from lossatlas.parameter_space.selection import EVERYTHING
 
 Direction = str | Mapping[str, Tensor]
+MAX_NETWORKS = 2  # at coordinate 1 of the x and the y axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class DirectionArguments:
         ignore: 'biasbn' or ''.
         seed: The seed of random directions.
         selection: The parameters that move.
-        orthogonalize: Make the second direction orthogonal to the first.
+        orthogonalize: Make each direction orthogonal to those before it.
         curvature: Compute the second derivatives of the loss along the axes.
         repeat: The number of lines along random directions; None for a single line or a plane.
         per_layer: Move each layer alone, along its block of the direction.
@@ -81,6 +82,7 @@ class DirectionArguments:
             axes=axes,
             xdirection=kinds[0] if kinds else "random",
             ydirection=kinds[1] if len(kinds) > 1 else "random",
+            zdirection=kinds[2] if len(kinds) > 2 else "random",
             model_file2=there > 0,
             model_file3=there > 1,
             dir_type=dir_type,
@@ -93,6 +95,8 @@ class DirectionArguments:
     def check_axes(self, axes: int) -> None:
         """Raise BadUsage where networks and directions are too many or too few for so many axes."""
         towards, wanted = len(self.others), len(self.wanted(axes))
+        if towards > MAX_NETWORKS:
+            raise BadUsage(f"{named('towards')}: {towards} networks, and axes lead to {MAX_NETWORKS} at most")
         if towards > axes or wanted < axes:
             needed = counted(axes, "direction is", "directions are")
             networks = f"{counted(towards, 'network', 'networks')} in {named('towards')}"

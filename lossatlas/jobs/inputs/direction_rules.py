@@ -19,13 +19,13 @@ class DirectionFacts:
     """The points that a user asks for. Each field has the name of the option that asks for it.
 
     Attributes:
-        axes: The number of axes of the grid, 1 or 2.
+        axes: The number of axes of the grid, 1 to 3.
         plane: The words that ask for a second axis; '' for the field `y`.
-        xdirection, ydirection: The kind of each direction: 'random' by default, 'gradient', 'eigenvector', 'file', or
-            'vector' for tensors.
+        xdirection, ydirection, zdirection: The kind of each direction: 'random' by default, 'gradient', 'eigenvector',
+            'file', or 'vector' for tensors.
         model_file2, model_file3: A network lies at coordinate 1 of this axis.
         dir_type: 'weights', 'states', or None where that is not known yet.
-        orthogonalize: The second direction is made orthogonal to the first.
+        orthogonalize: Each direction is made orthogonal to those before it.
         curvature: The second derivatives along the axes are asked for.
         same_dir: The second axis takes the direction of the first.
         repeat: The number of lines along random directions; None for points along directions.
@@ -35,7 +35,7 @@ class DirectionFacts:
         control_points: The control points of the curve are given.
         dir_file: A direction file is named.
         idx: The number of a repeat, which has other random directions.
-        xnorm, ynorm, xignore, yignore: A normalization is chosen.
+        xnorm, ynorm, znorm, xignore, yignore, zignore: A normalization is chosen.
         ranks_per_model: Several ranks share one network.
     """
 
@@ -43,6 +43,7 @@ class DirectionFacts:
     plane: str = ""
     xdirection: AskedKind = "random"
     ydirection: AskedKind = "random"
+    zdirection: AskedKind = "random"
     model_file2: bool = False
     model_file3: bool = False
     dir_type: DirType | None = None
@@ -60,12 +61,19 @@ class DirectionFacts:
     ynorm: bool = False
     xignore: bool = False
     yignore: bool = False
+    znorm: bool = False
+    zignore: bool = False
     ranks_per_model: bool = False
 
     @property
     def y(self) -> str:
         """The words that ask for a second axis."""
         return self.plane or named("y")
+
+    @property
+    def z(self) -> str:
+        """The words that ask for a third axis."""
+        return named("axes", 3) if self.plane else named("z")
 
     @property
     def form(self) -> str:
@@ -82,6 +90,7 @@ def check_direction_facts(facts: DirectionFacts) -> None:
     for rule in (
         check_forms,
         check_axes,
+        check_volume,
         check_curve,
         check_repeat,
         check_scheme,
@@ -116,11 +125,22 @@ def check_axes(facts: DirectionFacts) -> None:
     form = facts.form
     if form == "scheme" and facts.axes == 1:
         raise BadUsage(f"{named(form)} computes a surface: give {facts.y} too")
-    if form not in ("", "scheme") and facts.axes == 2:
+    if form not in ("", "scheme") and facts.axes > 1:
         lines = "one line" if form == "curve" else "several lines"
         raise BadUsage(f"{named(form)} computes {lines}: leave out {facts.y}")
     if facts.model_file3 and facts.axes == 1:
         raise BadUsage(f"{named('model_file3')}: the network at y = 1 needs a second axis: give {facts.y} too")
+
+
+def check_volume(facts: DirectionFacts) -> None:
+    """Raise BadUsage where a third axis does not fit the points, or is described and there is none."""
+    others = facts.given("zdirection", "znorm", "zignore")
+    if others and facts.axes < 3:
+        raise BadUsage(f"{named(others[0])}: a third direction needs a third axis: give {facts.z} too")
+    if facts.axes == 3 and facts.form == "scheme":
+        raise BadUsage(f"{named('scheme')} computes a surface: leave out {facts.z}")
+    if facts.axes == 3 and facts.same_dir:
+        raise BadUsage(f"{named('same_dir')} takes the x direction for y, and a volume has three: leave out {facts.z}")
 
 
 def check_curve(facts: DirectionFacts) -> None:
@@ -142,7 +162,7 @@ def check_repeat(facts: DirectionFacts) -> None:
         return
     if facts.repeat == 1:
         raise BadUsage(f"{named('repeat', 1)}: a spread needs at least 2 directions")
-    others = facts.given("model_file2", "model_file3", "xdirection", "ydirection", "curvature")
+    others = facts.given("model_file2", "model_file3", "xdirection", "ydirection", "zdirection", "curvature")
     refuse("repeat", "draws random directions", others)
     refuse("repeat", f"draws its directions from {named('seed')} alone", facts.given("dir_file", "idx", "same_dir"))
 
@@ -178,14 +198,15 @@ def check_one_direction_each(facts: DirectionFacts) -> None:
 
 def derivative_fields(facts: DirectionFacts) -> list[str]:
     """Return the fields that ask for derivatives; those of directions that belong to the parameters are computed."""
-    fields = [field for field in ("xdirection", "ydirection") if getattr(facts, field) in AT_MODEL]
+    fields = [field for field in ("xdirection", "ydirection", "zdirection") if getattr(facts, field) in AT_MODEL]
     return fields + facts.given("curvature")
 
 
 def check_spread_network(facts: DirectionFacts) -> None:
     """Raise BadUsage for derivatives of a network that is spread over ranks."""
     if facts.ranks_per_model:
-        made = [field for field in ("xdirection", "ydirection") if getattr(facts, field) in ("gradient", "eigenvector")]
+        derived = ("gradient", "eigenvector")
+        made = [f for f in ("xdirection", "ydirection", "zdirection") if getattr(facts, f) in derived]
         refuse("ranks_per_model", "computes losses, and no gradients", made + facts.given("curvature"))
 
 

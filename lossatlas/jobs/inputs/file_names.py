@@ -45,6 +45,8 @@ def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
         else:
             name += named_axis("y", choice.y)
             name += "_same_dir" if choice.same_dir else ""
+        if choice.z is not None:
+            name += named_axis("z", choice.z) or "_z"
         name += "_orthogonal" if choice.orthogonalize else ""
     for word, patterns in (("only", choice.only), ("except", choice.without)):
         name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
@@ -88,7 +90,7 @@ def joined_names(first: str, second: str) -> str:
 def surface_name(dir_file: Path, task: GridConfig) -> Path:
     """Name the surface file when no name is given: the original's name, with what it leaves out."""
     name, data = dir_file.name, task.data
-    ranges = [[float(part) for part in text.split(":")] for text in (task.x, task.y) if text]
+    ranges = [[float(part) for part in text.split(":")] for text in (task.x, task.y, task.z) if text]
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
     name += f"_repeat={task.directions.repeat}" if task.directions.repeat else ""
     name += "_per_layer" if task.directions.per_layer else ""

@@ -1,6 +1,7 @@
 """The directions of a line or a plane: their requests, records and vectors, for commands and Python functions alike."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,7 +177,7 @@ class Origin:
 
         return [
             as_point(arrays, self.net, self.dir_type, f"the {letter} direction")
-            for letter, arrays in (("x", directions.x), ("y", directions.y))
+            for letter, arrays in zip("xyz", directions.axes, strict=False)
             if arrays
         ]
 
@@ -194,7 +195,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionRequest:
-    """The directions of a line or a plane that a command or a Python function asks for.
+    """The directions of a line, a plane or a volume that a command or a Python function asks for.
 
     Attributes:
         origin: The network at the origin.
@@ -204,7 +205,7 @@ class DirectionRequest:
         idx: The number of a repeat, which has other random directions.
         same: The second axis takes the direction of the first.
         store: A file holds the vectors of random directions also where their seeds would do.
-        orthogonalize: Subtract from the second direction its projection onto the first.
+        orthogonalize: Subtract from each direction its projections onto those before it.
     """
 
     origin: Origin
@@ -224,16 +225,17 @@ class DirectionRequest:
     def describe(self) -> dict[str, str]:
         """Describe the directions for records, by the letters of the axes; equal texts mean equal directions."""
         origin, result = self.origin, {}
-        for letter, axis in zip("xy", self.axes, strict=False):
+        for letter, axis in zip("xyz", self.axes, strict=False):
             words = axis.describe(self.seed, self.idx, origin.layout, self.curvature)
             if letter == "y" and self.same and axis.kind != "network":
                 words = "the x direction"
             selected = f", {origin.selection}" if origin.selection else ""
-            result[letter] = words + selected + ", orthogonal to x" * (letter == "y" and self.orthogonalize)
+            before = {"y": ", orthogonal to x", "z": ", orthogonal to x and y"}.get(letter, "")
+            result[letter] = words + selected + before * self.orthogonalize
         return result
 
     def make(self, *, orthogonal_to: "Point | None" = None) -> "list[Point]":
-        """Draw, compute or read the directions, normalize them, and orthogonalize the second one if asked for.
+        """Draw, compute or read the directions, normalize them, and make them orthogonal if asked for.
 
         Args:
             orthogonal_to: The first direction, where `axes` does not give it.
@@ -242,7 +244,7 @@ class DirectionRequest:
             The directions by tensor name, one for each axis.
 
         Raises:
-            BadInput: See `AxisRequest.direction`; the second direction is along the first.
+            BadInput: See `AxisRequest.direction`; a direction lies in the span of those before it.
         """
         from lossatlas.parameter_space import orthogonal
         from lossatlas.parameter_space.directions import seed_of
@@ -255,7 +257,11 @@ class DirectionRequest:
             seed = seed_of(self.seed, self.idx, k)
             vectors.append(axis.direction(at, seed, self.curvature))
         if self.orthogonalize:
-            vectors[1] = orthogonal(vectors[1], vectors[0] if orthogonal_to is None else orthogonal_to)
+            before = [vectors[0] if orthogonal_to is None else orthogonal_to]
+            for k in range(1, len(vectors)):
+                for other in before:  # these are orthogonal to each other
+                    vectors[k] = orthogonal(vectors[k], other)
+                before.append(vectors[k])
         return vectors
 
     def stored(self, vectors: "Sequence[Point]", about: Mapping[str, Any]) -> Directions:
@@ -267,8 +273,9 @@ class DirectionRequest:
         """
         origin = self.origin
         axes = [as_stored(vector, origin, vectors_too=self.store) for vector in vectors]
-        y = axes[1] if len(axes) > 1 else None
-        return Directions(axes[0], y, {**about, **self.describe()}, origin.moved_by(vectors))
+        x, y, z = (*axes, None, None)[:3]
+        assert x is not None
+        return Directions(x, y, {**about, **self.describe()}, origin.moved_by(vectors), z)
 
 
 def as_stored(vector: "Point", origin: Origin, *, vectors_too: bool = False) -> "Sequence[np.ndarray]":
@@ -319,6 +326,7 @@ def note_sheared(origin: Origin, directions: Directions) -> None:
     """Give a note where two directions are far from orthogonal."""
     from lossatlas.parameter_space.directions import note_skewed
 
-    if directions.y is not None:
-        x, y = origin.vectors(directions)
-        note_skewed(x, y, f"the surface is sheared ({named('orthogonalize')} takes out of y its part along x)")
+    vectors = zip("xyz", origin.vectors(directions), strict=False)
+    for (first, x), (second, y) in itertools.combinations(vectors, 2):
+        remedy = f"{named('orthogonalize')} takes out of {second} its part along {first}"
+        note_skewed(x, y, f"the surface is sheared ({remedy})")

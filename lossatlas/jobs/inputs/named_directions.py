@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, named, say
+from lossatlas.errors import BadInput, counted, named, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare_request
 from lossatlas.io.spectrum_files import is_findings
@@ -83,11 +83,10 @@ def direction_request(
     """
     scratch = None if loaded.kept is None else loaded.kept.scratch
     origin = Origin.checked(loaded.net, loaded.dir_type, loaded.origin, choice.selection, scratch)
-    ends = zip((choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
+    ends = [*zip(loaded.targets, (nets.file2, nets.file3), strict=True), (None, None)]
     axes = [
         axis_request(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
-        for axis, target, file in ends
-        if axis is not None
+        for axis, (target, file) in zip(choice.axes, ends, strict=False)
     ]
     return DirectionRequest(
         origin=origin,
@@ -129,14 +128,14 @@ def find_directions(
     saved = read_directions(dir_file) if dir_file.exists() else None
     first = None  # the x direction of the file, which gets a second one
     if saved is not None:
-        first, _ = checked_directions(dir_file, saved, asked, choice, request.origin.net)
-        if choice.y is None or saved.y is not None:
+        first = checked_directions(dir_file, saved, asked, choice, request.origin.net)[0]
+        if len(choice.axes) <= len(saved.axes):
             return saved, False
         check_second(dir_file, saved, asked, choice)
     if planned and request.needs_curvature:
         return None
-    for axis in (choice.x, choice.y):
-        if axis is not None and axis.kind == "file" and is_findings(axis.file):
+    for axis in choice.axes:
+        if axis.kind == "file" and is_findings(axis.file):
             print_eigenvalue(axis, record["checkpoint"])
     vectors = request.make(orthogonal_to=first)
     if saved is None or first is None:
@@ -146,7 +145,7 @@ def find_directions(
 
 def checked_directions(
     dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
-) -> "tuple[Point, Point | None]":
+) -> "list[Point]":
     """Return the directions of a file by tensor name, compared with the network and the options.
 
     Args:
@@ -157,7 +156,7 @@ def checked_directions(
         net: The network.
 
     Returns:
-        The first direction, and the second; None on a line.
+        The directions of the axes that the file has.
 
     Raises:
         BadInput: The file was made for another network or with other options.
@@ -165,14 +164,15 @@ def checked_directions(
     from lossatlas.parameter_space import as_point
 
     check_record(dir_file, saved, about, choice)
-    x = as_point(saved.x, net, choice.dir_type, f"the x direction in {dir_file}")
-    y = None if saved.y is None else as_point(saved.y, net, choice.dir_type, f"the y direction in {dir_file}")
-    return x, y
+    return [
+        as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
+        for letter, arrays in zip("xyz", saved.axes, strict=False)
+    ]
 
 
 def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
     """Return a table of the moves of each tensor, absolute and relative to its norm, see `Origin.moved_by`."""
-    letters, width = "xy"[: lengths.shape[1] - 1], max(len("tensor"), *map(len, names))
+    letters, width = "xyz"[: lengths.shape[1] - 1], max(len("tensor"), *map(len, names))
     lines = [f"{'tensor':<{width}} {'length':>11}" + "".join(f"  {letter + ' moves it by':>22}" for letter in letters)]
     for name, (length, *moves) in zip(names, lengths, strict=True):
         cells = [
@@ -201,7 +201,8 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
     if not saved.about:
         say(f"note: {dir_file} records no provenance; it is used as it is")
         return
-    asked = {name: value for name, value in about.items() if name != "y" or saved.y is not None}
+    missing = "xyz"[len(saved.axes) :]
+    asked = {name: value for name, value in about.items() if name not in missing}
     if earlier := axes_of_earlier_rule(saved, asked):
         say(
             f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another "
@@ -218,7 +219,7 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
             compare_request(
                 dir_file, recorded, asked, f"give another {named('dir_file')}, or the same {named('align')}"
             )
-        if name in ("x", "y") and not str(recorded[name]).startswith(
+        if name in ("x", "y", "z") and not str(recorded[name]).startswith(
             ("random", "towards")
         ):  # such as principal components
             say(f"{dir_file}: the {name} direction is the {recorded[name]}")
@@ -227,7 +228,7 @@ def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choic
 
 
 def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
-    """Check that a file of one direction may get a second one.
+    """Check that a file of one direction may get a second one, for a plane.
 
     Args:
         dir_file: The file, for messages.
@@ -236,12 +237,13 @@ def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choic
         choice: The directions that are asked for.
 
     Raises:
-        BadInput: The user named the file, or an earlier version normalized its direction by another rule.
+        BadInput: The user named the file, a volume is asked for, or an earlier version normalized its direction by
+            another rule.
     """
-    if choice.dir_file is not None:
-        raise BadInput(
-            f"{dir_file} holds one direction, and {named('y')} needs a second: give another {named('dir_file')}"
-        )
+    if choice.dir_file is not None or choice.z is not None:
+        held = counted(len(saved.axes), "direction", "directions")
+        letter = "xyz"[len(saved.axes)]
+        raise BadInput(f"{dir_file} holds {held}, and {named(letter)} needs one more: give another {named('dir_file')}")
     if axes_of_earlier_rule(saved, about):
         raise BadInput(
             f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
@@ -255,6 +257,6 @@ def axes_of_earlier_rule(saved: Directions, about: dict[str, Any]) -> list[str]:
 
     return [
         letter
-        for letter in ("x", "y")
+        for letter in ("x", "y", "z")
         if RULE in str(about.get(letter)) and saved.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
     ]

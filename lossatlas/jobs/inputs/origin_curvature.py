@@ -173,14 +173,14 @@ class OriginCurvature:
             directions: The directions of the axes.
 
         Returns:
-            'second_derivatives': 'xx', 'yy' and the mixed 'xy'; 'samples', their number, and 'split'.
+            'second_derivatives': 'xx', 'yy' and the mixed 'xy', in a volume also those with z; 'samples', their number,
+            and 'split'.
         """
         from lossatlas.parameter_space import as_point
 
         vectors = {
             letter: as_point(arrays, self.net, "weights", f"the {letter} direction")
-            for letter, arrays in (("x", directions.x), ("y", directions.y))
-            if arrays is not None
+            for letter, arrays in zip("xyz", directions.axes, strict=False)
         }
         flat = {
             letter: self.hessian.chosen.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)

@@ -20,7 +20,7 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
 
     Args:
         axis: The file, and the number of the vector in it: an eigenvector of a spectrum file counted from 1, or 1 for
-            the x and 2 for the y direction of a direction file.
+            the x, 2 for the y and 3 for the z direction of a direction file.
         net: The network.
 
     Returns:
@@ -38,11 +38,10 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     if is_findings(axis.file):
         return eigenvector_from_file(axis, net, name)
     saved = read_directions(axis.file)
-    arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
-    if arrays is None:
-        count = counted(1 + (saved.y is not None), "direction", "directions")
+    if axis.number > len(saved.axes):
+        count = counted(len(saved.axes), "direction", "directions")
         raise BadInput(f"{axis.file} holds {count}, and number {axis.number} is asked for")
-    return as_point(arrays, net, "weights", name)
+    return as_point(saved.axes[axis.number - 1], net, "weights", name)
 
 
 def eigenvector_from_file(axis: config.AxisConfig, net: "nn.Module", name: str) -> "Point":

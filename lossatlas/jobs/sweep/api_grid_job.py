@@ -52,6 +52,7 @@ class SurfaceArguments(Generic[E]):
         limit: The number of samples of each split; None for all.
         dir_type: 'weights' or 'states'; None where the networks decide.
         low: The network is moved in place, and everything else of its size is on disk.
+        z: Coordinates along the third direction; None for a line or a plane.
     """
 
     quantity: Quantity[E]
@@ -62,6 +63,7 @@ class SurfaceArguments(Generic[E]):
     limit: int | None
     dir_type: DirType | None
     low: bool = False
+    z: AxisLike | None = None
 
     @classmethod
     def checked(
@@ -76,6 +78,7 @@ class SurfaceArguments(Generic[E]):
         limit: int | None,
         dir_type: DirType | None,
         low: bool = False,
+        z: AxisLike | None = None,
     ) -> "SurfaceArguments[E]":
         """Check the arguments of `surface` and `eigenvalues`.
 
@@ -89,6 +92,7 @@ class SurfaceArguments(Generic[E]):
             limit: Number of samples of each split; None for all.
             dir_type: 'weights' or 'states'; None where the networks decide.
             low: The network is moved in place, and everything else of its size is on disk.
+            z: Coordinates along the third direction; None for a line or a plane.
 
         Raises:
             BadUsage: An argument is out of range, or two contradict each other.
@@ -96,9 +100,9 @@ class SurfaceArguments(Generic[E]):
         only, without = axes.selection.only, axes.selection.without
         check_values(config.PlaneOptions, seed=axes.seed, only=only, without=without)
         check_values(config.DatasetOptions, limit=limit)
-        axes.check(1 if y is None else 2, dir_type)
+        axes.check(1 + (y is not None) + (z is not None), dir_type)
         place = device_of(device, net=net)
-        return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type, low=low)
+        return cls(quantity=quantity, axes=axes, x=x, y=y, z=z, device=place, limit=limit, dir_type=dir_type, low=low)
 
     def read(
         self, net: nn.Module, data: DataLike, test: DataLike | None, loss: LossLike, kept: KeptTensors | None = None
@@ -119,11 +123,11 @@ class SurfaceArguments(Generic[E]):
         splits = {"train": as_dataset(data, limit=self.limit)}
         if test is not None:
             splits["test"] = as_dataset(test, split="test", limit=self.limit)
-        loss_function, grid = as_loss(loss), grid_of(self.x, self.y)
+        loss_function, grid = as_loss(loss), grid_of(self.x, self.y, self.z)
         checked = CHECKED if kept is None else min(CHECKED, max(2, small_batch_size(splits["train"])))
         some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__, checked)
         moved = dir_type_of(self.dir_type, states_differ=statistics_differ(net, self.axes.others))
-        self.axes.check(1 if self.y is None else 2, moved)
+        self.axes.check(len(grid.axes), moved)
         curvature = OriginCurvature(
             net,
             splits["train"],
@@ -179,7 +183,7 @@ class SurfaceArguments(Generic[E]):
             return points, points.parametrization.plane(net), False
         at = position(net, dir_type) if kept is None else kept.point(net, dir_type)
         origin = Origin.checked(net, dir_type, at, axes.selection, None if kept is None else kept.scratch)
-        request = axes.request(origin, 1 if grid.y is None else 2, curvature)
+        request = axes.request(origin, len(grid.axes), curvature)
         if axes.repeat is not None:
             points = random_lines(request, grid, axes.repeat)
             return points, points.parametrization.plane(net, origin.point), False
@@ -231,7 +235,7 @@ class SurfaceInputs:
 
 def embedded(directions: Directions | None) -> Directions | None:
     """Return the directions that a surface file holds, without vectors that would be large in every snapshot."""
-    axes = () if directions is None else (directions.x, directions.y)
+    axes = () if directions is None else directions.axes
     if directions is None or not any(isinstance(axis, ArraysInFile) for axis in axes):
         return directions
     size = in_words(directions.stored_bytes)

@@ -58,6 +58,7 @@ class LossArguments:
         *,
         x: AxisLike,
         y: AxisLike | None,
+        z: AxisLike | None,
         device: str | torch.device | None,
         limit: int | None,
         dir_type: DirType | None,
@@ -69,6 +70,7 @@ class LossArguments:
             axes: The arguments that define the axes.
             x: Coordinates along the first direction.
             y: Coordinates along the second direction; None for a line.
+            z: Coordinates along the third direction; None for a line or a plane.
             device: Device to compute on; None for the device of the network.
             limit: Number of samples of each split; None for all.
             dir_type: 'weights' or 'states'; None where the networks decide.
@@ -83,7 +85,7 @@ class LossArguments:
         check_values(config.SchemeOptions, repeat=axes.repeat)
         quantity = self.quantity(low=low)
         return SurfaceArguments.checked(
-            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type, low=low
+            net, quantity=quantity, axes=axes, x=x, y=y, z=z, device=device, limit=limit, dir_type=dir_type, low=low
         )
 
     def quantity(self, *, low: bool) -> LossQuantity:

@@ -54,7 +54,7 @@ def report_dry_run(
     """
     from lossatlas.data.memory import in_words
 
-    embedded = sum(array.nbytes for axis in (inputs.directions.x, inputs.directions.y or ()) for array in axis)
+    embedded = sum(array.nbytes for axis in inputs.directions.axes for array in axis)
     image = file_size(surface_writer(inputs.surf_file, surface, inputs.dir_file, None)) + embedded * inputs.embed
     needed = {inputs.surf_file: image}
     if inputs.dir_file is not None:

@@ -98,7 +98,7 @@ def points_along(
         if scheme == "barycentric" and (rule := origin.layout.rule("filter")):
             record["scheme_filters"] = rule.strip()
     elif origin.scratch is not None and directions.x and not per_layer:
-        points = MappedParametrization(origin.dir_type, directions.x, directions.y)
+        points = MappedParametrization(origin.dir_type, directions.axes)
     else:
         points = AffineParametrization.of(origin.dir_type, directions, origin.net)
     if per_layer and isinstance(points, AffineParametrization) and directions.x:
@@ -184,7 +184,7 @@ def points_on_curve(
 def networks_on(
     origin: Origin, vectors: "Sequence[Point]", name: str, others: "Sequence[NetworkPoint]"
 ) -> list[NetworkAt]:
-    """Return the networks on a line or a plane, with their coordinates by least squares.
+    """Return the networks on a line or a plane, of a volume that at z = 0, with their coordinates by least squares.
 
     Args:
         origin: The network at the origin.
@@ -205,6 +205,7 @@ def networks_on(
             square += dot(shift, shift)
         at = np.linalg.lstsq(gram, along, rcond=None)[0]
         if square - 2 * at @ along + at @ gram @ at <= NEAR**2 * square:
-            x, y = (round(float(c), DECIMALS) + 0.0 for c in (*at, 0.0)[:2])
-            found.append((other, x, y))
+            x, y, z = (round(float(c), DECIMALS) + 0.0 for c in (*at, 0.0, 0.0)[:3])
+            if z == 0:
+                found.append((other, x, y))
     return found

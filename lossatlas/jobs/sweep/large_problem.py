@@ -55,10 +55,9 @@ class LargeProblem:
         kept = loaded.kept.file
         files = [kept if isinstance(kept, MappedPoint) else origin.scratch.copy(kept)]
         plane = points.plane(loaded.net, origin.point)
-        for arrays, vector in ((points.x, plane.dx), (points.y, plane.dy)):
+        for arrays, vector in zip(points.directions, plane.directions, strict=True):
             made = getattr(arrays, "point", None)
-            if vector is not None:
-                files.append(made if isinstance(made, MappedPoint) else origin.scratch.copy(vector))
+            files.append(made if isinstance(made, MappedPoint) else origin.scratch.copy(vector))
         inputs = replace(PackedInputs.of(loaded), state={})
         return cls(inputs, points.dir_type, [file.formats for file in files], loaded.net, files)
 
@@ -98,8 +97,7 @@ class LargeProblem:
         assert net is not None
         placed(net, device)
         data = {split: packed.unpack(split) for split, packed in self.inputs.data.items()}
-        _, dx, *rest = self.files
-        plane = AffinePlane(KEPT_TENSORS[net].point(net, self.dir_type), dx, rest[0] if rest else None)
+        plane = AffinePlane(KEPT_TENSORS[net].point(net, self.dir_type), *self.files[1:])
         return Problem(net, plane, data, loss, device, None, lambda: net)
 
 

@@ -1,5 +1,6 @@
 """Execution plan of losses over a grid, which decides the last digits and is measured once, and its evaluator."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -20,7 +21,7 @@ from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import LOW, OWN_PRECISION, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
 from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.grid import Coordinates, Grid, coordinates_text
 from lossatlas.landscape.plan import ExecutionPath, ExecutionPlan
 from lossatlas.landscape.sample_count import FEWEST_CONTROLLED
 from lossatlas.landscape.surface import Surface
@@ -187,8 +188,7 @@ def measure_plan(problem: Problem, surface: Surface, evaluator: Evaluator, cells
             evaluator.parallel_batches = choose_parallel_batches(evaluator)
         else:
             many = plan["precision"] in ("float32", "float64", "tf32") and not adaptive
-            x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
-            corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
+            corners = grid_corners(surface.grid)
             about["seconds_per_cell"] = tune(evaluator, cells, stacked=many, check_points=corners)
         plan = {
             **plan,
@@ -255,6 +255,11 @@ def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int
     return max(1, min(MOST_IN_A_PASS, int(np.ceil(READING * reading / max(seconds_per_cell, 1e-9)))))
 
 
+def grid_corners(grid: Grid) -> list[Coordinates]:
+    """Return the corners of a grid; of a curve both ends, each twice."""
+    return list(itertools.product(*((float(axis[0]), float(axis[-1])) for axis in grid.point_axes)))
+
+
 def precision_error(problem: Problem, grid: Grid, plan: ExecutionPlan) -> dict[str, Any]:
     """Compare a reduced precision with float32 on some samples at three points: centre, between, and a corner.
 
@@ -264,15 +269,19 @@ def precision_error(problem: Problem, grid: Grid, plan: ExecutionPlan) -> dict[s
         plan: The plan with the reduced precision.
 
     Returns:
-        'points' (3, 2), 'relative': the relative error of each loss at each point by field, and the numbers of samples.
+        'points' (3, 2), of a volume (3, 3), 'relative': the relative error of each loss at each point by field, and the
+        numbers of samples.
     """
     few = replace(problem, data={split: d.first(CHECKED_SAMPLES) for split, d in problem.data.items()})
     one: ExecutionPlan = {**plan, "points_per_call": 1, "lanes": 1}
     exact, reduced = (
         evaluator_of(few, {**one, "precision": precision}) for precision in ("float32", plan["precision"])
     )
-    x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
-    points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]
+    columns = len(grid.x)
+    points = [
+        tuple(float(axis[min(i * len(axis) // columns, len(axis) - 1)]) for axis in grid.point_axes)
+        for i in (columns // 2, columns // 4, 0)
+    ]
     sizes = {split: len(d) for split, d in few.data.items()}
     curve = Surface.empty(Grid(np.arange(3.0)), sizes, exact.metrics)
     reduced_fields, exact_fields = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
@@ -289,7 +298,10 @@ def precision_lines(precision: EvaluationPrecision, error: Mapping[str, Any]) ->
     label = "the network's own precision" if precision == OWN_PRECISION else precision
     return [
         f"{label} changes {name} by "
-        + ", ".join(f"{value:.1e} at ({a:.3g}, {b:.3g})" for value, (a, b) in zip(values, error["points"], strict=True))
+        + ", ".join(
+            f"{value:.1e} at {coordinates_text(tuple(at), 3)}"
+            for value, at in zip(values, error["points"], strict=True)
+        )
         + f" (relative to float32, {error['used']} samples)"
         for name, values in error["relative"].items()
     ]

@@ -124,10 +124,10 @@ def points_of(task: config.GridConfig, loaded: LoadedInputs, origin: Origin, dir
         task: The configuration, with the grid.
         loaded: The networks and the data.
         origin: The network at the centre.
-        directions: The directions, as the file stores them; without `y` in the configuration, the first is used.
+        directions: The directions, as the file stores them; the first ones are used, one for each axis.
     """
     choice, nets = task.directions, task.networks
-    used = Directions(directions.x, directions.y if task.y else None, directions.about)
+    used = replace(directions.first(len(choice.axes)), extra={})
     points = points_along(origin, used, task.grid, per_layer=choice.per_layer, scheme=choice.scheme)
     if choice.per_layer:
         return points
@@ -163,7 +163,7 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
 
     choice, nets = task.directions, task.networks
     ends = [file for file in (nets.file2, nets.file3) if file and not is_adapter(file)]  # these change no statistics
-    axes = 2 if task.y and not choice.curve else 1
+    axes = 1 if choice.curve else len(choice.axes)
     if choice.dir_type == "states" or choice.scheme or not nets.file or is_adapter(nets.file) or not ends:
         return task
     if have_same_statistics(read_state(nets.file), map(read_state, ends)):

@@ -28,26 +28,28 @@ KEPT = 4  # random directions in a rank's cache
 
 @dataclass(frozen=True)
 class AffineParametrization:
-    """An affine plane.
+    """An affine plane, or a volume.
 
     Attributes:
         dir_type: 'weights' or 'states'.
         x: The first direction, flattened into one buffer of float32, or of float64 if the network has tensors of this
             type.
         y: The second direction; None for a line.
+        z: The third direction; None for a line or a plane.
     """
 
     dir_type: DirType
     x: np.ndarray
     y: np.ndarray | None
+    z: np.ndarray | None = None
 
     @classmethod
     def of(cls, dir_type: DirType, used: Directions, net: "nn.Module") -> "AffineParametrization":
         """Return the plane along directions; their arrays become views of its buffers, so that none exists twice."""
-        lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
-        x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
-        assert x is not None
-        return cls(dir_type, x, y)
+        lists = (axis if isinstance(axis, list) else list(axis) for axis in used.axes)
+        x, *more = (gather_in_buffer(axis, net, dir_type) for axis in lists)
+        y, z = (*more, None, None)[:2]
+        return cls(dir_type, x, y, z)
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "AffinePlane":
         """Return the plane, which shares the buffers' memory on the CPU."""
@@ -63,33 +65,30 @@ class AffineParametrization:
             own = layout.point(torch.from_numpy(flat).to(device))
             return {name: own[name].to(value.dtype) for name, value in origin.items()}
 
-        return AffinePlane(origin, direction(self.x), None if self.y is None else direction(self.y))
+        return AffinePlane(origin, *(direction(flat) for flat in (self.x, self.y, self.z) if flat is not None))
 
 
 @dataclass(frozen=True)
 class MappedParametrization:
-    """An affine plane of a large network, along directions in memory-mapped files.
+    """An affine plane or a volume of a large network, along directions in memory-mapped files.
 
     Attributes:
         dir_type: 'weights' or 'states'.
-        x: The arrays of the first direction.
-        y: The arrays of the second direction; None for a line.
+        directions: The arrays of the direction of each axis.
     """
 
     dir_type: DirType
-    x: Sequence[np.ndarray]
-    y: Sequence[np.ndarray] | None
+    directions: tuple[Sequence[np.ndarray], ...]
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "AffinePlane":
         """Return the plane, which shares the arrays' memory; `origin` may be in half precision."""
         from lossatlas.parameter_space import AffinePlane, as_point, tensors
 
-        dx, dy = (
-            None if arrays is None else as_point(arrays, net, self.dir_type, f"the {letter} direction")
-            for letter, arrays in (("x", self.x), ("y", self.y))
+        vectors = (
+            as_point(arrays, net, self.dir_type, f"the {letter} direction")
+            for letter, arrays in zip("xyz", self.directions, strict=False)
         )
-        assert dx is not None
-        return AffinePlane(origin or tensors(net, self.dir_type), dx, dy)
+        return AffinePlane(origin or tensors(net, self.dir_type), *vectors)
 
 
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: DirType) -> np.ndarray:
@@ -147,8 +146,8 @@ class CheckpointPath:
         from lossatlas.models.checkpoint import state_digest
         from lossatlas.parameter_space import MappedPlane
 
-        def point(a: float, _: float) -> "Point":
-            network, wanted = self.path[round(a)]
+        def point(*at: float) -> "Point":
+            network, wanted = self.path[round(at[0])]
             if not isinstance(network, str | Path):
                 return point_of(net, network, self.dir_type)
             state = NamedState.of(network, announce=False)

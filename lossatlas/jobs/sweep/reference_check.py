@@ -21,7 +21,7 @@ from lossatlas.evaluation.precision import OWN_PRECISION, PRECISION_TYPES
 from lossatlas.evaluation.reference import evaluated_in_place, untouched
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.grid import Coordinates, Grid, coordinates_text
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
 from lossatlas.models.checkpoint import matched_state
 from lossatlas.parameter_space.points import movable, real_dtype, tensors
@@ -51,7 +51,7 @@ class ReferenceLosses:
         kind: The parameters' type with the fewest digits.
     """
 
-    points: list[tuple[float, float]]
+    points: list[Coordinates]
     data: Mapping[str, AnyData]
     losses: np.ndarray
     noise: np.ndarray
@@ -74,13 +74,13 @@ class ReferenceLosses:
         kind = coarsest(net)
         evaluator = in_place(net, problem, data, batch or BATCH)
         points = far_points(grid)
-        near = [(a * (1 + ROUNDING[kind][1]), b) for a, b in points]
+        near = [(a * (1 + ROUNDING[kind][1]), *rest) for a, *rest in points]
         try:
             first, moved, again = (losses_of(evaluator, where) for where in (points, near, points[:1]))
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
+            far = ", ".join(map(coordinates_text, points))
             raise BadInput(
                 f"{type(net).__name__} fails far from its weights, at {far}: "
                 f"{error_location(error, [PACKAGE_FOLDER])}{first_line(error)}"
@@ -104,9 +104,9 @@ class ReferenceLosses:
         if agree.all():
             return ""
         k, s = np.argwhere(~agree)[0]
-        a, b = self.points[k]
         own = self.losses[k, s]
-        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {own:.6g}"
+        at = coordinates_text(self.points[k])
+        return f"at {at} it would give {found[k, s]:.6g} where the network itself gives {own:.6g}"
 
     def allowed(self, precision: EvaluationPrecision) -> float:
         """Return the relative difference that rounding can cause in a precision."""
@@ -242,15 +242,15 @@ def coarsest(net: nn.Module) -> torch.dtype:
     return max(kinds, key=lambda kind: ROUNDING.get(kind, (0.0, 0.0))[0])
 
 
-def far_points(grid: Grid) -> list[tuple[float, float]]:
+def far_points(grid: Grid) -> list[Coordinates]:
     """Return the corner of the grid farthest from the origin, and another cell; always the same ones for a grid."""
-    x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
+    axes = grid.point_axes
     random = np.random.default_rng(0)
-    corner = float(x[np.abs(x).argmax()]), float(y[np.abs(y).argmax()])
-    return [corner, (float(random.choice(x)), float(random.choice(y)))]
+    corner = tuple(float(axis[np.abs(axis).argmax()]) for axis in axes)
+    return [corner, tuple(float(random.choice(axis)) for axis in axes)]
 
 
-def losses_of(evaluator: Evaluator, points: list[tuple[float, float]]) -> np.ndarray:
+def losses_of(evaluator: Evaluator, points: list[Coordinates]) -> np.ndarray:
     """Return mean losses with the term of the parameters, (points, splits), in batches that fit into memory."""
     while True:
         try:
