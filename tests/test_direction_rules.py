@@ -114,6 +114,21 @@ COMMANDS = [  # a rule about what Python functions do not offer, options, and wh
         "--scheme has its own normalization: leave out --xnorm",
     ),
     (
+        "check_volume",
+        ("--znorm", "filter", *Y),
+        "--znorm: a third direction needs a third axis: give --z too",
+    ),
+    (
+        "check_volume",
+        ("--scheme", "linear2x", *Y, "--z=-1:1:3"),
+        "--scheme computes a surface: leave out --z",
+    ),
+    (
+        "check_volume",
+        ("--same_dir", *Y, "--z=-1:1:3"),
+        "--same_dir takes the x direction for y, and a volume has three: leave out --z",
+    ),
+    (
         "check_second_direction",
         ("--ydirection", GRADIENT),
         "--ydirection: a second direction needs a second axis: give --y too",
@@ -153,8 +168,9 @@ def test_every_rule_is_in_these_tables():
     assert rules == {rule for rule, *_ in [*BOTH, *COMMANDS]}
 
 
-def test_a_command_without_a_grid_names_its_own_option_of_a_second_axis():
+def test_a_command_without_a_grid_names_its_own_option_of_an_axis():
     assert of_command(["--orthogonalize"], net_plotter).endswith("give --axes 2 too")
+    assert of_command(["--zdirection", "gradient"], net_plotter).endswith("give --axes 3 too")
 
 
 def test_low_memory_is_for_lines_and_planes_in_both_front_ends():

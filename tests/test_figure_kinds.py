@@ -26,6 +26,8 @@ NAMES = {  # of files, as users and the gallery know them
     Kind.FILLED: "s.h5_train_loss_2dcontourf",
     Kind.HEAT: "s.h5_train_loss_2dheat",
     Kind.SOLID: "s.h5_train_loss_3dsurface",
+    Kind.SLICES: "s.h5_train_loss_slices",
+    Kind.CUTAWAY: "s.h5_train_loss_cutaway",
     Kind.RENDERED: "s.h5_train_loss_3drender",
     Kind.PATH_LOSSES: "s.h5_train_loss_along_path",
     Kind.RATIO: "s.h5_min_eig_max_eig_abs_ratio_heat_sns",
@@ -51,6 +53,7 @@ def test_names_of_files_stay():
     }
     assert figure_name(Kind.SOLID, ["s.h5", "t.h5"], field="a") == "s.h5_compare_a_3dsurface"
     assert figure_name(Kind.MINIMA, ["s.h5", "t.h5"], field="a") == "s.h5_a_minima"
+    assert figure_name(Kind.SOLID, ["s.h5:z=0.5"], field="a") == "s.h5_z=0.5_a_3dsurface"
     assert [str(animation_name("s.h5", "train_loss", kind)) for kind in Film] == [
         *("s.h5_train_loss_turn.gif", "s.h5_train_loss_path.gif", "s.h5_train_loss_refine.gif")
     ]

@@ -1,14 +1,15 @@
-"""Convert a surface to VTK's polygon format, for ParaView.
+"""Convert a surface to VTK's polygon format, or a volume to its format of rectilinear grids, for ParaView.
 
     python h52vtp.py --surf_file FILE.h5 --surf_name train_loss --log
     python h52vtp.py --surf_file FILE.h5 --zmax 10 --interp 200 --show_points --show_polys
 
-Cells that are not finished or not finite are left out of the polygons. VTK writes the file: pip install vtk.
+Cells that are not finished or not finite are left out of the polygons; in a volume they are NaN. VTK writes the file:
+pip install vtk.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -20,7 +21,12 @@ from lossatlas.figures import chosen_field, vtk_meshes
 from lossatlas.figures.figure_files import field_word
 from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
-from lossatlas.landscape import Surface
+from lossatlas.io.surface_files import PLANE_MARK
+from lossatlas.landscape import Grid, Surface
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkDataSet
+    from vtkmodules.vtkIOXML import vtkXMLWriter
 
 LARGEST = 3e38  # the format's numbers are float32
 
@@ -49,12 +55,12 @@ def heights(values: np.ndarray, zmax: float, *, log: bool) -> np.ndarray:
     """Compute the heights of a field: cut, then its natural logarithm.
 
     Args:
-        values: (ny, nx) values.
+        values: (ny, nx) values, of a volume (nz, ny, nx).
         zmax: Value at which they are cut; no cut if it is not positive.
         log: Take the logarithm.
 
     Returns:
-        (ny, nx) heights; NaN where a value has none.
+        Heights of the same shape; NaN where a value has none.
     """
     cut = np.minimum(values, zmax) if zmax > 0 else values
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -107,13 +113,11 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
         BadUsage: VTK is not installed.
         BadInput: VTK cannot encode the surface.
     """
-    try:
-        from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
-        from vtkmodules.vtkCommonCore import vtkPoints
-        from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
-        from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
-    except ImportError as error:
-        raise BadUsage(f"VTK writes this format, and is not there ({error}): pip install vtk") from error
+    require_vtk()
+    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
     def cells(members: np.ndarray) -> "vtkCellArray":
         array = vtkCellArray()
@@ -123,7 +127,7 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
         )
         return array
 
-    (first, z), *_ = fields.items()
+    z = next(iter(fields.values()))
     coordinates = vtkPoints()
     coordinates.SetData(numpy_to_vtk(vtk_meshes.points(x, y, z).astype(np.float32), deep=True))
     data = vtkPolyData()
@@ -132,12 +136,64 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
         data.SetPolys(cells(vtk_meshes.quadrilaterals(z)))
     if points:
         data.SetVerts(cells(np.flatnonzero(np.isfinite(z))[:, None]))
+    add_fields(data, fields)
+    return encoded(vtkXMLPolyDataWriter(), data)
+
+
+def vtr(grid: Grid, fields: Mapping[str, np.ndarray]) -> bytes:
+    """Encode a volume as a file of a rectilinear grid.
+
+    Args:
+        grid: The grid of the volume.
+        fields: (nz, ny, nx) values by name, which become numbers of the points.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        BadUsage: VTK is not installed.
+        BadInput: VTK cannot encode the volume.
+    """
+    require_vtk()
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkRectilinearGrid
+    from vtkmodules.vtkIOXML import vtkXMLRectilinearGridWriter
+
+    data = vtkRectilinearGrid()
+    data.SetDimensions(*map(len, grid.point_axes))
+    for setter, axis in zip(
+        (data.SetXCoordinates, data.SetYCoordinates, data.SetZCoordinates), grid.point_axes, strict=True
+    ):
+        setter(numpy_to_vtk(np.asarray(axis, float), deep=True))
+    add_fields(data, fields)
+    return encoded(vtkXMLRectilinearGridWriter(), data)
+
+
+def require_vtk() -> None:
+    """Raise BadUsage where VTK is not installed."""
+    try:
+        import vtkmodules.vtkIOXML  # noqa: F401
+    except ImportError as error:
+        raise BadUsage(f"VTK writes this format, and is not there ({error}): pip install vtk") from error
+
+
+def add_fields(data: "vtkDataSet", fields: Mapping[str, np.ndarray]) -> None:
+    """Add values by name to the points of a VTK data set; the first ones are active."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+
     for name, values in fields.items():
         array = numpy_to_vtk(values.astype(np.float32).ravel(), deep=True)
         array.SetName(name)
         data.GetPointData().AddArray(array)
-    data.GetPointData().SetActiveScalars(first)
-    writer = vtkXMLPolyDataWriter()
+    data.GetPointData().SetActiveScalars(next(iter(fields)))
+
+
+def encoded(writer: "vtkXMLWriter", data: "vtkDataSet") -> bytes:
+    """Return the content of the file that a writer of VTK makes of a data set.
+
+    Raises:
+        BadInput: VTK cannot encode it.
+    """
     writer.SetInputData(data)
     writer.WriteToOutputStringOn()
     writer.SetDataModeToBinary()
@@ -147,10 +203,10 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
 
 
 def read_convertible(file: str, name: str) -> tuple[Surface, str]:
-    """Read a surface over a plane that has a field.
+    """Read a plane or a volume that has a field.
 
     Raises:
-        BadInput: The file is damaged, or holds no plane of at least 2 x 2 points.
+        BadInput: The file is damaged, or holds no plane or volume of at least 2 points on each axis.
         BadUsage: The surface has no field of this name.
     """
     surface = read_surface(file)
@@ -159,6 +215,49 @@ def read_convertible(file: str, name: str) -> tuple[Surface, str]:
     if surface.grid.y is None or min(surface.grid.shape) < 2:
         raise BadInput(f"{file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
     return chosen_field(surface, name, file)
+
+
+def polygons(args: VtkOptions, surface: Surface, field: str, z: np.ndarray) -> tuple[bytes, str]:
+    """Return the content of a polygon file of a plane, and what it holds in words.
+
+    Args:
+        args: The options.
+        surface: The plane.
+        field: Name of the field that is the height.
+        z: (ny, nx) heights.
+
+    Raises:
+        BadUsage: As `interpolated` and `vtp`.
+        BadInput: As `vtp`.
+    """
+    x, y = surface.grid.x, surface.grid.y
+    assert y is not None
+    if args.interp > 0:
+        x, y, z = interpolated(x, y, z, args.interp)
+    fields = {field: z}
+    if args.interp <= 0:  # the other fields can serve as colours
+        fields |= with_mask(surface, field)
+    points, polys = args.show_points, args.show_polys or not args.show_points
+    content = vtp(x, y, fields, points=points, polys=polys)
+    return content, f"{z.size} points, {len(vtk_meshes.quadrilaterals(z)) if polys else 0} polygons"
+
+
+def with_mask(surface: Surface, field: str) -> dict[str, np.ndarray]:
+    """Return all fields of a surface but one, and the mask of its interpolated cells where there are some."""
+    fields = {each: own for each, own in surface.fields.items() if each != field}
+    return fields | ({"interpolated": surface.interpolated.astype(float)} if surface.interpolated.any() else {})
+
+
+def volume_points(args: VtkOptions, surface: Surface, field: str, values: np.ndarray) -> tuple[bytes, str]:
+    """Return the content of a file of a volume, and what it holds in words; arguments as for `polygons`.
+
+    Raises:
+        BadUsage: An option is of polygons alone, or VTK is not installed.
+    """
+    for name in ("interp", "show_points", "show_polys"):
+        if getattr(args, name) not in (-1, False):
+            raise BadUsage(f"{named(name)} is of the polygons of a plane, and this is a volume: leave it out")
+    return vtr(surface.grid, {field: values, **with_mask(surface, field)}), f"{values.size} points of a volume"
 
 
 def run(args: VtkOptions) -> None:
@@ -171,23 +270,15 @@ def run(args: VtkOptions) -> None:
     z = heights(values, args.zmax, log=args.log)
     if not np.isfinite(z).any():
         raise BadUsage(f"{args.surf_file}: no cell of '{field}' has a height")
-    missing = int(np.isfinite(values).sum() - np.isfinite(z).sum())
-    x, y = surface.grid.x, surface.grid.y
-    assert y is not None
-    if args.interp > 0:
-        x, y, z = interpolated(x, y, z, args.interp)
-    fields = {field: z}
-    if args.interp <= 0:  # the other fields can serve as colours
-        fields |= {each: own for each, own in surface.fields.items() if each != field}
-    if surface.interpolated.any():
-        fields["interpolated"] = surface.interpolated.astype(np.float64)
+    is_volume = surface.grid.z is not None
+    content, words = (volume_points if is_volume else polygons)(args, surface, field, z)
     name = f"{args.surf_file}_{field_word(field)}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
-    out = args.out or name + ("_log" if args.log else "") + ".vtp"
-    points, polys = args.show_points, args.show_polys or not args.show_points
-    write_file(out, vtp(x, y, fields, points=points, polys=polys))
-    if missing:
+    base = name.replace(PLANE_MARK, "_z=") + ("_log" if args.log else "")
+    out = args.out or base + (".vtr" if is_volume else ".vtp")
+    write_file(out, content)
+    if missing := int(np.isfinite(values).sum() - np.isfinite(z).sum()):
         say(f"note: {missing} cells have no height on this scale, and are left out")
-    say(f"wrote {out}: {z.size} points, {len(vtk_meshes.quadrilaterals(z)) if polys else 0} polygons")
+    say(f"wrote {out}: {words}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """Draw the minima of a saved surface, and the depth of each as a bar from its bottom to its pass into a deeper one.
 
+Of a volume the depths are drawn alone.
+
 lossatlas minima --surf_file FILE.h5
 lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than that
 lossatlas minima --surf_file FILE.h5 --tree            their merge tree: the levels at which basins join
@@ -15,12 +17,16 @@ import numpy as np
 from lossatlas import config, figures
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
-from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
+from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane, read_volume
 from lossatlas.config.option_fields import above_zero, option
 from lossatlas.errors import counted, exit_code, say
 from lossatlas.figures.kinds import Kind
-from lossatlas.figures.minima_plots import minima_figure
-from lossatlas.figures.panels import Panel, panels_scale, surface_panel
+from lossatlas.figures.minima_plots import minima_figure, volume_minima_figure
+from lossatlas.figures.panels import panels_scale, surface_panel
+from lossatlas.figures.plotted_fields import is_accuracy
+from lossatlas.io import read_surface
+from lossatlas.landscape import Surface
+from lossatlas.landscape.grid import coordinates_text
 from lossatlas.landscape.topology import Minimum, minima
 
 LISTED = 10  # minima that are printed
@@ -54,7 +60,7 @@ def draw(
     out: str | None = None,
     **keywords: Unpack[DrawingKeywords],
 ) -> list[Path]:
-    """Draw the minima of a surface, and print how many there are.
+    """Draw the minima of a surface or of a volume, and print how many there are.
 
     Args:
         file: Surface file.
@@ -68,24 +74,30 @@ def draw(
         The files that were written.
 
     Raises:
-        BadInput: The file is damaged, holds no plane, or has no finished cell.
+        BadInput: The file is damaged, holds no plane and no volume, or has no finished cell.
         BadUsage: An argument does not suit the file.
         CannotWrite: The figure cannot be written.
     """
     path, output = Path(file), ScaledFigureOutput(**keywords)
-    surface, name = figures.chosen_field(read_plane(path), surf_name, path)
+    is_volume = read_surface(path).grid.z is not None
+    surface, name = figures.chosen_field((read_volume if is_volume else read_plane)(path), surf_name, path)
     note_interpolated(path, surface)
-    panel = surface_panel(surface, name, path.name)
     note_not_finite(path, surface, name)
     found = minima(surface, name)
-    _print_minima(panel, found, depth)
+    _print_minima(surface, found, depth)
     with output.style() as plt:
-        scale = panels_scale([panel], name, **output.limits)
-        fig = minima_figure(plt, panel, scale, name, minima=found, depth=depth, tree=tree)
+        if is_volume:
+            values = surface.fields[name]
+            scale = figures.choose_colour_scale([values], linear=is_accuracy(name), **output.limits)
+            fig = volume_minima_figure(plt, scale, name, minima=found, depth=depth, tree=tree)
+        else:
+            panel = surface_panel(surface, name, path.name)
+            scale = panels_scale([panel], name, **output.limits)
+            fig = minima_figure(plt, panel, scale, name, minima=found, depth=depth, tree=tree)
         return output.save({Kind.MERGE_TREE if tree else Kind.MINIMA: fig}, [path], out, field=name)
 
 
-def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
+def _print_minima(surface: Surface, found: Sequence[Minimum], depth: float) -> None:
     deep = [each for each in found if each.depth > depth]
     unsure = sum(bool(each.error) and not abs(each.depth - depth) > each.error for each in found)  # NaN: not known
     say(
@@ -93,8 +105,8 @@ def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
         + f"; of {unsure} the interpolated cells leave open whether they are" * bool(unsure)
     )
     for number, each in enumerate(deep[:LISTED], 1):
-        j, i = divmod(each.cell, len(panel.x))
-        say(f"  {number}: {each.value:.4g} at ({panel.x[i]:.4g}, {panel.y[j]:.4g}), {_pass_in_words(each)}")
+        place = coordinates_text(surface.grid.point(each.cell))
+        say(f"  {number}: {each.value:.4g} at {place}, {_pass_in_words(each)}")
 
 
 def _pass_in_words(minimum: Minimum) -> str:

@@ -60,7 +60,7 @@ def draw_merge_tree(axis: "Axes", minima: Sequence[Minimum], depth: float, title
     levels = np.array([level for each in shown for level in (each.value, each.end) if np.isfinite(level)])
     low, high = float(levels.min()), float(levels.max())
     log = log and low > 0
-    room = (high / low) ** 0.12 if log else 0.12 * (high - low or 1.0)
+    room = max((high / low) ** 0.12, 1.1) if log else 0.12 * (high - low or 1.0)
     bottom, top = (low / room, high * room) if log else (low - room, high + room)
     for k, each in sorted(enumerate(shown), reverse=True):
         is_deep = each.depth > depth

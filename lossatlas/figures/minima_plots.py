@@ -60,13 +60,7 @@ def minima_figure(
     draw_flat(fig, [left], [p], scale, name, draw_panel=draw_filled_contours)
     deep = [each for each in minima if each.depth > depth]
     _mark_minima(left, p, minima, deep)
-    if tree:
-        draw_merge_tree(right, minima, depth, field_title(name), log=scale.log)
-    else:
-        _list_depths(right, minima, depth, field_title(name))
-    right.set_title(
-        f"{counted(len(minima), 'minimum', 'minima')}, {len(deep)} deeper than {depth:g}", fontsize="medium"
-    )
+    _draw_minima(right, minima, depth, field_title(name), tree=tree, log=scale.log)
     handles, labels = left.get_legend_handles_labels()
     columns = 1 if is_single_column() else 4
     fig.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
@@ -75,6 +69,28 @@ def minima_figure(
     if tree:
         _keep_numbers_inside(right, BELOW)
     return fig
+
+
+def volume_minima_figure(
+    plt: FigureFactory, scale: ColourScale, name: str, *, minima: Sequence[Minimum], depth: float, tree: bool = False
+) -> "Figure":
+    """Draw the depths of the minima of a volume, or their merge tree; keywords as for `minima_figure`."""
+    fig, axis = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
+    _draw_minima(axis, minima, depth, field_title(name), tree=tree, log=scale.log)
+    fig.draw_without_rendering()
+    if tree:
+        _keep_numbers_inside(axis, BELOW)
+    return fig
+
+
+def _draw_minima(axis: "Axes", minima: Sequence[Minimum], depth: float, title: str, *, tree: bool, log: bool) -> None:
+    """Draw the merge tree of minima, or their depths, with their numbers as a title."""
+    if tree:
+        draw_merge_tree(axis, minima, depth, title, log=log)
+    else:
+        _list_depths(axis, minima, depth, title)
+    deep = sum(each.depth > depth for each in minima)
+    axis.set_title(f"{counted(len(minima), 'minimum', 'minima')}, {deep} deeper than {depth:g}", fontsize="medium")
 
 
 def _list_depths(axis: "Axes", minima: Sequence[Minimum], depth: float, title: str) -> None:

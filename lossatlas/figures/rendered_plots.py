@@ -30,7 +30,7 @@ CAMERA = Camera(42, -62)  # from which a ravine is seen and hills do not hide wh
 BAR_LETTERS = 36  # of a line below the colour bar of one column of a page
 HIDDEN_DASHES = (0, (2.5, 2))  # of the hidden part of a pin
 PIN_POINTS = 41  # at which it is asked whether a surface hides a pin
-GROUND_NOISE = 5  # of the colour of the ground, in levels of 255
+RENDERED_NOISE = 5  # of the colour of the ground, in levels of 255
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourSca
 def _cropped(pictures: Sequence[Picture]) -> list[Picture]:
     """Cut the same part from each picture, without margins that have the colour of the ground in all of them."""
     ground = pictures[0].pixels[0, 0].astype(int)
-    ink = np.any([(np.abs(each.pixels - ground) > GROUND_NOISE).any(-1) for each in pictures], 0)
+    ink = np.any([(np.abs(each.pixels - ground) > RENDERED_NOISE).any(-1) for each in pictures], 0)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return [

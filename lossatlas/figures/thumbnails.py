@@ -28,7 +28,7 @@ MORE = 0.12  # by which a surface may be larger than its part of that picture, w
 
 
 def surface_picture(surface: Surface) -> bytes | None:
-    """Draw a plane as filled contours, or a line as a curve.
+    """Draw a plane as filled contours, of a volume the plane nearest to the origin, or a line as a curve.
 
     Args:
         surface: The surface.
@@ -37,6 +37,8 @@ def surface_picture(surface: Surface) -> bytes | None:
         PNG; None where nothing can be drawn: no finite value, values near the largest numbers, or one point along an
         axis of a plane.
     """
+    if surface.grid.z is not None:
+        surface = surface.plane_at(float(surface.grid.z[np.abs(surface.grid.z).argmin()]))
     is_plane = surface.grid.y is not None and not surface.rows_of
     names = [default_field(surface)] if is_plane else loss_names(surface) or [default_field(surface)]
     finite = any(np.isfinite(surface.fields[name][surface.known]).any() for name in names)

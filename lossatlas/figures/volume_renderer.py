@@ -10,7 +10,7 @@ from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.plotted_fields import field_title
-from lossatlas.figures.rendered_plots import CAMERA, GROUND_NOISE, draw_slim_colour_bar
+from lossatlas.figures.rendered_plots import CAMERA, RENDERED_NOISE, draw_slim_colour_bar
 from lossatlas.figures.rendered_view import ANGLE, View, fitted_views
 from lossatlas.figures.surface_renderer import LIGHTS, MATERIAL, RENDERED_SIZE, import_pyvista
 from lossatlas.landscape import Surface
@@ -131,7 +131,7 @@ def _label_places(view: View, camera: Camera) -> np.ndarray:
 def _cropped_to_ink(pixels: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cut off the margins of a picture, and turn places from -1 to 1 into pixels of the rest."""
     height, width = pixels.shape[:2]
-    ink = (np.abs(pixels.astype(int) - pixels[0, 0].astype(int)) > GROUND_NOISE).any(-1)
+    ink = (np.abs(pixels.astype(int) - pixels[0, 0].astype(int)) > RENDERED_NOISE).any(-1)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     where = np.column_stack([(places[:, 0] + 1) / 2 * width, (1 - places[:, 1]) / 2 * height])
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage
 from lossatlas.landscape.control_variates import Samples
 from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.hierarchy import Hierarchy
@@ -171,11 +171,11 @@ class Surface:
             BadUsage: This is no volume, or it has no plane at this coordinate; the message names the nearest one.
         """
         if self.grid.z is None:
-            raise BadUsage(f"{named('z', f'{z:g}')}: this is no volume, and has no third axis")
+            raise BadUsage(f"z = {z:g}: this is no volume, and has no third axis")
         k = int(np.abs(self.grid.z - z).argmin())
         found = float(self.grid.z[k])
         if not abs(found - z) <= SAME_PLANE * max(float(np.ptp(self.grid.z)), abs(found)):
-            raise BadUsage(f"{named('z', f'{z:g}')}: the volume has no plane there; the nearest is at {found:.6g}")
+            raise BadUsage(f"z = {z:g}: the volume has no plane there; the nearest is at {found:.6g}")
         request = {name: value for name, value in self.request.items() if name != "directions"}
         of_centre = ("networks", "second_derivatives")
         about = {name: value for name, value in self.about.items() if found == 0 or name not in of_centre}

@@ -132,7 +132,8 @@ def surface_rows(surface: Surface, directions: Mapping[str, object] | None = Non
 def has_flatness(surface: Surface, name: str) -> bool:
     """Tell whether measures of flatness have a meaning: of a line or plane with finite values, not of an accuracy."""
     finite = bool(np.isfinite(surface.fields[name][surface.done]).any())
-    return finite and len(surface.grid.x) > 1 and not surface.rows_of and not is_accuracy(name)
+    is_flat = surface.grid.z is None and not surface.rows_of
+    return finite and len(surface.grid.x) > 1 and is_flat and not is_accuracy(name)
 
 
 def directions_in_words(about: Mapping[str, object]) -> str:
@@ -142,7 +143,7 @@ def directions_in_words(about: Mapping[str, object]) -> str:
         >>> directions_in_words({"x": "towards " + "5b8e8d33" * 8})
         'towards 5b8e8d33'
     """
-    words = [str(about[letter]).replace(", idx=0", "") for letter in "xy" if letter in about]
+    words = [str(about[letter]).replace(", idx=0", "") for letter in "xyz" if letter in about]
     words = [DIGEST.sub(r"\1", each) for each in words]
     return "; ".join(dict.fromkeys(words))
 

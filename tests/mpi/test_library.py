@@ -39,6 +39,14 @@ def test_a_surface_has_the_same_bits_on_every_rank(world, folder, more):
     assert lossatlas.read(folder / "s.h5").loss.tobytes() == expected.loss.tobytes()
 
 
+@pytest.mark.parametrize("more", [{}, {"tolerance": (0.05, 0.05)}], ids=["all samples", "a tolerance"])
+def test_a_volume_has_the_same_bits_on_every_rank(world, more):
+    volume = {"x": "-1:1:5", "y": "-1:1:3", "z": "-1:1:4", **LINE, **more}
+    expected = lossatlas.surface(network(), (X, Y), **volume)
+    found = lossatlas.surface(network(), (X, Y), ranks=world.comm, **volume)
+    assert found.loss.tobytes() == expected.loss.tobytes()
+
+
 def test_a_map_of_eigenvalues_has_the_same_bits_on_every_rank(world):
     expected = lossatlas.eigenvalues(network(), (X, Y), x="-1:1:4", **LINE)
     found = lossatlas.eigenvalues(network(), (X, Y), x="-1:1:4", ranks=world.comm, **LINE)
