@@ -3,9 +3,9 @@
     python benchmarks/landscaper_trees.py
 
 Bundled surfaces of ResNet-56, every second of 51x51 cells, because the time of Landscaper's graph grows with the third
-power of their number. Landscaper 1.3 is needed (pip install landscaper), whose merge trees are
-topopy's over the Gabriel graph of the grid, which joins neighbours along the axes as ours does. Plateaus aside, the
-leaves of both trees are the same cells.
+power of their number, and a bundled volume of ResNet-20, 11x11x11 cells. Landscaper 1.3 is needed (pip install
+landscaper), whose merge trees are topopy's over the Gabriel graph of the grid, which joins neighbours along the axes as
+ours does. Plateaus aside, the leaves of both trees are the same cells.
 """
 
 import sys
@@ -21,16 +21,15 @@ from landscaper import LossLandscape
 from lossatlas.io import read_surface
 from lossatlas.landscape.topology import array_minima
 
-STEP = 2
-SURFACES = "resnet56_noshort_cifar10.h5", "resnet56_cifar10.h5"
+SURFACES = {"resnet56_noshort_cifar10.h5": 2, "resnet56_cifar10.h5": 2, "volume.h5": 1}  # and every which cell
 
 
 def main() -> None:
-    for name in SURFACES:
+    for name, step in SURFACES.items():
         surface = read_surface(ROOT / "docs" / "surfaces" / name)
-        values, grid = surface.fields["train_loss"][::STEP, ::STEP], surface.grid
-        assert grid.y is not None
-        ranges = [grid.x[::STEP], grid.y[::STEP]]
+        every = slice(None, None, step)
+        values = surface.fields["train_loss"][(every,) * len(surface.grid.axes)]
+        ranges = [axis[every] for axis in reversed(surface.grid.axes)]
 
         def theirs(values: np.ndarray = values, ranges: list[np.ndarray] = ranges) -> set[int]:
             return set(LossLandscape(values, ranges).get_sublevel_tree().leaves)

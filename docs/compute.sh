@@ -94,6 +94,10 @@ done
 python -m lossatlas learning-coefficient "${spirals[@]}" --threads 1 --coefficient_file "$work/spirals_coefficient.h5"
 cp "$work/spirals_coefficient.h5" docs/surfaces/
 
+python plot_surface.py "${small[@]}" --limit 100 --x=-0.5:0.5:11 --y=-0.5:0.5:11 --z=-0.5:0.5:11 "${plane[@]}" \
+  --znorm filter --zignore biasbn --dir_file "$work/volume_d.h5" --surf_file "$work/volume.h5"
+keep "$work/volume.h5" volume.h5
+
 python plot_hessian_eigen.py "${small[@]}" --limit 96 --x=-0.5:0.5:21 "${filter[@]}" --dir_file "$work/e.h5" \
   --surf_file "$work/eigen.h5"
 keep "$work/eigen.h5" eigen.h5

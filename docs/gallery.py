@@ -204,6 +204,22 @@ ENTRIES = [
         800,
     ),
     Entry(
+        "volume.png",
+        "A volume: three directions",
+        "The eighth that faces the camera is cut away; in the opening are surfaces of equal loss. Needs pyvista.",
+        f"-m lossatlas plot-volume --surf_file {FILES}/volume.h5 --render",
+        "_train_loss_cutaway.png",
+        560,
+    ),
+    Entry(
+        "slices.png",
+        "The planes of a volume",
+        "The same volume: planes side by side, on one scale.",
+        f"-m lossatlas plot-volume --surf_file {FILES}/volume.h5",
+        "_train_loss_slices.png",
+        800,
+    ),
+    Entry(
         "overlay.png",
         "Two surfaces, one over the other",
         "The quarter next to the camera is left out of the upper one, which would hide the other. Contours on the "

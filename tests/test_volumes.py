@@ -7,13 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import seeded
+from conftest import seeded, surface_command, write_checkpoint
 from scipy import ndimage
 from torch import nn
 
 import lossatlas
 from lossatlas import figures
-from lossatlas.commands import flatness, h5_util, h52vtp, plot, plot_1D, plot_2D, plot_minima, plot_volume
+from lossatlas.commands import (
+    flatness,
+    h5_util,
+    h52vtp,
+    plot,
+    plot_1D,
+    plot_2D,
+    plot_hessian_eigen,
+    plot_minima,
+    plot_surface,
+    plot_volume,
+)
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.figures import surface_renderer, volume_renderer
 from lossatlas.figures.camera import Camera
@@ -377,3 +388,34 @@ def test_a_rendered_volume_says_what_it_shows(tmp_path):
     assert [text.get_text() for text in fig.axes[0].texts] == ["x: -1 to 1", "y: -1 to 1", "z: -1 to 1"]
     pixels = np.asarray(fig.axes[0].images[0].get_array()).astype(int)
     assert pixels.std() > 20
+
+
+@pytest.mark.commands
+def test_the_command_computes_continues_and_draws_a_volume(tmp_path, capsys):
+    checkpoint = write_checkpoint(tmp_path / "net.safetensors", "resnet20")
+    words = surface_command(checkpoint, tmp_path / "v.h5", "--z=-1:1:2", "--x=-1:1:3", "--y=-1:1:2", model="resnet20")
+    assert plot_surface.main([*words, "--znorm", "filter", "--zignore", "biasbn", "--plot"]) == 0
+    assert (tmp_path / "v.h5_train_loss_slices.png").exists()
+    found, directions = read_surface(tmp_path / "v.h5"), read_directions(tmp_path / "v.h5")
+    assert found.grid.shape == (2, 2, 3)
+    assert directions.about["z"].startswith("random, norm=filter, ignore=biasbn")
+    assert directions.extra["lengths"].shape[1] == 4
+    capsys.readouterr()
+    assert plot_surface.main([*words, "--znorm", "filter", "--zignore", "biasbn"]) == 0
+    assert "12 of 12 cells" in capsys.readouterr().out
+    assert plot_surface.main([*words, "--znorm", "layer"]) == 3
+    assert "was made with other directions" in capsys.readouterr().err
+    for more, line in (
+        (["--proj_file", "p.h5"], "--proj_file is drawn on a plane, and --z makes a volume"),
+        (["--same_dir"], "--same_dir takes the x direction for y, and a volume has three: leave out --z"),
+    ):
+        assert plot_surface.main([*words, *more]) == 2
+        assert line in capsys.readouterr().err
+
+
+@pytest.mark.commands
+def test_a_volume_of_eigenvalues_is_drawn_too(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    axes = ["--x=-1:1:2", "--y=-1:1:2", "--z=-1:1:2", "--most", "4", "--plot"]
+    assert plot_hessian_eigen.main(surface_command(checkpoint, tmp_path / "e.h5", *axes)) == 0
+    assert (tmp_path / "e.h5_max_eig_slices.png").exists()

@@ -35,6 +35,10 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
         BadUsage: The options contradict each other.
         BadInput: The trajectory that is to be drawn cannot be read.
     """
+    if args.proj_file is not None and args.z:
+        raise BadUsage(
+            f"{named('proj_file')} is drawn on a plane, and {named('z')} makes a volume: leave one of them out"
+        )
     if args.plot and args.proj_file is not None:  # before hours are spent
         read_projection(args.proj_file)
     return GridConfig(

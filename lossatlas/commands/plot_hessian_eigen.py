@@ -61,11 +61,16 @@ def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianCon
 
 
 def draw(surf_file: Path, surface: Surface, figures: config.PlotConfig) -> None:
-    """Draw a finished file: curves, or contours."""
+    """Draw a finished file: curves, contours, or slices of a volume."""
     if surface.grid.y is None:
         from lossatlas.commands import plot_1D
 
         plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), **figure_keywords.look_keywords(figures))
+        return
+    if surface.grid.z is not None:
+        from lossatlas.commands import plot_volume
+
+        plot_volume.draw(surf_file, **figure_keywords.scale_keywords(figures), **figure_keywords.look_keywords(figures))
         return
     from lossatlas.commands import plot_2D
 
