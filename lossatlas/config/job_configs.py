@@ -27,6 +27,7 @@ from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
+    from lossatlas.parameter_space.local_planes import LocalChart
 
 ModelChoice = str | UserFunction  # in the zoo, or of a user
 LossChoice = LossName | UserFunction
@@ -212,6 +213,8 @@ class GridConfig:
         x, y: The axes as MIN:MAX:NUM; y is None for a line.
         command: The line that started it.
         path: Checkpoints, of which the k-th is the cell x = k.
+        chart: The chart along these checkpoints that is the plane instead.
+        most: The largest number of columns and rows of the grid, of which others are left out; None for all.
         recalibrated: Training samples for the BatchNorm statistics of every point; 0 where they are kept.
         resolved: All options of the command by name, for the record.
     """
@@ -227,12 +230,15 @@ class GridConfig:
     figures: PlotConfig
     command: str
     path: tuple[str, ...] = ()
+    chart: "LocalChart | None" = None
+    most: tuple[int, int] | None = None
     recalibrated: int = 0
     resolved: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
-        return Grid.parse(self.x, self.y)
+        whole = Grid.parse(self.x, self.y)
+        return whole if self.most is None else whole.sampled(self.most)
 
     @property
     def memory(self) -> Memory | None:

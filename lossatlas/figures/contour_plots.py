@@ -9,6 +9,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.clipped_parts import clipped_in_words, ends_of
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.kinds import Kind
+from lossatlas.figures.local_plane_plots import draw_distortion
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.palette import current_look, inked, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, cell_edges, same_extent
@@ -141,6 +142,8 @@ def draw_flat(
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
+        if p.distortion is not None:
+            draw_distortion(axis, p, paths[0] if paths else None)
     for axis in axes[:-1] if is_single_column() else ():
         axis.set_xlabel("")
     if colour_bar:
