@@ -128,8 +128,8 @@ def trajectory(
         The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,),
         both in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by
         tensor name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,). Of
-        several runs it is that of the first one, and `others` are those of the others. On a 'local' chart, whose
-        `surface.distortion` is a field, x is the length of the path, and there is no `plane`.
+        several runs it is that of the first one, and `others` are those of the others. On a 'local' chart,
+        whose `surface["distortion"]` is a field, x is the length of the path, and there is no `plane`.
 
     Raises:
         BadUsage: There are too few checkpoints, or arguments are wrong.
