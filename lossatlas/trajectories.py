@@ -106,7 +106,7 @@ def trajectory(
         margin: Margin around the path, as a share of its extent.
         width: Extent across the path of a 'local' chart, as a share of the path's length.
         own_planes: Cells of a 'local' chart whose loss is computed in the plane of their nearest checkpoint too, which
-            says how much the chart distorts: 'few' (55) or 'all'.
+            says how much the chart distorts: 'few' at the borders between planes, at most 60, or 'all'.
         test: Further samples, evaluated as a second split.
         loss: The loss, as for `surface`.
         limit: Use the first `limit` samples of each split only.

@@ -96,7 +96,8 @@ class UnderPathOptions:
     )
     own_planes: OwnPlaneCells = option(
         "few",
-        "with --plane local: compute the loss of a few cells, or of all, in the plane of their nearest checkpoint too",
+        "with --plane local: compute the loss of a few cells at the borders between planes, or of all, in the plane of "
+        "their nearest checkpoint too",
     )
     surf_file: str | None = changed(config.OutputConfig, "surf_file")
     force: bool = changed(

@@ -214,7 +214,7 @@ class GridConfig:
         command: The line that started it.
         path: Checkpoints, of which the k-th is the cell x = k.
         chart: The chart along these checkpoints that is the plane instead.
-        most: The largest number of columns and rows of the grid, of which others are left out; None for all.
+        cells: The grid itself; None for that of the axes.
         recalibrated: Training samples for the BatchNorm statistics of every point; 0 where they are kept.
         resolved: All options of the command by name, for the record.
     """
@@ -231,14 +231,13 @@ class GridConfig:
     command: str
     path: tuple[str, ...] = ()
     chart: "LocalChart | None" = None
-    most: tuple[int, int] | None = None
+    cells: Grid | None = None
     recalibrated: int = 0
     resolved: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
-        whole = Grid.parse(self.x, self.y)
-        return whole if self.most is None else whole.sampled(self.most)
+        return Grid.parse(self.x, self.y) if self.cells is None else self.cells
 
     @property
     def memory(self) -> Memory | None:

@@ -9,7 +9,7 @@ from lossatlas.figures.matplotlib_style import Looks, letters
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel, cell_edges
 from lossatlas.figures.plotted_fields import field_title
-from lossatlas.figures.trajectory_plots import in_words
+from lossatlas.figures.trajectory_plots import factor_words
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.chart_cells import DISTORTION
 from lossatlas.landscape.surface import Surface
@@ -134,7 +134,7 @@ def describe_distortion(surface: Surface, path: Projection) -> list[str]:
         return lines
     ratio = path.own_planes.ratio
     if (factors := np.exp(np.abs(np.log(ratio[np.isfinite(ratio)])))).size:
-        median, most = (in_words(float(factor)) for factor in (np.median(factors), factors.max()))
+        median, most = (factor_words(float(factor)) for factor in (np.median(factors), factors.max()))
         lines.append(
             f"in the planes of their nearest checkpoints the losses of {factors.size} cells differ by {median} "
             f"(median), {most} at most"

@@ -67,21 +67,6 @@ class Grid:
         )
         return np.argsort(levels.ravel(), kind="stable")
 
-    def sampled(self, most: tuple[int, int]) -> "Grid":
-        """Return the grid of some columns and rows, spread evenly, with the first and the last ones.
-
-        Args:
-            most: The largest number of columns and of rows.
-
-        Example:
-            >>> Grid(np.arange(6.0), np.arange(3.0)).sampled((3, 5)).x.tolist()
-            [0.0, 2.0, 5.0]
-        """
-        axes = []
-        for axis, count in zip([self.x] if self.y is None else [self.x, self.y], most, strict=False):
-            axes.append(axis[np.linspace(0, len(axis) - 1, min(len(axis), count)).round().astype(int)])
-        return Grid(*axes)
-
     def matches(self, other: "Grid") -> bool:
         """Return whether two grids have the same shape, and coordinates that are equal up to rounding."""
         if self.shape != other.shape:

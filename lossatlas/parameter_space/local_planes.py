@@ -21,9 +21,9 @@ from lossatlas.errors import counted
 from lossatlas.landscape.chart_cells import ChartCells
 from lossatlas.landscape.grid import Grid
 from lossatlas.parameter_space.points import Point
-from lossatlas.parameter_space.projection import COLUMNS, RowMatrix
+from lossatlas.parameter_space.projection import RowMatrix
 
-FEWEST = 3  # checkpoints that have an acceleration
+FEWEST_IN_CHART = 3  # checkpoints that have an acceleration
 STRAIGHT = 1e-6  # turns, in radians, that are none
 ROUNDINGS = 4  # a turn that rounding of the checkpoints causes is smaller than so many of its bounds
 BLOCK_BYTES = 1 << 26  # of rows in float64 that are in memory at a time
@@ -49,8 +49,7 @@ def step_products(rows: RowMatrix) -> np.ndarray:
 
 def ordered_product(a: np.ndarray, b: np.ndarray) -> float:
     """Compute the inner product of two vectors in an order that does not depend on threads."""
-    parts = (slice(start, start + COLUMNS) for start in range(0, len(a), COLUMNS))
-    return float(sum(float(np.einsum("i,i->", a[part], b[part])) for part in parts))
+    return float(np.einsum("i,i->", a, b))
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class LocalPlanes:
             ValueError: There are too few steps, one has no length, or the whole path is straight.
         """
         count = len(products) + 1
-        if count < FEWEST:
+        if count < FEWEST_IN_CHART:
             raise ValueError(f"{counted(count, 'checkpoint has', 'checkpoints have')} no acceleration")
         lengths = np.sqrt(np.diag(products))
         if not np.isfinite(products).all():
@@ -145,7 +144,7 @@ class LocalPlanes:
         units = np.diag(1 / lengths)
         tangents, turns = tangents_and_turns(units, lengths, products)
         least = np.maximum(STRAIGHT, ROUNDINGS * rounding / np.minimum(lengths[:-1], lengths[1:]))
-        turning = np.array([length(turn, products) for turn in turns]) > np.pad(least, 1, mode="edge")
+        turning = np.array([length_of_steps(turn, products) for turn in turns]) > np.pad(least, 1, mode="edge")
         if not turning.any():
             raise ValueError("the path is straight, and has no acceleration")
         at = np.append(0.0, np.cumsum(lengths))
@@ -171,7 +170,7 @@ class LocalPlanes:
         frame = np.stack([self.tangents[k], self.normals[k]])
 
         def inside(vector: np.ndarray) -> np.ndarray:
-            parts = np.array([product(axis, vector, self.products) for axis in frame])
+            parts = np.array([inner_of_steps(axis, vector, self.products) for axis in frame])
             return np.einsum("i,ij->j", parts, frame)
 
         return replace(column, along=inside(column.along), across=inside(column.across))
@@ -190,7 +189,7 @@ class LocalPlanes:
         inside = self.projected(column)
         whole = np.outer(t, column.across) + column.along
         outside = whole - np.outer(t, inside.across) - inside.along
-        lengths = [np.array([length(each, self.products) for each in rows]) for rows in (whole, outside)]
+        lengths = [np.array([length_of_steps(each, self.products) for each in rows]) for rows in (whole, outside)]
         return np.minimum(1.0, np.divide(lengths[1], lengths[0], out=np.zeros(len(t)), where=lengths[0] > 0))
 
     @property
@@ -201,14 +200,14 @@ class LocalPlanes:
         return np.arccos(np.clip(cosines, -1.0, 1.0))
 
 
-def product(a: np.ndarray, b: np.ndarray, products: np.ndarray) -> float:
+def inner_of_steps(a: np.ndarray, b: np.ndarray, products: np.ndarray) -> float:
     """Compute the inner product of two vectors, given as coefficients of the steps."""
     return float(np.einsum("i,ij,j->", a, products, b))
 
 
-def length(a: np.ndarray, products: np.ndarray) -> float:
+def length_of_steps(a: np.ndarray, products: np.ndarray) -> float:
     """Compute the length of a vector, given as coefficients of the steps."""
-    return float(np.sqrt(max(0.0, product(a, a, products))))
+    return float(np.sqrt(max(0.0, inner_of_steps(a, a, products))))
 
 
 def tangents_and_turns(units: np.ndarray, lengths: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,11 +229,11 @@ def tangents_and_turns(units: np.ndarray, lengths: np.ndarray, products: np.ndar
         turn = units[j] - units[j - 1]
         velocity = (after * units[j - 1] + before * units[j]) / (before + after)
         velocity = velocity + (np.sign(k - j) * (before if k < j else after) * 2 / (before + after)) * turn
-        speed = length(velocity, products)
+        speed = length_of_steps(velocity, products)
         if speed < STRAIGHT:  # the path goes back the way that it came
             velocity, speed = units[j], 1.0
         tangents.append(velocity / speed)
-        turns.append(turn - product(turn, tangents[-1], products) * tangents[-1])
+        turns.append(turn - inner_of_steps(turn, tangents[-1], products) * tangents[-1])
     return np.array(tangents), np.array(turns)
 
 
@@ -248,25 +247,25 @@ def normals_of(tangents: np.ndarray, turns: np.ndarray, turning: np.ndarray, pro
         products: (steps, steps) inner products of the steps.
     """
     normals, start = np.zeros_like(tangents), int(np.argmax(turning))
-    normals[start] = turns[start] / length(turns[start], products)
+    normals[start] = turns[start] / length_of_steps(turns[start], products)
     for order in (range(start - 1, -1, -1), range(start + 1, len(tangents))):
         neighbour = start
         for k in order:
             normal = transported(normals[neighbour], tangents[neighbour], tangents[k], products)
             if turning[k]:
-                sign = 1.0 if product(turns[k], normal, products) >= 0 else -1.0
+                sign = 1.0 if inner_of_steps(turns[k], normal, products) >= 0 else -1.0
                 normal = sign * turns[k]
-            normals[k] = normal / length(normal, products)
+            normals[k] = normal / length_of_steps(normal, products)
             neighbour = k
     return normals
 
 
 def transported(normal: np.ndarray, tangent: np.ndarray, there: np.ndarray, products: np.ndarray) -> np.ndarray:
     """Transport a normal in parallel: by the smallest rotation that turns one tangent into another one."""
-    cosine = product(tangent, there, products)
+    cosine = inner_of_steps(tangent, there, products)
     if 1 + cosine < STRAIGHT:  # the opposite tangent has the same normals
         return normal
-    return normal - (product(normal, there, products) / (1 + cosine)) * (tangent + there)
+    return normal - (inner_of_steps(normal, there, products) / (1 + cosine)) * (tangent + there)
 
 
 @dataclass(frozen=True, kw_only=True)

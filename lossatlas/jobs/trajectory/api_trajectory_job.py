@@ -32,7 +32,7 @@ from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
-from lossatlas.jobs.trajectory.local_chart import ChartedRun, charted, most_cells
+from lossatlas.jobs.trajectory.local_chart import ChartedRun, charted, own_plane_cells
 from lossatlas.jobs.trajectory.plane_directions import (
     EndCurvature,
     FoundPlane,
@@ -48,9 +48,13 @@ from lossatlas.mpi.agreement import on_all, on_first
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection, as_arrays
-from lossatlas.parameter_space.local_planes import FEWEST, LocalChart
+from lossatlas.parameter_space.local_planes import FEWEST_IN_CHART, LocalChart
 
-FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {"pca": 3, "river": 2, "local": FEWEST}  # checkpoints that a plane needs
+FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {
+    "pca": 3,
+    "river": 2,
+    "local": FEWEST_IN_CHART,
+}  # checkpoints that a plane needs
 GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
 
 
@@ -344,8 +348,8 @@ class TrajectoryJob:
 
     def in_own_planes(self, found: ChartedRun, surface: Surface) -> Surface:
         """Compute the losses of some cells of the chart in the planes of their nearest checkpoints."""
-        most, file = most_cells(self.arguments.own_planes), self.arguments.output.file
-        grid = surface.grid if most is None else surface.grid.sampled(most)
+        file = self.arguments.output.file
+        grid = own_plane_cells(surface.grid, found.chart.planes, self.arguments.own_planes)
         assert grid.y is not None
         return self.charted_surface(
             found.in_own_planes(), grid.x, grid.y, None if file is None else own_planes_file(file)

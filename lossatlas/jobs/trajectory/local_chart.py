@@ -16,13 +16,13 @@ from lossatlas.jobs.inputs.networks import state_of
 from lossatlas.jobs.trajectory.checkpoint_projection import CheckpointDifferences, axis_around, rounding_of
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, RunDifferences
-from lossatlas.landscape import Surface
+from lossatlas.landscape import Grid, Surface
 from lossatlas.models.checkpoint import state_digest
-from lossatlas.parameter_space.local_planes import FEWEST, LocalChart, LocalPlanes, step_products
+from lossatlas.parameter_space.local_planes import FEWEST_IN_CHART, LocalChart, LocalPlanes, step_products
 
 DEFINITION = "local planes 1"  # changes where a chart of the same checkpoints has other cells
 AXES = "distance along the path", "distance across the path"
-SAMPLED = 11, 5  # columns and rows of the cells whose losses are computed in their own planes too
+SAMPLED = 12, 5  # most columns and rows of the few cells whose losses are computed in their own planes too
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,10 @@ def charted(found: RunDifferences, choice: PlaneChoice) -> ChartedRun:
     run = found.runs[0]
     digests = tuple(state_digest(state_of(each)) for each in run.checkpoints)
     moved = tuple(name for name, is_kept in found.rows.kept.items() if is_kept)
-    if len(digests) < FEWEST:
-        raise BadUsage(f"{named('plane', 'local')} needs {FEWEST} checkpoints, of which {len(digests)} are given")
+    if len(digests) < FEWEST_IN_CHART:
+        raise BadUsage(
+            f"{named('plane', 'local')} needs {FEWEST_IN_CHART} checkpoints, of which {len(digests)} are given"
+        )
     try:
         planes = LocalPlanes.of(step_products(Steps(found.rows)), rounding_of(found.rows))
     except ValueError as error:
@@ -140,9 +142,33 @@ def charted(found: RunDifferences, choice: PlaneChoice) -> ChartedRun:
     return ChartedRun(run=run, chart=chart, origin_hash=found.origin_hash)
 
 
-def most_cells(cells: OwnPlaneCells) -> tuple[int, int] | None:
-    """Return the largest number of columns and rows whose losses are computed in their own planes; None for all."""
-    return None if cells == "all" else SAMPLED
+def own_plane_cells(grid: Grid, planes: LocalPlanes, cells: OwnPlaneCells) -> Grid:
+    """Return the cells of a grid whose losses are computed in their own planes too.
+
+    A few ones lie where they are farthest from these planes: in the columns nearest to the borders between two planes.
+
+    Args:
+        grid: The grid of the chart.
+        planes: Its planes.
+        cells: 'few' or 'all'.
+    """
+    if cells == "all":
+        return grid
+    assert grid.y is not None
+    borders = (planes.at[1:] + planes.at[:-1]) / 2
+    columns = np.unique(np.abs(np.subtract.outer(borders, grid.x)).argmin(1))
+    x, y = (spread_evenly(axis, most) for axis, most in zip((grid.x[columns], grid.y), SAMPLED, strict=True))
+    return Grid(x, y)
+
+
+def spread_evenly(axis: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many entries of an axis, spread evenly, with the first and the last one.
+
+    Example:
+        >>> spread_evenly(np.arange(6.0), 3).tolist()
+        [0.0, 2.0, 5.0]
+    """
+    return axis[np.linspace(0, len(axis) - 1, min(len(axis), most)).round().astype(int)]
 
 
 def own_plane_losses(surface: Surface, own: Surface, field: str) -> OwnPlaneLosses:

@@ -15,7 +15,7 @@ from lossatlas.jobs.inputs.named_inputs import load_inputs, network_for
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
-from lossatlas.jobs.trajectory.local_chart import ChartedRun, charted, most_cells
+from lossatlas.jobs.trajectory.local_chart import ChartedRun, charted, own_plane_cells
 from lossatlas.jobs.trajectory.plane_directions import (
     EndCurvature,
     FoundPlane,
@@ -275,6 +275,7 @@ def chart_configs(task: TrajectoryConfig, stored: StoredChart) -> list[config.Gr
     """Return the configurations of the checkpoints' losses, of the surface of the chart, and of its own planes."""
     surface, file = chart_config(task, stored), stored.surf_file(task)
     surface = replace(surface, output=replace(surface.output, surf_file=str(file)))
-    own = replace(surface, chart=stored.projected.in_own_planes(), most=most_cells(task.own_planes))
+    cells = own_plane_cells(surface.grid, stored.projected.chart.planes, task.own_planes)
+    own = replace(surface, chart=stored.projected.in_own_planes(), cells=cells)
     own = replace(own, output=replace(own.output, surf_file=str(own_planes_file(file))))
     return [losses_config(task, surface, file), surface, own]
