@@ -113,6 +113,10 @@ mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limi
   --surface 25x17 --surf_file "$work/path.h5"
 keep "$work/path.h5" path.h5
 cp "$work/path_path.h5" docs/surfaces/path_projection.h5
+mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limit 500 --model_folder "$folder" \
+  --plane local --surface 37x13 --surf_file "$work/chart.h5"
+keep "$work/chart.h5" chart.h5
+cp "$work/chart_path.h5" docs/surfaces/chart_path.h5
 
 gpt=examples/todays_networks/gpt.py
 if [ ! -f "$work/gpt.pt" ]; then python $gpt "$work/gpt.pt"; fi

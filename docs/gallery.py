@@ -144,6 +144,22 @@ def three_directions() -> str:
     )
 
 
+def chart_of_run() -> str:
+    """The caption of local_planes.png, with the numbers of the files that it shows."""
+    with h5py.File(ROOT / FILES / "chart.h5") as file:
+        distortion = 100 * file["distortion"][()]
+    with h5py.File(ROOT / FILES / "chart_path.h5") as file:
+        count = len(file["proj_xcoord"])
+        change = 100 * np.abs(file["own_plane_difference"][()] / file["own_plane_loss"][()])
+    return (
+        f"A chart with a plane of velocity and acceleration at each of the {count} checkpoints (dots), blended between "
+        "them. The strips show how much it distorts: the part of a cell's displacement from its nearest checkpoint "
+        f"that lies outside the plane of this checkpoint ({np.median(distortion):.0f} % in the median, at most "
+        f"{distortion.max():.0f} %), and by how much the loss in this plane differs at the borders between planes "
+        f"({np.median(change):.0f} % in the median, at most {change.max():.0f} %)."
+    )
+
+
 ENTRIES = [
     Entry(
         "cover_light.png",
@@ -398,6 +414,13 @@ ENTRIES = [
         "Each checkpoint is marked in the colour of its own loss. The path is faint where the surface hides it.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5 --elev 45 --azim=-120",
         "_train_loss_3dsurface.png",
+    ),
+    Entry(
+        "local_planes.png",
+        "The loss along a training run",
+        chart_of_run(),
+        f"plot_2D.py --surf_file {FILES}/chart.h5 --proj_file {FILES}/chart_path.h5",
+        "_train_loss_2dcontourf.png",
     ),
     Entry(
         "along_path.png",

@@ -13,10 +13,12 @@ from lossatlas import config
 from lossatlas.choices import (
     DIR_TYPES,
     IGNORES,
+    OWN_PLANE_CELLS,
     PLANE_KINDS,
     PRECISIONS,
     DirType,
     Ignore,
+    OwnPlaneCells,
     PlaneKind,
     Precision,
     is_word,
@@ -59,6 +61,8 @@ def trajectory(
     labels: Sequence[str] | None = None,
     points: int | tuple[int, int] | None = 25,
     margin: float = 0.15,
+    width: float = 0.2,
+    own_planes: OwnPlaneCells | str = "few",
     test: DataLike | None = None,
     loss: LossLike = "crossentropy",
     limit: int | None = None,
@@ -87,7 +91,8 @@ def trajectory(
         data: Training samples, for the surface and the checkpoints' own losses; None for the path alone.
         plane: 'pca' for the principal components of all checkpoints; 'river' for the drift of the first run, from its
             first checkpoint to its last, and the top eigenvector of the Hessian at the last, orthogonal to it, which
-            takes data.
+            takes data; 'local' for a chart along the path of one run, with a plane of velocity and acceleration at each
+            checkpoint, blended between them, which takes data too.
         directions: A given plane instead: the name of a direction or surface file, or two directions, each tensors by
             name (such as the `plane` of another trajectory) or 'FILE.h5:K'.
         dir_type: 'weights' for parameters, 'states' for buffers too.
@@ -99,6 +104,9 @@ def trajectory(
         labels: A name for each of several runs. By default the parts in which the names of their folders differ.
         points: Grid points along both axes, or (along x, along y); None for no surface.
         margin: Margin around the path, as a share of its extent.
+        width: Extent across the path of a 'local' chart, as a share of the path's length.
+        own_planes: Cells of a 'local' chart whose loss is computed in the plane of their nearest checkpoint too, which
+            says how much the chart distorts: 'few' at the borders between planes, at most 60, or 'all'.
         test: Further samples, evaluated as a second split.
         loss: The loss, as for `surface`.
         limit: Use the first `limit` samples of each split only.
@@ -120,7 +128,8 @@ def trajectory(
         The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,),
         both in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by
         tensor name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,). Of
-        several runs it is that of the first one, and `others` are those of the others.
+        several runs it is that of the first one, and `others` are those of the others. On a 'local' chart,
+        whose `surface["distortion"]` is a field, x is the length of the path, and there is no `plane`.
 
     Raises:
         BadUsage: There are too few checkpoints, or arguments are wrong.
@@ -157,6 +166,8 @@ def trajectory(
             directions=directions,
             counts=None if points is None else counts_of(points),
             margin=margin,
+            width=width,
+            own_planes=checked_word("own_planes", own_planes, OWN_PLANE_CELLS),
             quantity=replace(own, tolerance=tolerance_of(tolerance)),
             own=own,
             device=device,
@@ -175,6 +186,7 @@ def trajectory(
 
     arguments = on_all(world, checked)
     same = {"data": data is not None, "points": arguments.counts, "margin": margin, "plane": plane}
+    same |= {"width": width, "own_planes": own_planes}
     check_same_request(world, same)
     runs = on_all(world, lambda: runs_given(checkpoints, labels, epochs))
     return computed(TrajectoryJob(net=net, runs=runs, arguments=arguments))
@@ -182,6 +194,8 @@ def trajectory(
 
 def computed(job: TrajectoryJob) -> Trajectory:
     """Compute a trajectory, see `trajectory`."""
+    if job.arguments.choice.kind == "local":
+        return computed_on_chart(job)
     projected, output = job.project(), job.arguments.output
     if not job.arguments.has_surface:
         return trajectory_of(projected)
@@ -196,6 +210,36 @@ def computed(job: TrajectoryJob) -> Trajectory:
         plane = projected.directions.sha256
         on_first(output.world, lambda: write_paths(file, projected, paths, plane, force=output.force))
     return found
+
+
+def computed_on_chart(job: TrajectoryJob) -> Trajectory:
+    """Compute the trajectory on a chart of local planes."""
+    found, output = job.charted(), job.arguments.output
+    losses = job.losses()
+    (path,) = found.paths
+    result = Trajectory(
+        coordinates=np.column_stack([path.x, path.y]),
+        explained=np.zeros(0),
+        distance=np.zeros(len(path.x)),
+        plane=(),
+        epochs=path.epochs,
+        losses=losses.fields["train_loss"],
+        name=path.run,
+        drops=tuple(map(float, path.drops)),
+        axes=path.axes,
+        counted=path.counted,
+    )
+    if not losses.done.all():  # stopped by Ctrl-C
+        return result
+    surface = job.surface_of_chart(found)
+    result = replace(result, surface=Landscape.of(surface, None))
+    if not surface.done.all():
+        return result
+    cells = job.in_own_planes(found, surface)
+    (path,) = with_losses(found, surface, losses, "train_loss", cells=cells)
+    if (file := output.file) is not None:
+        on_first(output.world, lambda: write_paths(file, found, [path], found.plane_digest, force=output.force))
+    return replace(result, own_planes=path.own_planes)
 
 
 def trajectory_of(

@@ -8,7 +8,8 @@ loss of every checkpoint itself, a grid that holds the path with a margin, the s
     mpirun -n 4 python plot_trajectory.py --mpi --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_folder runs/MY_RUN --surface 25
 
-Several folders are several runs on one plane and one surface. Run the same command again to continue after an
+Several folders are several runs on one plane and one surface. --plane local follows one run instead: a chart along its
+path, with a plane of its own at every checkpoint. Run the same command again to continue after an
 interruption.
 """
 
@@ -33,7 +34,7 @@ from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import run_in_compute_thread
 
 if TYPE_CHECKING:
-    from lossatlas.jobs.trajectory.named_trajectory import StoredRuns, TrajectoryConfig
+    from lossatlas.jobs.trajectory.named_trajectory import StoredChart, StoredRuns, TrajectoryConfig
     from lossatlas.landscape import Surface
 
 
@@ -89,28 +90,54 @@ def say_plane(task: "TrajectoryConfig", stored: "StoredRuns") -> None:
     say(f"wrote {' and '.join(', '.join(map(str, each)) for each in files if each)}")
 
 
-def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "StoredRuns") -> None:
+def chart_and_print(args: TrajectoryOptions, command: str) -> "tuple[TrajectoryConfig, StoredChart]":
+    """Make the chart of local planes along the run, and print how long the run is and how much it turns.
+
+    Args:
+        args: Command line.
+        command: The same as text, which files record.
+
+    Returns:
+        The configuration, and the run with its chart.
+
+    Raises:
+        BadUsage: Options contradict each other, or do not suit the run.
+        BadInput: A checkpoint is missing, damaged or of another architecture, or there are no local planes.
+    """
+    from lossatlas.jobs.trajectory.named_trajectory import charted_run
+
+    task = trajectory_config(args, command)
+    stored = charted_run(task)
+    say(stored.projected.describe())
+    return task, stored
+
+
+def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "StoredRuns | StoredChart") -> None:
     """Write the paths with the checkpoints' own losses, compare these with the surface, and draw.
 
     Args:
         args: Command line.
         task: The configuration.
-        stored: The runs in their plane.
+        stored: The runs in their plane or chart.
 
     Raises:
         CannotWrite: A file cannot be written.
     """
     from lossatlas.commands import plot_2D
+    from lossatlas.figures.local_plane_plots import describe_distortion
     from lossatlas.figures.plotted_fields import loss_names
-    from lossatlas.jobs.trajectory.run_files import checkpoints_file, with_losses, write_paths
+    from lossatlas.jobs.trajectory.run_files import checkpoints_file, own_planes_file, with_losses, write_paths
 
     surf_file, projected = stored.surf_file(task), stored.projected
     surface = read_surface(surf_file)
     name = loss_names(surface)[0]
-    paths = with_losses(projected, surface, read_surface(checkpoints_file(surf_file)), name)
-    plane = projected.directions.sha256
+    cells = read_surface(own_planes_file(surf_file)) if surface.is_chart else None
+    paths = with_losses(projected, surface, read_surface(checkpoints_file(surf_file)), name, cells=cells)
+    plane = projected.plane_digest
     files = [str(file) for file in write_paths(surf_file, projected, paths, plane, force=task.output.force)]
     for line in loss_ratios(surface, name, paths):
+        say(line)
+    for line in describe_distortion(surface, paths[0]) if surface.is_chart else ():
         say(line)
     say(f"wrote {', '.join(files)}")
     plot_2D.draw([surf_file], proj_file=files, **figure_keywords.look_keywords(args))
@@ -138,7 +165,8 @@ def surface_tasks(task: "TrajectoryConfig", stored: "StoredRuns") -> list[config
     """Return the configurations of the checkpoints' own losses and of the surface."""
     from lossatlas.jobs.trajectory.named_trajectory import losses_config, surface_config
 
-    return [losses_config(task, stored), surface_config(task, stored)]
+    surface = surface_config(task, stored)
+    return [losses_config(task, surface, stored.surf_file(task)), surface]
 
 
 def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], log: Log) -> int:
@@ -159,6 +187,8 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
         CannotWrite: A file cannot be written.
     """
     line = programs.command_line("plot_trajectory", command)
+    if args.plane == "local":
+        return chart_on_rank(world, args, line, log)
     prepared = run_in_compute_thread(world, lambda: project_and_print(args, line)) if world.root else None
     if not args.surface:
         if prepared is not None:
@@ -171,6 +201,19 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
 
     tasks = [] if prepared is None else surface_tasks(*prepared)
     for k in range(2):  # rank 0 alone asks for the job
+        named_grid_job.run_grid_job(world, lambda k=k: grid_command(args, tasks[k]), log)  # type: ignore[misc]
+    if prepared is not None:
+        draw_results(args, *prepared)
+    return 0
+
+
+def chart_on_rank(world: World, args: TrajectoryOptions, line: str, log: Log) -> int:
+    """Compute a chart of local planes on one rank, see `run_on_rank`."""
+    from lossatlas.jobs.trajectory.named_trajectory import chart_configs
+
+    prepared = run_in_compute_thread(world, lambda: chart_and_print(args, line)) if world.root else None
+    tasks = [] if prepared is None else chart_configs(*prepared)
+    for k in range(3):  # rank 0 alone asks for the job
         named_grid_job.run_grid_job(world, lambda k=k: grid_command(args, tasks[k]), log)  # type: ignore[misc]
     if prepared is not None:
         draw_results(args, *prepared)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config
-from lossatlas.choices import DirType, Ignore, PlaneKind
+from lossatlas.choices import DirType, Ignore, OwnPlaneCells, PlaneKind
 from lossatlas.commands import figure_keywords, job_choices
 from lossatlas.commands.plot_surface import tolerances
 from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options
@@ -67,8 +67,9 @@ class TrajectoryPlaneOptions(config.SelectionOptions):
 
     plane: PlaneKind = option(
         "pca",
-        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of "
-        "the Hessian at the last (river)",
+        "principal components (pca), the direction from the first checkpoint to the last and the top eigenvector of "
+        "the Hessian at the last (river), or a chart along the path, with a plane of velocity and acceleration at each "
+        "checkpoint (local)",
     )
     dir_type: DirType = option(
         "weights",
@@ -89,6 +90,14 @@ class UnderPathOptions:
     )
     margin: float = option(
         0.15, "margin around the path, as a fraction of its extent along each axis", kind=not_negative
+    )
+    width: float = option(
+        0.2, "with --plane local: extent across the path, as a fraction of its length", kind=not_negative
+    )
+    own_planes: OwnPlaneCells = option(
+        "few",
+        "with --plane local: compute the loss of a few cells at the borders between planes, or of all, in the plane of "
+        "their nearest checkpoint too",
     )
     surf_file: str | None = changed(config.OutputConfig, "surf_file")
     force: bool = changed(
@@ -125,11 +134,26 @@ def check_options(args: TrajectoryOptions) -> None:
         raise BadUsage(f"{named('margin')} {args.margin:g}: at most {config.MOST_MARGIN:g} times the path's extent")
     if args.surf_file:
         check_folder("surface", Path(args.surf_file))
+    if args.plane == "local":
+        check_local_options(args)
     river = named("plane", "river")
     if args.plane == "river" and args.dir_file:
         raise BadUsage(f"{river} makes a plane, and {named('dir_file')} names one: leave one of them out")
     if args.plane == "river" and args.dir_type != "weights":
         raise BadUsage(f"{river} has no eigenvector of statistics: leave {named('dir_type', 'states')} out")
+
+
+def check_local_options(args: TrajectoryOptions) -> None:
+    """Raise BadUsage where options do not suit a chart along the path."""
+    local = named("plane", "local")
+    if args.dir_file:
+        raise BadUsage(f"{local} makes planes, and {named('dir_file')} names one: leave one of them out")
+    if not args.surface:
+        raise BadUsage(f"{local} is a map of the loss along the path: add {named('surface', 25)}")
+    if len(args.model_folder) > 1:
+        raise BadUsage(f"{local} follows one training run, not {len(args.model_folder)}: give one folder")
+    if not 0 < args.width <= config.MOST_MARGIN:
+        raise BadUsage(f"{named('width', args.width)}: give a part of the path's length, above 0")
 
 
 def grid_counts(text: str) -> tuple[int, int]:
@@ -206,6 +230,8 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
         output=config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose),
         counts=grid_counts(args.surface) if args.surface else None,
         margin=args.margin,
+        width=args.width,
+        own_planes=args.own_planes,
         figures=config.PlotConfig(**figure_keywords.look_keywords(args)),
         command=command,
         resolved=resolved_options(args),

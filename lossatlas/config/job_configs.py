@@ -27,6 +27,7 @@ from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
+    from lossatlas.parameter_space.local_planes import LocalChart
 
 ModelChoice = str | UserFunction  # in the zoo, or of a user
 LossChoice = LossName | UserFunction
@@ -218,6 +219,8 @@ class GridConfig:
         x, y, z: The axes as MIN:MAX:NUM; y is None for a line, z for a line or a plane.
         command: The line that started it.
         path: Checkpoints, of which the k-th is the cell x = k.
+        chart: The chart along these checkpoints that is the plane instead.
+        cells: The grid itself; None for that of the axes.
         recalibrated: Training samples for the BatchNorm statistics of every point; 0 where they are kept.
         resolved: All options of the command by name, for the record.
     """
@@ -233,13 +236,15 @@ class GridConfig:
     figures: PlotConfig
     command: str
     path: tuple[str, ...] = ()
+    chart: "LocalChart | None" = None
+    cells: Grid | None = None
     recalibrated: int = 0
     resolved: Mapping[str, Any] = field(default_factory=dict)
     z: str | None = None
 
     @property
     def grid(self) -> Grid:
-        return Grid.parse(self.x, self.y, self.z)
+        return Grid.parse(self.x, self.y, self.z) if self.cells is None else self.cells
 
     @property
     def memory(self) -> Memory | None:

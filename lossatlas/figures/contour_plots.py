@@ -9,6 +9,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.clipped_parts import clipped_in_words, ends_of
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.kinds import Kind
+from lossatlas.figures.local_plane_plots import draw_distortion, strips_height
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.palette import current_look, inked, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, cell_edges, same_extent
@@ -68,10 +69,12 @@ def flat_figure(
     """
     rows, columns = (len(panels), 1) if is_single_column() else (1, len(panels))
     share = same_extent(panels)
+    under = max(strips_height(p, paths[0] if paths else None) for p in panels)
+    width, height = flat_size(panels, rows, columns)
     fig, axes = plt.subplots(
         rows,
         columns,
-        figsize=flat_size(panels, rows, columns),
+        figsize=(width, height * (1 + under)),
         squeeze=False,
         sharex=share,
         sharey=share,
@@ -141,6 +144,8 @@ def draw_flat(
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
+        if p.distortion is not None:
+            draw_distortion(axis, p, paths[0] if paths else None)
     for axis in axes[:-1] if is_single_column() else ():
         axis.set_xlabel("")
     if colour_bar:

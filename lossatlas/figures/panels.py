@@ -13,6 +13,7 @@ from lossatlas.choices import CurveOrNone
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.network_marks import NetworkMark, curve_kind, network_marks
 from lossatlas.figures.plotted_fields import is_accuracy, mathtext
+from lossatlas.landscape.chart_cells import DISTORTION
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
@@ -43,6 +44,7 @@ class Panel:
         more_is_better: The best cell is the highest one, as of an accuracy.
         standard_errors: Size of the standard errors in words; "" where there are none.
         interpolated: (ny, nx) mask of interpolated cells; None where all cells are computed.
+        distortion: (ny, nx) distortion of a chart of local planes; None for a plane.
     """
 
     label: str
@@ -60,6 +62,7 @@ class Panel:
     more_is_better: bool = False
     standard_errors: str = ""
     interpolated: np.ndarray | None = None
+    distortion: np.ndarray | None = None
 
     @property
     def complete_part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -192,6 +195,7 @@ def surface_panel(surface: Surface, name: str, label: str, *, infinite_as_larges
         more_is_better=is_accuracy(name),
         standard_errors=largest_error_of_field(surface, name),
         interpolated=surface.interpolated if surface.interpolated.any() else None,
+        distortion=surface.fields.get(DISTORTION) if surface.is_chart else None,
     )
 
 

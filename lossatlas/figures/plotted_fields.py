@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lossatlas.landscape.chart_cells import DISTORTION
 from lossatlas.landscape.derived_fields import is_expression, no_field, resolved_field
 from lossatlas.landscape.spectrum import MATRIX_NAMES
 from lossatlas.landscape.surface import Surface, unresolved
@@ -15,6 +16,7 @@ FIELD_TITLES = {
     "min_eig": "smallest eigenvalue of the Hessian",
     "train_loss_se": "standard error of the training loss",
     "test_loss_se": "standard error of the test loss",
+    DISTORTION: "part of a cell's displacement outside the plane of its checkpoint",
     **{f"{matrix}_max_eig": f"largest eigenvalue of the {name}" for matrix, name in MATRIX_NAMES.items()},
 }
 

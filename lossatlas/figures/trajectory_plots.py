@@ -180,12 +180,12 @@ def describe_loss_ratio(path: Projection, under: np.ndarray) -> str:
     worst = known[factors.argmax()]
     some = f"; known of {len(known)} of {len(ratio)}" if len(known) < len(ratio) else ""
     return (
-        f"the surface under the checkpoints and their own losses differ by {_in_words(float(np.median(factors)))} "
-        f"(median), {_in_words(float(factors.max()))} at most ({path.at(int(worst))}){some}"
+        f"the surface under the checkpoints and their own losses differ by {factor_words(float(np.median(factors)))} "
+        f"(median), {factor_words(float(factors.max()))} at most ({path.at(int(worst))}){some}"
     )
 
 
-def _in_words(factor: float) -> str:
+def factor_words(factor: float) -> str:
     """Write a factor of at least 1; one near 1 as its difference from 1, which three digits would not show."""
     return f"a factor of {factor:.3g}" if factor >= NEARLY_ONE else f"{100 * (factor - 1):.2g} %"
 

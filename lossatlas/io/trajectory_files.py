@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,32 @@ from lossatlas.io.hdf5 import check_seal, get_text, opened, read_array, seal, se
 
 EXPLAINED = "explained_variance_ratio_"
 SEALED = ("directions", "checkpoint")  # attributes with a checksum, which covers the arrays too
+OWN_PLANE = "own_plane_"  # begins the names of arrays of a chart
 CHECKPOINT_FIELDS = ("epochs", "loss", "distance")  # of each checkpoint, where the file holds them
+
+
+@dataclass(frozen=True)
+class OwnPlaneLosses:
+    """Losses of cells of a chart at their projections onto the planes of their nearest checkpoints.
+
+    Attributes:
+        x: (nx,), lengths of the path of their columns.
+        y: (ny,), their distances from the path.
+        loss: (ny, nx), losses in their own planes.
+        difference: (ny, nx), the loss of each cell of the chart minus the one in its own plane.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    loss: np.ndarray
+    difference: np.ndarray
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """(ny, nx), the loss of each cell divided by the one in its own plane; NaN where one is not positive."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = 1 + self.difference / self.loss
+        return np.where(np.isfinite(ratio) & (ratio > 0), ratio, np.nan)
 
 
 @dataclass(frozen=True)
@@ -36,6 +61,7 @@ class Projection:
         losses_of: Identifies loss and data, see `loss_key`.
         plane: SHA-256 of the directions of the plane; '' where it is not known.
         counted: What `epochs` are numbers of, "epoch" or "step".
+        own_planes: On a chart of local planes, losses of its cells in their own planes.
     """
 
     x: np.ndarray
@@ -51,6 +77,7 @@ class Projection:
     losses_of: str = ""
     plane: str = ""
     counted: str = "epoch"
+    own_planes: OwnPlaneLosses | None = None
 
     def at(self, k: int) -> str:
         """Describe the k-th checkpoint, from 0 on, by its epoch or step, or by its number."""
@@ -88,6 +115,8 @@ def write_projection(path: str | Path, projected: Projection, plane: str, origin
     texts["counted"] = projected.counted if projected.counted != "epoch" else ""  # files without it count epochs
     texts["field"] = projected.field if projected.loss is not None else ""
     arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
+    if projected.own_planes is not None:
+        arrays |= {f"{OWN_PLANE}{name}": array for name, array in vars(projected.own_planes).items()}
 
     def fill(f: h5py.File) -> None:
         set_text(f, "directions", plane)
@@ -125,6 +154,7 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
         drops = tuple(read_array(f, "drops", 1).tolist()) if "drops" in f else ()
         words = ("run", "axes", "field", "losses_of", "counted")
         run, axes, field, losses_of, counted = (text_of(f, name) for name in words)
+        own_planes = own_plane_losses_in(f)
     for name, values in more.items():
         if values.shape != x.shape:
             raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {values.shape}")
@@ -135,7 +165,23 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
     named = tuple(axes.split("\n")) if axes else ()
     texts = {"run": run, "axes": named, "field": field or "train_loss", "losses_of": losses_of}
     texts["counted"] = counted or "epoch"
-    return Projection(x=x, y=y, explained=explained, drops=drops, **texts, **more)  # type: ignore[arg-type]
+    return Projection(
+        x=x,
+        y=y,
+        explained=explained,
+        drops=drops,
+        own_planes=own_planes,
+        **texts,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def own_plane_losses_in(f: h5py.File) -> OwnPlaneLosses | None:
+    """Read the losses of a chart's cells in their own planes; None where there are none."""
+    names = [field.name for field in fields(OwnPlaneLosses)]
+    if not all(f"{OWN_PLANE}{name}" in f for name in names):
+        return None
+    return OwnPlaneLosses(*(np.asarray(f[f"{OWN_PLANE}{name}"][()], float) for name in names))
 
 
 def text_of(f: h5py.File, name: str) -> str:

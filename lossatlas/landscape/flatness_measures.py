@@ -65,9 +65,14 @@ def flatness(surface: Surface, name: str = "train_loss", within: float | None = 
         Measures by description, in the order of a report; a line has fewer.
 
     Raises:
-        BadUsage: The field does not exist, has no finite value, or the grid has one point along x; or the centre is 0
-            where `within` is asked for.
+        BadUsage: The field does not exist, has no finite value, or the grid has one point along x; the cells lie on a
+            chart along a training path; or the centre is 0 where `within` is asked for.
     """
+    if surface.is_chart:
+        raise BadUsage(
+            "the cells lie on a chart along a training path, which is no plane: how flat the loss is around a network, "
+            "a line or a plane through it says"
+        )
     if name not in surface.fields:
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")
     if len(surface.grid.x) < 2:

@@ -152,6 +152,11 @@ class Surface:
         """'repeats' or 'layers' where rows are curves of their own, named by request['rows']; '' for a plane."""
         return str(self.request.get("rows_of", ""))
 
+    @property
+    def is_chart(self) -> bool:
+        """Whether the cells lie on a chart along a training path, which is no plane, see `chart_cells`."""
+        return "chart" in self.request
+
     def curve(self, k: int) -> "Surface":
         """Return the k-th row as a curve."""
         rows = list(self.request["rows"])

@@ -32,8 +32,8 @@ class RunInPlane(Protocol):
     """A training run with its plane, as `lossatlas.trajectory` returns it."""
 
     @property
-    def plane(self) -> "tuple[Point, Point]":
-        """The two directions."""
+    def plane(self) -> "tuple[Point, Point] | tuple[()]":
+        """The two directions; none on a chart."""
 
     @property
     def projection(self) -> Projection:
@@ -305,6 +305,8 @@ class Landscape(Surface):
 
     def _holds_plane_of(self, trajectory: "RunInPlane") -> bool:
         """Tell whether the directions are the axes of a trajectory's plane, tensor by tensor; True if unknown."""
+        if self.is_chart or not trajectory.plane:
+            return self.request.get("directions") == trajectory.projection.plane
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
             return True
         names = [name.decode() for name in self.directions.extra["tensors"]]

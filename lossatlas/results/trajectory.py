@@ -10,7 +10,7 @@ from lossatlas.choices import PlotKind
 from lossatlas.errors import BadUsage, counted
 from lossatlas.figures.plot_options import ContourKeywords, with_keywords
 from lossatlas.io import Projection
-from lossatlas.io.trajectory_files import loss_key
+from lossatlas.io.trajectory_files import OwnPlaneLosses, loss_key
 from lossatlas.results import summaries
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Trajectory:
         coordinates: (checkpoints, 2) coordinates; the last checkpoint is the origin.
         explained: (components,) shares of the variance that the principal components explain, from 0 to 1.
         distance: (checkpoints,) distances from the plane.
-        plane: The two directions of unit length, as `surface(..., directions=trajectory.plane)` takes them.
+        plane: The two directions of unit length, as `surface(..., directions=trajectory.plane)` takes them; empty on a
+            chart of local planes.
         epochs: (checkpoints,) epochs or steps; None where they are not known.
         surface: Surface under the path; None where it is not computed.
         losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not
@@ -38,6 +39,7 @@ class Trajectory:
         axes: Names of the axes; empty where they are not known.
         others: Further runs in the same plane, with the same surface.
         counted: What `epochs` are numbers of, "epoch" or "step".
+        own_planes: On a chart of local planes, losses of its cells in their own planes.
 
     Example:
         >>> import torch, lossatlas
@@ -50,7 +52,7 @@ class Trajectory:
     coordinates: np.ndarray
     explained: np.ndarray
     distance: np.ndarray
-    plane: "tuple[Point, Point]"
+    plane: "tuple[Point, Point] | tuple[()]"
     epochs: np.ndarray | None = None
     surface: "Landscape | None" = None
     losses: np.ndarray | None = None
@@ -59,6 +61,7 @@ class Trajectory:
     axes: tuple[str, ...] = ()
     others: "tuple[Trajectory, ...]" = ()
     counted: str = "epoch"
+    own_planes: OwnPlaneLosses | None = None
 
     @property
     def projection(self) -> Projection:
@@ -66,13 +69,13 @@ class Trajectory:
         x, y = self.coordinates.T
         losses_of = "" if self.surface is None else loss_key(self.surface.request)
         explained = tuple(float(share) for share in self.explained)
-        plane = "" if self.surface is None or self.surface.directions is None else self.surface.directions.sha256
+        plane = "" if self.surface is None else str(self.surface.request.get("directions", ""))
         return Projection(
             x,
             y,
             epochs=self.epochs,
             loss=self.losses,
-            distance=self.distance,
+            distance=self.distance if self.plane else None,
             explained=explained,
             drops=self.drops,
             run=self.name,
@@ -80,6 +83,7 @@ class Trajectory:
             losses_of=losses_of,
             plane=plane,
             counted=self.counted,
+            own_planes=self.own_planes,
         )
 
     def __repr__(self) -> str:

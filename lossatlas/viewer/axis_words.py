@@ -62,6 +62,11 @@ def axes_in_words(
     request, networks = surface.request, networks_of(surface)
     if "path" in request:
         return "x: the number of a checkpoint, from 0 on."
+    if surface.is_chart:
+        return (
+            "x: distance along the path of a training from its first checkpoint; y: distance across the path, in the "
+            "plane of velocity and acceleration of the nearest checkpoints."
+        )
     if scheme := request.get("scheme"):
         return f"x, y: how three networks are mixed (scheme '{scheme}'); (0, 0) is the first of them alone."
     if trajectory is not None or is_plane_of_run(surface, directions):

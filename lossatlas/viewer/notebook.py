@@ -133,9 +133,9 @@ def check_showable(surface: Surface, label: str) -> None:
 
 
 def flatness_in_words(surface: Surface) -> dict[str, str]:
-    """Measure the flatness of the loss, where there is one, as a page shows it."""
+    """Measure the flatness of the loss, where there is one over a plane or a line, as a page shows it."""
     name = next(iter(loss_names(surface)), "")
-    if not name or not np.isfinite(surface.fields[name][surface.done]).any():
+    if surface.is_chart or not name or not np.isfinite(surface.fields[name][surface.done]).any():
         return {}
     measures = flatness(surface, name)
     return {words.replace(f"{name} at ", f"{field_title(name)} at ", 1): str(measures[words]) for words in measures}

@@ -316,7 +316,8 @@ def write_run(folder: Path) -> None:
         torch.save({"state_dict": state}, folder / f"model_{10 * k}.t7")
 
 
-def test_a_trajectory_and_its_surface_have_the_same_bits(both_ways, folder):
+@pytest.mark.parametrize("plane", ["pca", "local"])
+def test_a_trajectory_and_its_surface_have_the_same_bits(both_ways, folder, plane):
     def before():
         for name in ("one", "all"):
             (folder / name).mkdir()
@@ -325,7 +326,7 @@ def test_a_trajectory_and_its_surface_have_the_same_bits(both_ways, folder):
     def command(out):
         own = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "20", "--threads", "1"]
         where = ["--model_folder", folder / out.stem, "--surf_file", folder / out.stem / "s.h5"]
-        return [*own, "--batch_size", "20", "--surface", "3x3", *where]
+        return [*own, "--batch_size", "20", "--surface", "3x3", "--plane", plane, *where]
 
     both_ways(plot_trajectory.main, command, before)
     one, other = (folder / name for name in ("one", "all"))

@@ -10,6 +10,7 @@ from torch import nn
 
 import lossatlas
 from lossatlas.errors import BadInput, BadUsage, CannotWrite
+from lossatlas.io import read_surface
 from lossatlas.mpi.agreement import FailedRank
 
 X = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
@@ -150,6 +151,17 @@ def test_a_trajectory_has_the_same_bits_on_every_rank(world, folder):
         data = (X, Y) if world.root else None
         with pytest.raises(BadInput, match="has data = False, rank 0 True"):
             lossatlas.trajectory(network(), states(), data, points=4, ranks=world.comm, **LINE)
+
+
+def test_a_chart_along_a_run_has_the_same_bits_on_every_rank(world, folder):
+    options = {"plane": "local", "points": (6, 4), **LINE}
+    expected = lossatlas.trajectory(network(), states(), (X, Y), **options)
+    found = lossatlas.trajectory(network(), states(), (X, Y), ranks=world.comm, file=folder / "c.h5", **options)
+    assert found.surface.loss.tobytes() == expected.surface.loss.tobytes()
+    assert found.own_planes.loss.tobytes() == expected.own_planes.loss.tobytes()
+    assert found.coordinates.tobytes() == expected.coordinates.tobytes()
+    world.comm.barrier()
+    np.testing.assert_array_equal(read_surface(folder / "c.h5").fields["train_loss"], expected.surface.loss)
 
 
 def test_the_river_plane_of_several_runs_is_found_by_rank_0_and_shared(world, folder):

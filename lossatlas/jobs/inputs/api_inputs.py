@@ -29,6 +29,7 @@ from lossatlas.parameter_space import (
     Selection,
 )
 from lossatlas.parameter_space.directions import widened_dtype
+from lossatlas.parameter_space.local_planes import LocalChart
 from lossatlas.parameter_space.selection import EVERYTHING
 
 Direction = str | Mapping[str, Tensor]
@@ -51,6 +52,7 @@ class DirectionArguments:
         repeat: The number of lines along random directions; None for a single line or a plane.
         per_layer: Move each layer alone, along its block of the direction.
         path: Checkpoints that are the points themselves, instead of directions: the k-th one at x = k.
+        chart: The chart along these checkpoints that is the plane instead.
     """
 
     directions: Direction | Sequence[Direction] | None = None
@@ -64,6 +66,7 @@ class DirectionArguments:
     repeat: int | None = None
     per_layer: bool = False
     path: tuple[Net, ...] = ()
+    chart: LocalChart | None = None
 
     def check(self, axes: int, dir_type: DirType | None) -> None:
         """Raise BadUsage where arguments contradict each other.

@@ -25,7 +25,14 @@ from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.inputs.output_files import with_lock
 from lossatlas.jobs.inputs.records import about_of, request_of
 from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python, with_second_derivatives
-from lossatlas.jobs.sweep.grid_points import GridPoints, checkpoint_path, networks_on, points_along, random_lines
+from lossatlas.jobs.sweep.grid_points import (
+    GridPoints,
+    checkpoint_path,
+    networks_on,
+    points_along,
+    points_of_chart,
+    random_lines,
+)
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.models.checkpoint import state_digest
@@ -179,7 +186,8 @@ class SurfaceArguments(Generic[E]):
         """
         axes = self.axes
         if axes.path:
-            points = checkpoint_path(axes.path, grid, dir_type)
+            chart, path = axes.chart, axes.path
+            points = checkpoint_path(path, grid, dir_type) if chart is None else points_of_chart(path, chart, grid)
             return points, points.parametrization.plane(net), False
         at = position(net, dir_type) if kept is None else kept.point(net, dir_type)
         origin = Origin.checked(net, dir_type, at, axes.selection, None if kept is None else kept.scratch)
@@ -273,14 +281,16 @@ def run_surface_job(
     """
     points, problem = inputs.points, inputs.problem
     assert problem is not None
-    fresh = quantity.new_surface(
-        net,
-        inputs.splits,
-        inputs.loss,
-        points.grid,
-        device=str(problem.device),
-        request=inputs.request,
-        about=inputs.about,
+    fresh = points.described(
+        quantity.new_surface(
+            net,
+            inputs.splits,
+            inputs.loss,
+            points.grid,
+            device=str(problem.device),
+            request=inputs.request,
+            about=inputs.about,
+        )
     )
     shared = {"grid": str(points.grid), "precision": fresh.plan.get("precision")}
     check_same_request(world, {**fresh.request, **shared, "curvature": inputs.curvature is not None})

@@ -7,6 +7,7 @@ rest:
     random_lines(...)       lines along random directions
     points_on_curve(...)    a curve between two networks
     checkpoint_path(...)    checkpoints that are the points themselves
+    points_of_chart(...)    a chart along a path of checkpoints
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from lossatlas.io.resume import NOT_COMPUTED
 from lossatlas.jobs.inputs.make_directions import DirectionRequest, Origin
 from lossatlas.jobs.sweep.parametrization import (
     AffineParametrization,
+    ChartParametrization,
     CheckpointPath,
     CurveParametrization,
     LayerLines,
@@ -30,11 +32,13 @@ from lossatlas.jobs.sweep.parametrization import (
     RandomLines,
     SchemeParametrization,
 )
-from lossatlas.landscape import Grid
+from lossatlas.landscape import Grid, Surface
+from lossatlas.landscape.chart_cells import ChartCells
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.inputs.networks import Net
     from lossatlas.parameter_space import Point
+    from lossatlas.parameter_space.local_planes import LocalChart
 
     NetworkPoint = tuple[str, Point]  # the name or the digest of a network, and its tensors
 
@@ -55,6 +59,7 @@ class GridPoints:
         directions: The directions of the axes; None where none are stored (a path of checkpoints, repeats, curves).
         networks: The networks on the line or plane, where they are known.
         curve: The kind of the curve through three networks, of which the third is its control point; '' for none.
+        chart_cells: The checkpoints that each cell of a chart comes from; None for other points.
     """
 
     parametrization: Parametrization
@@ -63,6 +68,11 @@ class GridPoints:
     directions: Directions | None = None
     networks: Sequence[NetworkAt] = ()
     curve: CurveOrNone = ""
+    chart_cells: ChartCells | None = None
+
+    def described(self, surface: Surface) -> Surface:
+        """Return a new surface of these points, with what is known of its cells before they are computed."""
+        return surface if self.chart_cells is None else self.chart_cells.on(surface)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -157,6 +167,27 @@ def checkpoint_path(path: "Sequence[Net]", grid: Grid, dir_type: DirType) -> Gri
         parametrization=CheckpointPath(dir_type, tuple(zip(path, digests, strict=True))),
         grid=grid,
         record={"dir_type": dir_type, "path": digests},
+    )
+
+
+def points_of_chart(path: "Sequence[Net]", chart: "LocalChart", grid: Grid) -> GridPoints:
+    """Return the points of a chart along a path of checkpoints.
+
+    Args:
+        path: The checkpoints.
+        chart: The chart; x is the length of the path, y the distance across it.
+        grid: The grid.
+    """
+    record: dict[str, Any] = {"dir_type": chart.dir_type, "chart": "local planes", "directions": chart.digest}
+    if chart.in_own_planes:
+        record["cells"] = "in their own planes"
+    return GridPoints(
+        parametrization=ChartParametrization(
+            CheckpointPath("states", tuple(zip(path, chart.digests, strict=True))), chart
+        ),
+        grid=grid,
+        record=record,
+        chart_cells=chart.cells(grid),
     )
 
 

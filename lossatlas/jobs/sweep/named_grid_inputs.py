@@ -26,6 +26,7 @@ from lossatlas.jobs.sweep.grid_points import (
     checkpoint_path,
     networks_on,
     points_along,
+    points_of_chart,
     points_on_curve,
     random_lines,
 )
@@ -274,12 +275,18 @@ def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
 
 
 def read_checkpoint_path(task: config.GridConfig, log: Log, releases: ExitStack) -> GridInputs:
-    """Read the inputs of a path of checkpoints: the k-th cell is the k-th one, with its own BatchNorm statistics."""
+    """Read the inputs of a path of checkpoints, or of a chart along it.
+
+    The k-th cell of a path is the k-th checkpoint, with its own BatchNorm statistics.
+    """
     assert task.output.surf_file is not None
     surf_file = Path(task.output.surf_file)
     lock = lock_output("surface", surf_file, log, releases, dry_run=task.output.dry_run)
     loaded = load_inputs(task.networks, "states", task.data, task.loss)
-    points = checkpoint_path(task.path, task.grid, "states")
+    if task.chart is None:
+        points = checkpoint_path(task.path, task.grid, "states")
+    else:
+        points = points_of_chart(task.path, task.chart, task.grid)
     return GridInputs(
         surf_file=surf_file, loaded=loaded, record=job_record(task, loaded, points), points=points, lock=lock
     )

@@ -246,14 +246,16 @@ def prepare_grid_job(
     use_threads(threads)
     inputs = read_grid_inputs(task, command.file_name, log, releases)
     loaded = inputs.loaded
-    surface = quantity.new_surface(
-        loaded.net,
-        loaded.data,
-        loss_of(task.loss),
-        inputs.points.grid,
-        device=task.run.device,
-        request=inputs.record,
-        about=surface_provenance(world, task, inputs, threads),
+    surface = inputs.points.described(
+        quantity.new_surface(
+            loaded.net,
+            loaded.data,
+            loss_of(task.loss),
+            inputs.points.grid,
+            device=task.run.device,
+            request=inputs.record,
+            about=surface_provenance(world, task, inputs, threads),
+        )
     )
     if not task.output.force:
         surface = resume(inputs.surf_file, surface, inputs.dir_file)

@@ -22,8 +22,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.jobs.inputs.networks import Net
     from lossatlas.parameter_space import AffinePlane, Plane, Point
+    from lossatlas.parameter_space.local_planes import LocalChart
 
 KEPT = 4  # random directions in a rank's cache
+CHECKPOINTS_KEPT = 6  # in a rank's cache: most cells of a chart are made of four
+KEPT_BYTES = 1 << 28  # of checkpoints that are kept in any case
 
 
 @dataclass(frozen=True)
@@ -142,20 +145,54 @@ class CheckpointPath:
 
     def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
         """Return the path. A point raises BadInput where the checkpoint differs from rank 0's."""
-        from lossatlas.jobs.inputs.networks import NamedState, point_of
-        from lossatlas.models.checkpoint import state_digest
         from lossatlas.parameter_space import MappedPlane
 
-        def point(*at: float) -> "Point":
-            network, wanted = self.path[round(at[0])]
-            if not isinstance(network, str | Path):
-                return point_of(net, network, self.dir_type)
-            state = NamedState.of(network, announce=False)
-            if state_digest(state) != wanted:
-                raise BadInput(f"{network} is another one on {socket.gethostname()} than rank 0 has read")
-            return point_of(net, state, self.dir_type)
+        return MappedPlane(lambda *at: self.checkpoint(net, round(at[0])))
 
-        return MappedPlane(point)
+    def checkpoint(self, net: "nn.Module", k: int) -> "Point":
+        """Read the k-th checkpoint.
+
+        Args:
+            net: The network, which says which tensors are read.
+            k: The number of the checkpoint, from 0 on.
+
+        Raises:
+            BadInput: It differs from rank 0's, or does not fit the network.
+        """
+        from lossatlas.jobs.inputs.networks import NamedState, point_of
+        from lossatlas.models.checkpoint import state_digest
+
+        network, wanted = self.path[k]
+        if not isinstance(network, str | Path):
+            return point_of(net, network, self.dir_type)
+        state = NamedState.of(network, announce=False)
+        if state_digest(state) != wanted:
+            raise BadInput(f"{network} is another one on {socket.gethostname()} than rank 0 has read")
+        return point_of(net, state, self.dir_type)
+
+
+@dataclass(frozen=True)
+class ChartParametrization:
+    """A chart along a path of checkpoints, see `parameter_space.local_planes`.
+
+    Attributes:
+        path: The checkpoints, with all their tensors.
+        chart: The planes at them.
+    """
+
+    path: CheckpointPath
+    chart: "LocalChart"
+
+    def plane(self, net: "nn.Module", origin: "Point | None" = None) -> "Plane":
+        """Return the chart, which keeps a few checkpoints that it has read; all of a small network."""
+        from lossatlas.parameter_space import MappedPlane, tensors
+        from lossatlas.parameter_space.local_planes import combined
+
+        size = sum(value.nbytes for value in tensors(net, self.path.dir_type).values())
+        kept = max(CHECKPOINTS_KEPT, KEPT_BYTES // max(1, size))
+        checkpoint = lru_cache(maxsize=kept)(lambda k: self.path.checkpoint(net, k))
+        moved = frozenset(self.chart.moved)
+        return MappedPlane(lambda s, t: combined(self.chart.column(s), t, checkpoint, moved))
 
 
 @dataclass(frozen=True)
@@ -273,6 +310,7 @@ Parametrization = (
     AffineParametrization
     | MappedParametrization
     | CheckpointPath
+    | ChartParametrization
     | RandomLines
     | LayerLines
     | SchemeParametrization

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.choices import DirType, PlaneKind
+from lossatlas.choices import DirType, OwnPlaneCells, PlaneKind
 from lossatlas.data import DataLike, LossLike, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.evaluator import Evaluator
@@ -32,6 +32,7 @@ from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.local_chart import ChartedRun, charted, own_plane_cells
 from lossatlas.jobs.trajectory.plane_directions import (
     EndCurvature,
     FoundPlane,
@@ -39,7 +40,7 @@ from lossatlas.jobs.trajectory.plane_directions import (
     given_plane,
     store_plane,
 )
-from lossatlas.jobs.trajectory.run_files import checkpoints_file, write_projections
+from lossatlas.jobs.trajectory.run_files import checkpoints_file, own_planes_file, write_projections
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
 from lossatlas.landscape import Surface
 from lossatlas.models.checkpoint import state_digest
@@ -47,8 +48,13 @@ from lossatlas.mpi.agreement import on_all, on_first
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection, as_arrays
+from lossatlas.parameter_space.local_planes import FEWEST_IN_CHART, LocalChart
 
-FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {"pca": 3, "river": 2}  # checkpoints that a plane needs
+FEWEST_CHECKPOINTS: dict[PlaneKind, int] = {
+    "pca": 3,
+    "river": 2,
+    "local": FEWEST_IN_CHART,
+}  # checkpoints that a plane needs
 GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
 
 
@@ -95,6 +101,8 @@ class TrajectoryArguments:
         directions: Directions of a given plane; None for the plane of the runs.
         counts: Grid points along x and along y; None for no surface.
         margin: Margin around the path, as a share of its extent.
+        width: Extent of a chart across the path, as a share of its length.
+        own_planes: The cells of a chart whose losses are computed in their own planes too.
         quantity: Computed on the grid.
         own: Computed of every checkpoint.
         device: The device; None for the network's.
@@ -107,6 +115,8 @@ class TrajectoryArguments:
     directions: GivenPlane | None
     counts: tuple[int, int] | None
     margin: float
+    width: float
+    own_planes: OwnPlaneCells
     quantity: LossQuantity
     own: LossQuantity
     device: str | torch.device | None
@@ -121,6 +131,8 @@ class TrajectoryArguments:
 
     def check(self) -> None:
         """Raise BadUsage where arguments contradict each other, need data, or have a value without meaning."""
+        if self.choice.kind == "local":
+            self.check_local()
         if self.choice.kind == "river":
             river = named("plane", "river")
             if self.directions is not None:
@@ -142,6 +154,17 @@ class TrajectoryArguments:
             raise BadUsage(f"{named(field)} belongs to the surface under the path: give {lacking} too")
         if not isinstance(self.margin, int | float | np.number) or not 0 <= self.margin <= config.MOST_MARGIN:
             raise BadUsage(f"{named('margin', self.margin)}: give 0 to {config.MOST_MARGIN:g} times the path's extent")
+
+    def check_local(self) -> None:
+        """Raise BadUsage where arguments do not suit a chart along the path."""
+        local = named("plane", "local")
+        for field in ("directions", "dir_file"):
+            if getattr(self if field == "directions" else self.output, field) is not None:
+                raise BadUsage(f"{local} makes planes, and {named(field)} names one: leave one of them out")
+        if not self.has_surface:
+            raise BadUsage(f"{local} is a map of the loss along the path: give data and points")
+        if not isinstance(self.width, int | float | np.number) or not 0 < self.width <= config.MOST_MARGIN:
+            raise BadUsage(f"{named('width', self.width)}: give a part of the path's length, above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +231,16 @@ class TrajectoryJob:
         shared = arguments.choice.kind == "river" or output.dir_file is not None
         plane = (on_first if shared else on_all)(output.world, lambda: self.plane(found))
         return on_all(output.world, lambda: self.projected(found, plane))
+
+    def charted(self) -> ChartedRun:
+        """Make the chart along the run, of rank 0 for every rank.
+
+        Raises:
+            BadUsage: There are several runs, or too few checkpoints.
+            BadInput: A checkpoint does not fit the network, or there are no local planes.
+        """
+        choice, world = self.arguments.choice, self.arguments.output.world
+        return on_first(world, lambda: charted(self.differences(), choice))
 
     def projected(self, found: RunDifferences, plane: FoundPlane) -> ProjectedRuns:
         """Project the runs onto a plane, and write their coordinates beside its direction file."""
@@ -305,6 +338,34 @@ class TrajectoryJob:
         kind = self.arguments.choice.dir_type
         arguments = self.surface_arguments(self.arguments.quantity, axes, x, y, dir_type=kind)
         return self.compute(arguments, self.arguments.output.file, projected.directions)
+
+    def surface_of_chart(self, found: ChartedRun) -> Surface:
+        """Compute the surface of the chart along the run."""
+        arguments = self.arguments
+        assert arguments.counts is not None
+        x, y = found.axes(arguments.margin, arguments.width, arguments.counts)
+        return self.charted_surface(found.chart, x, y, arguments.output.file)
+
+    def in_own_planes(self, found: ChartedRun, surface: Surface) -> Surface:
+        """Compute the losses of some cells of the chart in the planes of their nearest checkpoints."""
+        file = self.arguments.output.file
+        grid = own_plane_cells(surface.grid, found.chart.planes, self.arguments.own_planes)
+        assert grid.y is not None
+        return self.charted_surface(
+            found.in_own_planes(), grid.x, grid.y, None if file is None else own_planes_file(file)
+        )
+
+    def charted_surface(self, chart: LocalChart, x: AxisLike, y: AxisLike, file: Path | None) -> Surface:
+        """Compute a surface on a chart.
+
+        Args:
+            chart: The chart.
+            x: Lengths of the path.
+            y: Distances across it.
+            file: The surface file; None to keep everything in memory.
+        """
+        axes = DirectionArguments(path=tuple(self.runs[0].checkpoints), chart=chart)
+        return self.compute(self.surface_arguments(self.arguments.quantity, axes, x, y, dir_type=chart.dir_type), file)
 
     def compute(
         self, arguments: SurfaceArguments[Evaluator], file: Path | None, directions: Directions | None = None

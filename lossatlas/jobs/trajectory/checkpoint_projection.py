@@ -164,9 +164,28 @@ def grid_around(extent: Sequence[tuple[float, float]], margin: float, counts: Se
     widest = max(high - low for low, high in extent)
     axes = []
     for (low, high), count in zip(extent, counts, strict=True):
-        length = max(high - low, THIN * widest)
-        extra = margin * length + (length - (high - low)) / 2
-        unit = 10.0 ** (math.floor(math.log10(length)) - 1) if length > 0 else 1.0
-        a, b = math.floor((low - extra) / unit) * unit, math.ceil((high + extra) / unit) * unit
-        axes.append(f"{a:.6g}:{b:.6g}:{count}")
+        axes.append(axis_around(low, high, margin, count, length=max(high - low, THIN * widest)))
     return axes[0], axes[1]
+
+
+def axis_around(low: float, high: float, margin: float, count: int, *, length: float) -> str:
+    """Choose an axis that holds an interval with a margin, with round ends.
+
+    Args:
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        margin: Margin on either side, as a share of `length`.
+        count: Number of points.
+        length: Length of the axis without the margins; where it is longer than the interval, this is in the middle.
+
+    Returns:
+        The axis as "first:last:count".
+
+    Example:
+        >>> axis_around(0.0, 1.0, 0.1, 11, length=1.0)
+        '-0.1:1.1:11'
+    """
+    extra = margin * length + (length - (high - low)) / 2
+    unit = 10.0 ** (math.floor(math.log10(length)) - 1) if length > 0 else 1.0
+    a, b = math.floor((low - extra) / unit) * unit, math.ceil((high + extra) / unit) * unit
+    return f"{a:.6g}:{b:.6g}:{count}"

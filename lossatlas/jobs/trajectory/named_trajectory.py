@@ -8,12 +8,14 @@ from typing import Any
 from torch import nn
 
 from lossatlas import config
+from lossatlas.choices import OwnPlaneCells
 from lossatlas.jobs.inputs.configured_data import load_data
 from lossatlas.jobs.inputs.file_names import surface_name
 from lossatlas.jobs.inputs.named_inputs import load_inputs, network_for
 from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.local_chart import ChartedRun, charted, own_plane_cells
 from lossatlas.jobs.trajectory.plane_directions import (
     EndCurvature,
     FoundPlane,
@@ -21,7 +23,7 @@ from lossatlas.jobs.trajectory.plane_directions import (
     given_plane,
     store_plane,
 )
-from lossatlas.jobs.trajectory.run_files import checkpoints_file, write_projections
+from lossatlas.jobs.trajectory.run_files import checkpoints_file, own_planes_file, write_projections
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
 from lossatlas.models import build, read_state
 from lossatlas.models.checkpoint import state_digest
@@ -42,6 +44,8 @@ class TrajectoryConfig:
         data, loss, run, output: See `config.GridConfig`.
         counts: Grid points of the surface along x and y; None for no surface.
         margin: Margin around the paths, as a share of their extent.
+        width: Extent of a chart across the path, as a share of its length.
+        own_planes: The cells of a chart whose losses are computed in their own planes too.
         figures: Looks of the figures.
         command: The line that started it.
         resolved: All options of the command by name, for the record.
@@ -58,6 +62,8 @@ class TrajectoryConfig:
     output: config.OutputConfig
     counts: tuple[int, int] | None
     margin: float
+    width: float
+    own_planes: OwnPlaneCells
     figures: config.PlotConfig
     command: str
     resolved: Mapping[str, Any] = field(default_factory=dict)
@@ -89,6 +95,43 @@ class StoredRuns:
         return Path(task.output.surf_file or surface_name(self.dir_file, surface_config(task, self)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredChart:
+    """A training run with the chart along it, of which no file is needed beside those of its surface.
+
+    Attributes:
+        projected: The run.
+        dir_file: The name of a direction file of this run, from which the surface takes its own.
+    """
+
+    projected: ChartedRun
+    dir_file: Path
+
+    def surf_file(self, task: TrajectoryConfig) -> Path:
+        """Name the file of the surface of the chart."""
+        return Path(task.output.surf_file or surface_name(self.dir_file, chart_config(task, self)))
+
+
+def charted_run(task: TrajectoryConfig) -> StoredChart:
+    """Make the chart along the run.
+
+    Raises:
+        BadUsage: Options do not suit the run.
+        BadInput: A checkpoint is missing, damaged or of another architecture, or there are no local planes.
+    """
+    return StoredChart(projected=charted(differences_of(task), task.plane), dir_file=task.plane_file)
+
+
+def differences_of(task: TrajectoryConfig) -> RunDifferences:
+    """Return the differences of all checkpoints from the last one of the first run.
+
+    Raises:
+        BadInput: A checkpoint is missing, damaged or of another architecture.
+    """
+    origin_hash = state_digest(read_state(task.runs[0].files[-1]))
+    return RunDifferences.of(network_of(task), task.runs, task.plane, origin_hash, complete=True)
+
+
 def project_and_store(task: TrajectoryConfig) -> StoredRuns:
     """Find the plane of the runs, project them onto it, and write both.
 
@@ -103,9 +146,7 @@ def project_and_store(task: TrajectoryConfig) -> StoredRuns:
         BadInput: A checkpoint is missing, damaged or of another architecture.
         CannotWrite: A file cannot be written.
     """
-    end = task.runs[0].files[-1]
-    origin_hash = state_digest(read_state(end))
-    found = RunDifferences.of(network_of(task), task.runs, task.plane, origin_hash, complete=True)
+    found = differences_of(task)
     if task.dir_file is not None:
         dir_file, plane = task.dir_file, given_plane(task.dir_file)
     else:
@@ -166,25 +207,26 @@ def end_curvature(task: TrajectoryConfig) -> EndCurvature:
 
 def surface_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridConfig:
     """Return the configuration of the surface under the runs."""
-    axis = config.AxisConfig("", "")
-    choice = config.DirectionConfig(
-        dir_type=task.plane.dir_type,
-        x=axis,
-        y=axis,
-        same_dir=False,
-        seed=config.DIRECTION_SEED,
-        idx=0,
-        dir_file=str(stored.dir_file),
-    )
+    choice = direction_config(task, stored.dir_file)
     assert task.counts is not None
-    x, y = grid_around(stored.projected.extent, task.margin, task.counts)
+    return grid_config(task, choice, grid_around(stored.projected.extent, task.margin, task.counts))
+
+
+def grid_config(task: TrajectoryConfig, choice: config.DirectionConfig, axes: tuple[str, str]) -> config.GridConfig:
+    """Return the configuration of a surface around the end of the first run.
+
+    Args:
+        task: The configuration.
+        choice: The directions of the surface.
+        axes: Its axes as MIN:MAX:NUM.
+    """
     return config.GridConfig(
         networks=task.end,
         directions=choice,
         data=task.data,
         loss=task.loss,
-        x=x,
-        y=y,
+        x=axes[0],
+        y=axes[1],
         run=task.run,
         output=task.output,
         figures=task.figures,
@@ -193,10 +235,47 @@ def surface_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridCon
     )
 
 
-def losses_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridConfig:
-    """Return the configuration of the losses of the checkpoints themselves."""
+def direction_config(task: TrajectoryConfig, dir_file: Path) -> config.DirectionConfig:
+    """Return the configuration of the directions of a surface under the runs."""
+    axis = config.AxisConfig("", "")
+    return config.DirectionConfig(
+        dir_type=task.plane.dir_type,
+        x=axis,
+        y=axis,
+        same_dir=False,
+        seed=config.DIRECTION_SEED,
+        idx=0,
+        dir_file=str(dir_file),
+    )
+
+
+def losses_config(task: TrajectoryConfig, surface: config.GridConfig, surf_file: Path) -> config.GridConfig:
+    """Return the configuration of the losses of the checkpoints themselves.
+
+    Args:
+        task: The configuration.
+        surface: The configuration of the surface under them.
+        surf_file: The file of the surface.
+    """
     files = tuple(str(file) for run in task.runs for file in run.files)
-    surface = surface_config(task, stored)
-    own = replace(surface, path=files, x=f"0:{len(files) - 1}:{len(files)}", y=None)
-    name = checkpoints_file(stored.surf_file(task))
-    return replace(own, output=replace(own.output, surf_file=str(name)))
+    own = replace(surface, path=files, chart=None, x=f"0:{len(files) - 1}:{len(files)}", y=None)
+    return replace(own, output=replace(own.output, surf_file=str(checkpoints_file(surf_file))))
+
+
+def chart_config(task: TrajectoryConfig, stored: StoredChart) -> config.GridConfig:
+    """Return the configuration of the surface of the chart along the run."""
+    assert task.counts is not None
+    axes = stored.projected.axes(task.margin, task.width, task.counts)
+    files = tuple(str(file) for file in stored.projected.run.files)
+    choice = direction_config(task, stored.dir_file)
+    return replace(grid_config(task, choice, axes), path=files, chart=stored.projected.chart)
+
+
+def chart_configs(task: TrajectoryConfig, stored: StoredChart) -> list[config.GridConfig]:
+    """Return the configurations of the checkpoints' losses, of the surface of the chart, and of its own planes."""
+    surface, file = chart_config(task, stored), stored.surf_file(task)
+    surface = replace(surface, output=replace(surface.output, surf_file=str(file)))
+    cells = own_plane_cells(surface.grid, stored.projected.chart.planes, task.own_planes)
+    own = replace(surface, chart=stored.projected.in_own_planes(), cells=cells)
+    own = replace(own, output=replace(own.output, surf_file=str(own_planes_file(file))))
+    return [losses_config(task, surface, file), surface, own]

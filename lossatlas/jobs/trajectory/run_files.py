@@ -14,6 +14,7 @@ from lossatlas.io.trajectory_files import loss_key, projection_plane
 from lossatlas.jobs.inputs.file_names import plain, shortened_name
 from lossatlas.jobs.inputs.output_files import keep_aside
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.local_chart import ChartedRun, own_plane_losses
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
 from lossatlas.landscape import Surface
 
@@ -40,7 +41,7 @@ def plane_file(
         names = "\n".join(str(file.resolve()) for file in first.files)
         which = f"of_{len(first.files)}_{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}"
     others = "".join(f"_with_{run.slug}" for run in runs[1:])
-    kind = "PCA" if choice.kind == "pca" else "river"
+    kind = "PCA" if choice.kind == "pca" else choice.kind
     name = f"{kind}_{choice.dir_type}{ignore}{chosen}_{which}{others}"
     return shortened_name(first.folder / f"{name}.h5").with_suffix("") / "directions.h5"
 
@@ -78,7 +79,14 @@ def checkpoints_file(surf_file: Path) -> Path:
     return beside(surf_file, "checkpoints")
 
 
-def with_losses(projected: ProjectedRuns, surface: Surface, own: Surface, field: str) -> list[Projection]:
+def own_planes_file(surf_file: Path) -> Path:
+    """Name the file of the losses in their own planes that belongs to the surface of a chart."""
+    return beside(surf_file, "own_planes")
+
+
+def with_losses(
+    projected: ProjectedRuns | ChartedRun, surface: Surface, own: Surface, field: str, *, cells: Surface | None = None
+) -> list[Projection]:
     """Return the path of each run with the losses of its checkpoints.
 
     Args:
@@ -86,18 +94,20 @@ def with_losses(projected: ProjectedRuns, surface: Surface, own: Surface, field:
         surface: The surface under them.
         own: The losses of all checkpoints, run by run.
         field: Name of the field.
+        cells: Cells of a chart in their own planes; None for a plane.
     """
+    in_planes = None if cells is None else own_plane_losses(surface, cells, field)
     key, start, paths = loss_key(surface.request), 0, []
     for run, path in zip(projected.runs, projected.paths, strict=True):
         losses: np.ndarray = own.fields[field][start : start + len(run.checkpoints)]
         start += len(run.checkpoints)
         drops = tuple(map(float, path.drops))
-        paths.append(replace(path, loss=losses, field=field, losses_of=key, drops=drops))
+        paths.append(replace(path, loss=losses, field=field, losses_of=key, drops=drops, own_planes=in_planes))
     return paths
 
 
 def write_paths(
-    surf_file: Path, projected: ProjectedRuns, paths: Sequence[Projection], plane: str, *, force: bool
+    surf_file: Path, projected: ProjectedRuns | ChartedRun, paths: Sequence[Projection], plane: str, *, force: bool
 ) -> list[Path]:
     """Write the path of each run beside a surface. A file that holds something else is kept under another name.
 

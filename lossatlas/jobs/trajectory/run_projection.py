@@ -29,7 +29,7 @@ class PlaneChoice:
 
     Attributes:
         kind: 'pca' for the first two principal components, 'river' for the drift and the top eigenvector of the
-            Hessian.
+            Hessian, 'local' for a chart of local planes.
         dir_type: 'weights' for parameters, 'states' for buffers too.
         ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
         selection: The tensors that are not left out.
@@ -121,6 +121,11 @@ class ProjectedRuns:
     plane: tuple[Point, Point]
     paths: tuple[Projection, ...]
     origin_hash: str
+
+    @property
+    def plane_digest(self) -> str:
+        """SHA-256 of the directions of the plane."""
+        return self.directions.sha256
 
     @property
     def coordinates(self) -> np.ndarray:

@@ -1,0 +1,38 @@
+"""The cells of a chart along a training path: the checkpoints that each comes from, and its distance from a plane."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lossatlas.landscape.surface import Surface
+
+DISTORTION = "distortion"  # the field of a surface
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartCells:
+    """The columns and cells of a chart, see `parameter_space.local_planes`.
+
+    Attributes:
+        first: (nx,) number of the checkpoint before each column, from 0 on.
+        second: (nx,) number of the checkpoint after it.
+        weight: (nx,) weight of the second checkpoint's plane, from 0 to 1; that of the first one is the rest.
+        distortion: (ny, nx) share of each cell's displacement from its nearest checkpoint that lies outside the plane
+            of this checkpoint, from 0 to 1; None for cells that are moved into this plane.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    weight: np.ndarray
+    distortion: np.ndarray | None = None
+
+    def on(self, surface: Surface) -> Surface:
+        """Return a surface of these cells that records where they come from."""
+        rows = np.ones(surface.grid.shape)
+        sources: dict[str, np.ndarray] = {
+            "first_checkpoint": np.asarray(self.first * rows, np.int32),
+            "second_checkpoint": np.asarray(self.second * rows, np.int32),
+            "second_weight": self.weight * rows,
+        }
+        distorted: dict[str, np.ndarray] = {} if self.distortion is None else {DISTORTION: self.distortion}
+        return replace(surface, provenance={**surface.provenance, **sources}, values={**surface.values, **distorted})
