@@ -2,27 +2,6 @@
 // lossatlas/landscape/interpolant.py has for drawing: slopes at the nodes from parabolas, limited so that a cell which differs
 // much from all others makes no pits and towers beside it; Hermite's polynomial between the nodes.
 
-/** Slope at node k of the values u[offset + m * stride], m = 0 .. n - 1, on the coordinates x; from parabolas. */
-function parabolaSlope(x, u, offset, stride, n, k) {
-  const value = (m) => u[offset + m * stride];
-  const known = (m) => m >= 0 && m < n && Number.isFinite(value(m));
-  if (!known(k)) return NaN;
-  const line = (a, b) => (value(b) - value(a)) / (x[b] - x[a]);
-  const parabola = (a, b, c) => {
-    const first = line(a, b);
-    const bend = (line(b, c) - first) / (x[c] - x[a]);
-    return first + bend * (x[k] - x[a] + (x[k] - x[b]));
-  };
-  const left = known(k - 1);
-  const right = known(k + 1);
-  if (left && right) return parabola(k - 1, k, k + 1);
-  if (right && known(k + 2)) return parabola(k, k + 1, k + 2);
-  if (left && known(k - 2)) return parabola(k - 2, k - 1, k);
-  if (right) return line(k, k + 1);
-  if (left) return line(k - 1, k);
-  return 0;
-}
-
 /** The one nearer to 0 of two numbers of one sign, 0 for two signs; if one is NaN, the other one. */
 function smaller(first, second) {
   const a = Number.isNaN(first) ? second : first;
@@ -31,19 +10,63 @@ function smaller(first, second) {
   return Math.sign(a) === Math.sign(b) ? Math.sign(a) * Math.min(Math.abs(a), Math.abs(b)) : 0;
 }
 
-/** The limited slope at node k, see `parabolaSlope` and Python's `limited_slopes`. */
-function slopeAt(x, u, offset, stride, n, k) {
-  const value = (m) => (m >= 0 && m < n ? u[offset + m * stride] : NaN);
-  const line = (m) => (value(m + 1) - value(m)) / (x[m + 1] - x[m]); // from node m to the next
-  const bend = (m) => (line(m) - line(m - 1)) / (x[m + 1] - x[m - 1]);
-  const either = (a, b) => (Number.isNaN(a) ? b : a);
-  const turn = (m) => (smaller(either(bend(m), bend(m + 2)), either(bend(m + 1), bend(m - 1))) || 0) * (x[m + 1] - x[m]);
-  const chord = smaller(line(k - 1), line(k));
-  const parabola = smaller(line(k - 1) + turn(k - 1), line(k) - turn(k));
-  const found = parabolaSlope(x, u, offset, stride, n, k);
-  if (Number.isNaN(parabola)) return found;
-  const steepest = Math.max(Math.sign(chord) === Math.sign(parabola) ? 3 * Math.abs(chord) : 0, 1.5 * Math.abs(parabola));
-  return smaller(found, Math.sign(parabola) * steepest);
+const either = (a, b) => (Number.isNaN(a) ? b : a);
+
+/**
+ * Slopes and second divided differences on a line of values u[offset + k * stride] on the coordinates x: {lines, bends, turns}.
+ * lines[k] is the slope from node k - 1 to node k, bends[k + 2] the difference at node k, and turns[k] what the slope changes by
+ * from the middle of the interval to its ends if it bends as both ends do; see Python's `shared_bends`.
+ */
+function differences(x, u, offset, stride) {
+  const n = x.length;
+  const lines = new Float64Array(n + 1).fill(NaN);
+  const bends = new Float64Array(n + 3).fill(NaN);
+  const turns = new Float64Array(n + 1);
+  for (let k = 1; k < n; k++) lines[k] = (u[offset + k * stride] - u[offset + (k - 1) * stride]) / (x[k] - x[k - 1]);
+  for (let k = 1; k + 1 < n; k++) bends[k + 2] = (lines[k + 1] - lines[k]) / (x[k + 1] - x[k - 1]);
+  for (let k = 1; k < n; k++) {
+    const shared = smaller(either(bends[k + 1], bends[k + 3]), either(bends[k + 2], bends[k]));
+    turns[k] = (shared || 0) * (x[k] - x[k - 1]);
+  }
+  return { lines, bends, turns };
+}
+
+/** The slope at node k, where a value is known: of the parabola through it and its neighbours, or what comes nearest to it. */
+function parabolaSlope(x, { lines, bends }, k) {
+  const [left, right] = [lines[k], lines[k + 1]];
+  if (!Number.isNaN(bends[k + 2])) return left + bends[k + 2] * (x[k] - x[k - 1]);
+  if (!Number.isNaN(right + bends[k + 3])) return right - bends[k + 3] * (x[k + 1] - x[k]);
+  if (!Number.isNaN(left + bends[k + 1])) return left + bends[k + 1] * (x[k] - x[k - 1]);
+  return either(either(right, left), 0);
+}
+
+/** Write the limited slopes on a line, see `differences` and Python's `limited_slopes`. */
+function writeSlopes(x, u, offset, stride, slopes) {
+  const known = differences(x, u, offset, stride);
+  const { lines, turns } = known;
+  for (let k = 0; k < x.length; k++) {
+    const at = offset + k * stride;
+    slopes[at] = Number.isNaN(u[at]) ? NaN : parabolaSlope(x, known, k);
+    const chord = smaller(lines[k], lines[k + 1]);
+    const parabola = smaller(lines[k] + turns[k], lines[k + 1] - turns[k + 1]);
+    if (Number.isNaN(parabola)) continue;
+    const monotone = Math.sign(chord) === Math.sign(parabola) ? 3 * Math.abs(chord) : 0;
+    slopes[at] = smaller(slopes[at], Math.sign(parabola) * Math.max(monotone, 1.5 * Math.abs(parabola)));
+  }
+}
+
+/** Limited slopes of values (ny x nx) along x. */
+function slopesAlongX(x, y, u) {
+  const slopes = new Float64Array(u.length);
+  for (let j = 0; j < y.length; j++) writeSlopes(x, u, j * x.length, 1, slopes);
+  return slopes;
+}
+
+/** Those along y. */
+function slopesAlongY(x, y, u) {
+  const slopes = new Float64Array(u.length);
+  for (let i = 0; i < x.length; i++) writeSlopes(y, u, i, x.length, slopes);
+  return slopes;
 }
 
 /**
@@ -51,23 +74,11 @@ function slopeAt(x, u, offset, stride, n, k) {
  * With log, the logarithm of the values is interpolated. One row makes a curve: y is then ignored.
  */
 export function makeInterpolant(x, y, values, log) {
-  const nx = x.length;
-  const ny = y.length;
   const u = Float64Array.from(values, (v) => (Number.isFinite(v) ? (log ? Math.log(v) : v) : NaN));
-  const ux = new Float64Array(nx * ny);
-  const uy = new Float64Array(nx * ny);
-  const uxy = new Float64Array(nx * ny);
-  for (let j = 0; j < ny; j++) for (let i = 0; i < nx; i++) ux[j * nx + i] = slopeAt(x, u, j * nx, 1, nx, i);
-  for (let i = 0; i < nx; i++) {
-    for (let j = 0; j < ny; j++) {
-      uy[j * nx + i] = slopeAt(y, u, i, nx, ny, j);
-    }
-  }
-  for (let j = 0; j < ny; j++) {
-    for (let i = 0; i < nx; i++) {
-      uxy[j * nx + i] = smaller(slopeAt(y, ux, i, nx, ny, j), slopeAt(x, uy, j * nx, 1, nx, i));
-    }
-  }
+  const ux = slopesAlongX(x, y, u);
+  const uy = slopesAlongY(x, y, u);
+  const other = slopesAlongX(x, y, uy);
+  const uxy = slopesAlongY(x, y, ux).map((slope, k) => smaller(slope, other[k]));
   return { x, y, u, ux, uy, uxy, log };
 }
 
