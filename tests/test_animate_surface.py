@@ -12,11 +12,18 @@ from test_plots import bowl, surface_of
 
 from lossatlas import figures
 from lossatlas.commands import animate_surface, plot_2D
-from lossatlas.figures import animations, choose_colour_scale, rendered_plots, surface_renderer, turning_films
+from lossatlas.figures import (
+    animations,
+    choose_colour_scale,
+    colour_bars,
+    rendered_plots,
+    surface_renderer,
+    turning_films,
+)
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.film_frames import Subject, figure_pixels
 from lossatlas.figures.panels import surface_panel
-from lossatlas.io import Projection, write_projection, write_surface
+from lossatlas.io import Projection, read_surface, write_projection, write_surface
 
 pytestmark = pytest.mark.pictures
 T = np.linspace(0, 1, 5)
@@ -77,6 +84,56 @@ def test_a_swinging_surface_comes_back_the_same_way(request, files, render):
     assert max(close) < 0.2 * far
 
 
+@pytest.mark.parametrize(
+    "kind", [["--kind", "refine"], ["--kind", "turn"], ["--kind", "turn", "--render"]], ids=" ".join
+)
+@pytest.mark.parametrize("dpi", [90, 40])
+def test_a_film_has_the_colour_bar_of_a_figure(request, files, monkeypatch, kind, dpi):
+    """Its title, and ticks at the colours of their values, in letters that can be read in small films too."""
+    if "--render" in kind:
+        request.getfixturevalue("rendering")
+    seen = []
+
+    def keep(fig, dpi):
+        seen.append((fig, dpi))
+        return figure_pixels(fig, dpi)
+
+    monkeypatch.setattr(colour_bars, "figure_pixels", keep)
+    frames = film(files, *kind, "--frames", "3", "--dpi", str(dpi), "--log", "--cmap", "gray")
+    ((fig, fine),) = seen  # drawn once
+    (bar,) = fig.axes
+    assert bar.get_xlabel().startswith("training loss")
+    assert min(text.get_fontsize() for text in (*bar.get_xticklabels(), bar.xaxis.label)) * fine / 72 > 7  # pixels
+    values = surface_panel(read_surface(files / "s.h5"), "train_loss", "").values
+    scale = choose_colour_scale([values], log=True)
+    shown = [(tick.get_loc(), tick.label1.get_text()) for tick in bar.xaxis.get_major_ticks() if tick.label1.get_text()]
+    assert len(shown) > 2
+    for place, words in shown:
+        assert scale.value_at(place) == pytest.approx(float(words), rel=1e-6)
+    for frame in frames:
+        assert all(side % 2 == 0 for side in frame.shape[:2])
+        strip = frame[-int(colour_bars.STRIP_HEIGHT * fine) :]
+        rows = strip[: len(strip) // 4]  # of the bar, from black to white
+        line = rows[np.argmax((rows.max(-1) < 250).sum(1)), :, 0]
+        coloured = np.flatnonzero(line < 250)
+        assert line[coloured[: len(coloured) // 8]].max() < 60
+        assert line[coloured[-len(coloured) // 8 :]].min() > 180
+
+
+def test_surfaces_in_one_box_have_colours_of_their_own_and_no_bar(files, monkeypatch):
+    monkeypatch.setattr(colour_bars, "bar_strip", lambda *_: pytest.fail("a bar"))
+    shutil.copy(files / "s.h5", files / "t.h5")
+    words = [
+        "-f",
+        *(str(files / name) for name in ("s.h5", "t.h5")),
+        "--layout",
+        "overlay",
+        "--out",
+        str(files / "o.gif"),
+    ]
+    assert animate_surface.main([*words, "--frames", "1", "--dpi", "40"]) == 0
+
+
 def test_a_gif_may_have_a_largest_size(files, capsys):
     film(files, "--frames", "3", "--dpi", "40")
     whole = (files / "film.gif").stat().st_size
@@ -116,6 +173,7 @@ def test_a_walk_ends_at_a_star_beside_a_bar_as_high_as_its_panel(files, monkeypa
     monkeypatch.setattr(animations, "figure_pixels", keep)
     film(files, "--kind", "path", "--proj_file", str(files / "p.h5"), "--frames", "2", "--dpi", "60")
     left, _, bar = seen[-1].axes
+    assert bar.get_ylabel() == "training loss"
     (star,) = (line for line in left.lines if line.get_marker() == "*")
     np.testing.assert_allclose(star.get_xydata(), [[-0.9, 0.0]])
     assert bar.get_window_extent().height == pytest.approx(left.get_window_extent().height, rel=0.1)

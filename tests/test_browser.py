@@ -53,6 +53,7 @@ def two_losses(factor):
     return empty.with_cells(range(grid.size), np.stack([values, 1.5 * values, 90 - 10 * values], 1))
 
 
+TOWER = 0.5, 0.3  # a cell
 T = np.linspace(0, 1, 6)
 PATH = Projection(
     0.9 * (1 - T), 0.8 * (1 - T) ** 2, 10 * np.arange(6.0), bowl(0.9 * (1 - T), 0.8 * (1 - T) ** 2) + 0.4, 3 - 3 * T
@@ -67,7 +68,11 @@ def pages(tmp_path_factory):
         values = np.where((x > 0.4) & (y > 0.4), np.inf, bowl(x, y))
         return np.where((x < -0.8) & (y < -0.8), np.nan, values)
 
+    def tower(x, y):
+        return np.where(np.hypot(x - TOWER[0], y - TOWER[1]) < 0.01, 1e6, 5 + bowl(x, y))
+
     made = {
+        "tower": [Shown(surface(f=tower), "tower")],
         "one": [Shown(surface(), "one", trajectory=PATH)],
         "two": [Shown(surface(), "smooth"), Shown(surface(f=lambda x, y: 5 + bowl(y, x)), "<i>other</i>")],
         "curve": [Shown(surface(gy=None), "line")],
@@ -144,6 +149,30 @@ def test_a_click_starts_a_race_that_ends_lower(opened, view, share):
     assert all(last < first for first, last, _ in races)
     assert page.locator("#results tbody tr").count() == 8
     assert page.locator("#play").text_content() == "Play"
+
+
+@pytest.mark.parametrize("start", [(0.65, 0.3), (0.5, 0.15), (0.63, 0.43)], ids=str)
+def test_balls_beside_a_cell_that_differs_descend_what_is_drawn(opened, start):
+    """Beside it an interpolant can swing below all cells: a pit that nobody sees and that was never computed."""
+    page = opened("tower", f"#x={start[0]}&y={start[1]}&seconds=1")
+    assert page.evaluate("lossatlas.model.surfaces[0].fields.train_loss.values").count(1e6) == 1
+    page.click("#play")
+    wait(page, "!lossatlas.race.playing && lossatlas.model.state.at > 0")
+    races = page.evaluate("lossatlas.race.shownOn(0).map((run) => Array.from(run.losses))")
+    assert len(races) == 8
+    known = 5 + bowl(*np.meshgrid(np.linspace(-1, 1, 201), np.linspace(-1, 1, 201)))
+    assert min(min(losses) for losses in races) > known.min() - 0.02
+    found = page.evaluate("""() => {
+      const { heights } = lossatlas.panels[0];
+      return lossatlas.race.shownOn(0).map((run) => {
+        const ball = heights.scenePoint(run.points[2 * run.shown], run.points[2 * run.shown + 1]);
+        const told = Math.min(1, heights.scale.height(run.losses[run.shown]));
+        return [heights.zAt(ball[0], ball[1]) / 0.85, ball[2] / 0.85, told];
+      });
+    }""")
+    drawn, balls, told = np.transpose(found)
+    np.testing.assert_allclose(balls, drawn, atol=1e-9)
+    np.testing.assert_allclose(told, drawn, atol=1e-9)  # the loss in the legend is the height of the ball
 
 
 @pytest.mark.full

@@ -295,13 +295,31 @@ def test_a_race_is_recorded(opened, tmp_path):
     assert state(page, "at") == state(page, "steps")
 
 
+RECORDED = """
+window.recorded = [];
+for (const name of ["start", "stop"]) {
+  const own = MediaRecorder.prototype[name];
+  MediaRecorder.prototype[name] = function (...words) {
+    window.recorded.push(performance.now());
+    return own.apply(this, words);
+  };
+}
+"""
+
+
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe: apt-get install ffmpeg")
-def test_a_recorded_race_has_a_duration(opened, tmp_path):
-    file = save(opened("one", "#seconds=1&at=40", size=(700, 600)), "#film", tmp_path)
+@pytest.mark.parametrize("seconds", [1, pytest.param(3, marks=pytest.mark.full)])
+def test_a_recorded_race_is_as_long_as_the_race(opened, tmp_path, seconds):
+    """From its first step to its last one; its length is written in the file."""
+    page = opened("one", f"#seconds={seconds}&at=40", size=(700, 600), script=RECORDED)
+    file = save(page, "#film", tmp_path)
     command = ["ffprobe", "-v", "error", "-show_entries", "format=duration:packet=pts_time", "-of", "json", str(file)]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    last = max(float(packet["pts_time"]) for packet in said["packets"])
-    assert float(said["format"]["duration"]) > last >= 0
+    duration, times = float(said["format"]["duration"]), [float(packet["pts_time"]) for packet in said["packets"]]
+    start, stop = page.evaluate("recorded")
+    assert seconds < max(times) < duration
+    assert max(times) < (stop - start) / 1000 + 0.2
+    assert 3 < len(times) <= 30 * duration + 3  # 30 pictures a second at most
 
 
 @pytest.mark.parametrize(

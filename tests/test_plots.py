@@ -20,6 +20,7 @@ from lossatlas.figures.line_plots import AxisLimits, lines_figure
 from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
+from lossatlas.figures.surface_sheets import height_interpolant
 from lossatlas.io import Projection, read_surface, write_surface
 from lossatlas.landscape import Grid, Surface
 
@@ -196,6 +197,33 @@ def test_contours_follow_the_interpolant_where_it_can_be_trusted_and_keep_the_ce
     assert z.min() == noise.values.min()
     times = (len(x) - 1) // (len(noise.x) - 1)
     np.testing.assert_array_equal(z[::times, ::times], noise.values)
+
+
+@pytest.mark.parametrize(("huge", "trusted"), [(1e3, True), (-50.0, True), (1e3, False)])
+def test_no_figure_invents_pits_or_towers_beside_a_cell_that_differs_from_all_others(huge, trusted):
+    rng = np.random.default_rng(0)
+    odd, shape = (0.125, -0.375), ("-1:1:17", "-1:1:17")
+
+    def values(a, b):
+        return huge if (a, b) == odd else bowl(a, b) if trusted else rng.uniform(1, 5)
+
+    p = surface_panel(surface_of(values, *shape), "train_loss", "one")
+    assert (p._interpolant is not None) == trusted
+    scale = figures.choose_colour_scale([p.values], linear=True)
+    x, y, z = p.refined(scale)
+    i, j = (np.clip(np.searchsorted(p.x, each, "right") - 1, 0, 15) for each in (x, y))
+    corners = np.stack([p.values[j[:, None] + down, i + right] for down in (0, 1) for right in (0, 1)])
+    slack = 0.01
+    assert (z > corners.min(0) - slack).all()
+    assert (z < corners.max(0) + slack).all()
+    times = (len(x) - 1) // 16
+    np.testing.assert_array_equal(z[::times, ::times], p.values)  # cells keep what was computed
+    points = rng.uniform(-1, 1, (4000, 2))  # of a path that is rendered: on the surface, not beside it
+    heights = height_interpolant(p, scale).at(*points.T)[0]
+    i, j = (np.searchsorted(axis, each, "right") - 1 for axis, each in zip((x, y), points.T, strict=True))
+    around = scale.height(np.stack([z[j + down, i + right] for down in (0, 1) for right in (0, 1)]))
+    assert (heights > around.min(0) - slack).all()
+    assert (heights < around.max(0) + slack).all()
 
 
 def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossatlas.figures.camera import Camera
+from lossatlas.figures.colour_bars import with_bar_below
 from lossatlas.figures.colour_scale import format_tick
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat, flat_size
 from lossatlas.figures.film_frames import FRAME_DETAIL, Subject, figure_pixels
@@ -69,7 +70,8 @@ def frames_of(
         assert run is not None
         return path_frames(plt, subject, *run, count=count, dpi=dpi)
     if kind is Film.REFINE:
-        return refinement_frames(plt, surface, subject, camera, count=count, dpi=dpi)
+        filled = refinement_frames(plt, surface, subject, camera, count=count, dpi=dpi)
+        return with_bar_below(plt, subject, filled, dpi)
     cameras = turning_cameras(camera, count, swing)
     paths = [] if run is None else [run[0]]
     return turntable_frames(plt, subject, cameras, dpi, overlay=overlay, zlim=zlim, paths=paths)
@@ -97,7 +99,6 @@ def path_frames(
         1, 2, figsize=(9.2, max(LOWEST_WALK, flat_size(subject.panels)[1])), layout="compressed"
     )
     draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_panel=draw_contours)
-    fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
     left.set(**dict(zip(("xlabel", "ylabel"), path_axis_names(path), strict=True)))
     ink, ground = current_look().ink, current_look().ground
     left.plot(path.x, path.y, ".", color=current_look().muted, markersize=4, zorder=4.6, path_effects=halo(0))

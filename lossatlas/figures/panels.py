@@ -17,7 +17,7 @@ from lossatlas.landscape.chart_cells import DISTORTION
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
-# An interpolant with a smaller error, see `fitting`, is drawn; otherwise lines between the cells are straight.
+# An interpolant with a smaller error, see `cross_validate`, is drawn; otherwise lines between the cells are straight.
 TRUSTED = 0.05
 FINE = 240  # points along an axis of the finer grid, about
 FEW_OUTLIERS = 0.02  # share of the cells that a scale may leave above its end
@@ -104,7 +104,8 @@ class Panel:
         log, error = cross_validate(x, y, z)
         if not error < TRUSTED:
             return None
-        return self._with_cells(Interpolant.of(x, y, z, log=log).at(*np.meshgrid(*self._finer_axes[0]))[0])
+        found = Interpolant.for_drawing(x, y, z, log=log)
+        return self._with_cells(found.at(*np.meshgrid(*self._finer_axes[0]))[0])
 
     def _piecewise_linear(self, scale: ColourScale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x, y, z = self.complete_part

@@ -1,6 +1,5 @@
 """Figures of surfaces that pyvista renders: side by side or in one box, with their names and a slim colour bar."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossatlas.errors import BadUsage, error_line, named
-from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.camera import Camera
+from lossatlas.figures.colour_bars import draw_bar_below
 from lossatlas.figures.colour_scale import ColourScale, format_value
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.palette import overlay_colour_map
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAMERA = Camera(42, -62)  # from which a ravine is seen and hills do not hide what is behind them
-BAR_LETTERS = 36  # of a line below the colour bar of one column of a page
 HIDDEN_DASHES = (0, (2.5, 2))  # of the hidden part of a pin
 PIN_POINTS = 41  # at which it is asked whether a surface hides a pin
 RENDERED_NOISE = 5  # of the colour of the ground, in levels of 255
@@ -101,7 +99,7 @@ def rendered_figure(
                 where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "ncols": 2}
             axis.legend(handles=handles, fontsize="small", **where)
     if not overlay:
-        draw_slim_colour_bar(fig, axes.ravel().tolist(), scale, name)
+        draw_bar_below(fig, axes.ravel().tolist(), scale, name)
     return fig
 
 
@@ -196,19 +194,6 @@ def legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection], scale
 
     handles: list[Artist] = [Patch(color=overlay_colour_map(k)(0.5), label=p.label) for k, p in enumerate(overlaid)]
     return handles + (path_handles(paths, scale) if paths else [])
-
-
-def draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourScale, name: str) -> None:
-    """Draw a slim colour bar below rendered pictures."""
-    from matplotlib import cm
-
-    looks: Looks = {"extend": scale.extend, "shrink": 0.6, "aspect": 60, "pad": 0.03, "location": "bottom"}
-    title = scale.bar_title(name).replace("\n", " ")
-    if is_single_column():
-        title = textwrap.fill(title, BAR_LETTERS)
-    bar = fig.colorbar(cm.ScalarMappable(scale.norm, scale.colour_map), ax=axes, label=title, **looks)
-    set_scale_ticks(bar.ax.xaxis, scale, 10)
-    bar.outline.set_visible(False)
 
 
 def _cropped(pictures: Sequence[Picture]) -> list[Picture]:

@@ -178,4 +178,4 @@ def height_interpolant(p: Panel, scale: ColourScale) -> Interpolant:
     """Return the interpolant of the drawn heights of a surface."""
     x, y, z = p.refined(scale)
     with np.errstate(invalid="ignore"):
-        return Interpolant.of(x, y, scale.height(z))
+        return Interpolant.for_drawing(x, y, scale.height(z))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas.figures.camera import Camera
+from lossatlas.figures.colour_bars import with_bar_below
 from lossatlas.figures.film_frames import FRAME_DETAIL, Subject, figure_pixels
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks
 from lossatlas.figures.panels import Panel
@@ -51,7 +52,7 @@ def turntable_frames(
     zlim: float | None = None,
     paths: Sequence[Projection] = (),
 ) -> Iterator[np.ndarray]:
-    """Turn surfaces.
+    """Turn surfaces, with their colour bar below them unless they share one box.
 
     Args:
         plt: Maker of figures, see `style`.
@@ -62,9 +63,24 @@ def turntable_frames(
         zlim: Value at which the surfaces are cut off.
         paths: Training runs, which lie on the first surface.
 
-    Yields:
+    Returns:
         Frames of (height, width, 3) bytes.
     """
+    frames = _turned_frames(plt, subject, cameras, dpi, overlay=overlay, zlim=zlim, paths=paths)
+    return frames if overlay else with_bar_below(plt, subject, frames, dpi)
+
+
+def _turned_frames(
+    plt: FigureFactory,
+    subject: Subject,
+    cameras: Sequence[Camera],
+    dpi: int,
+    *,
+    overlay: bool,
+    zlim: float | None,
+    paths: Sequence[Projection],
+) -> Iterator[np.ndarray]:
+    """Turn surfaces; arguments as for `turntable_frames`."""
     panels = [replace(p, detail=FRAME_DETAIL) for p in subject.panels]
     looks: Looks = {"overlay": overlay, "cut_from": cameras[0], "paths": paths}
     for each in cameras:
@@ -73,7 +89,8 @@ def turntable_frames(
         for axis in fig.axes:  # the label would jump from one side to the other
             axis.set_zlabel("")
         place_for_film(fig, *((1, 1) if overlay else shape_of_solids(len(panels))))
-        fig.text(0.01, 0.02, field_title(subject.name), ha="left", fontsize="small")
+        if overlay:  # surfaces have colours of their own, and no bar
+            fig.text(0.01, 0.02, field_title(subject.name), ha="left", fontsize="small")
         yield figure_pixels(fig, dpi)
 
 
@@ -86,7 +103,7 @@ def rendered_turntable_frames(
     overlay: bool = False,
     paths: Sequence[Projection] = (),
 ) -> Iterator[np.ndarray]:
-    """Turn rendered surfaces, with their names and the legend below them.
+    """Turn rendered surfaces, with their names, the legend and the colour bar below them.
 
     Args:
         plt: Maker of figures, see `style`.
@@ -96,9 +113,23 @@ def rendered_turntable_frames(
         overlay: Render the surfaces in one box instead of side by side.
         paths: Training runs, which lie on each surface.
 
-    Yields:
+    Returns:
         Frames of (height, width, 3) bytes.
     """
+    frames = _rendered_frames(plt, subject, cameras, dpi, overlay=overlay, paths=paths)
+    return frames if overlay else with_bar_below(plt, subject, frames, dpi)
+
+
+def _rendered_frames(
+    plt: FigureFactory,
+    subject: Subject,
+    cameras: Sequence[Camera],
+    dpi: int,
+    *,
+    overlay: bool,
+    paths: Sequence[Projection],
+) -> Iterator[np.ndarray]:
+    """Turn rendered surfaces; arguments as for `rendered_turntable_frames`."""
     from lossatlas.figures.rendered_plots import picture_from
     from lossatlas.figures.rendered_view import fitted_views
     from lossatlas.figures.surface_renderer import SurfaceRenderer

@@ -6,11 +6,12 @@ import numpy as np
 
 from lossatlas.errors import BadUsage, error_line, named
 from lossatlas.figures.camera import Camera
+from lossatlas.figures.colour_bars import draw_bar_below
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.plotted_fields import field_title
-from lossatlas.figures.rendered_plots import CAMERA, RENDERED_NOISE, draw_slim_colour_bar
+from lossatlas.figures.rendered_plots import CAMERA, RENDERED_NOISE
 from lossatlas.figures.rendered_view import ANGLE, View, fitted_views
 from lossatlas.figures.surface_renderer import LIGHTS, MATERIAL, RENDERED_SIZE, import_pyvista
 from lossatlas.landscape import Surface
@@ -71,7 +72,7 @@ def cutaway_figure(
         words.append(f"{missing} of {values.size} cells are not finite or not computed: left out")
     axis.set_xlabel("\n".join(words), labelpad=2, fontsize="large")
     _name_edges(axis, surface, places)
-    draw_slim_colour_bar(fig, [axis], scale, name)
+    draw_bar_below(fig, [axis], scale, name)
     return fig
 
 

@@ -2,18 +2,16 @@
 
 Slopes at the nodes come from parabolas through three neighbours, so that parabolas are reproduced exactly; between the
 nodes it is a Hermite polynomial (Press et al., Numerical Recipes, section 3.6). Optionally, the logarithm of the values
-is interpolated. The page's interpolant.js does the same arithmetic.
+is interpolated. For drawing, slopes are limited, so that no pits and towers appear beside a cell that differs much from
+all others. The page's interpolant.js does the same arithmetic with limited slopes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 FEWEST_NODES = 5  # nodes along each axis, to leave out every second one
-BEYOND = (
-    0.25  # how far a drawn value may lie beyond the cells around it, in second differences: a parabola needs an eighth
-)
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,23 @@ class Interpolant:
         ux = slopes(x, u)
         return cls(np.asarray(x, float), np.asarray(y, float), u, ux, slopes(y, u.T).T, slopes(y, ux.T).T, log)
 
+    @classmethod
+    def for_drawing(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, *, log: bool = False) -> "Interpolant":
+        """Return the interpolant of values (ny, nx) that figures and the page draw, with limited slopes.
+
+        Beside a cell that differs much from all others, it stays near the range of the cells around each point.
+
+        Args:
+            x: Coordinates of the columns, (nx,).
+            y: Coordinates of the rows, (ny,).
+            values: (ny, nx); NaN and infinity are holes.
+            log: Interpolate the logarithm; every finite value then has to be positive.
+        """
+        free = cls.of(x, y, values, log=log)
+        ux, uy = limited_slopes(free.x, free.u), limited_slopes(free.y, free.u.T).T
+        uxy = smaller(limited_slopes(free.y, ux.T).T, limited_slopes(free.x, uy))
+        return replace(free, ux=ux, uy=uy, uxy=uxy)
+
     def at(self, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the value and its slopes along x and y.
 
@@ -90,58 +105,6 @@ class Interpolant:
                 value = np.exp(value)
                 slope_x, slope_y = value * slope_x, value * slope_y
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
-
-    def drawn_at(self, a: ArrayLike, b: ArrayLike) -> np.ndarray:
-        """Return the values as the page draws them, within the range of the cells around each point.
-
-        Beside a cell that differs much from all others the polynomial swings far beyond the cells around a point.
-
-        Args:
-            a: x coordinates.
-            b: y coordinates, of the same shape.
-
-        Returns:
-            An array of that shape; NaN outside the grid and in holes.
-        """
-        a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
-        i = np.clip(np.searchsorted(self.x, a, "right") - 1, 0, len(self.x) - 2)
-        j = np.clip(np.searchsorted(self.y, b, "right") - 1, 0, len(self.y) - 2)
-        low, high = (np.exp(each) if self.log else each for each in self._limits())
-        return np.clip(self.at(a, b)[0], low[j, i], high[j, i])
-
-    def _limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return for each square of four cells the lowest and the highest node value that is drawn, (ny-1, nx-1)."""
-        corners = np.stack([self.u[:-1, :-1], self.u[:-1, 1:], self.u[1:, :-1], self.u[1:, 1:]])
-        along = second_differences(self.x, self.u)
-        across = second_differences(self.y, self.u.T).T
-        below, above = (
-            np.maximum(0, np.maximum(sign * along[:-1], sign * along[1:]))
-            + np.maximum(0, np.maximum(sign * across[:, :-1], sign * across[:, 1:]))
-            for sign in (1, -1)
-        )
-        return corners.min(0) - BEYOND * below, corners.max(0) + BEYOND * above
-
-
-def second_differences(x: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Return second differences in the intervals along the last axis, the smaller one of the two ends of each.
-
-    It is 0 where the ends differ in sign: one cell that differs much from all others bends one end alone. Beside an
-    edge or a hole, the second derivative at the next node counts.
-
-    Args:
-        x: Coordinates, (n,).
-        u: Values at the nodes, (..., n).
-
-    Returns:
-        (..., n - 1).
-    """
-    bends = np.full((*u.shape[:-1], len(x) + 2), np.nan)  # with a node more at either end
-    slope = np.diff(u) / np.diff(x)
-    bends[..., 2:-2] = 2 * np.diff(slope) / (x[2:] - x[:-2])
-    left = np.where(np.isnan(bends[..., 1:-2]), bends[..., 3:], bends[..., 1:-2])
-    right = np.where(np.isnan(bends[..., 2:-1]), bends[..., :-3], bends[..., 2:-1])
-    a, b = np.where(np.isnan(left), right, left), np.where(np.isnan(right), left, right)
-    return np.where(a * b > 0, np.sign(a) * np.minimum(np.abs(a), np.abs(b)) * np.diff(x) ** 2, 0.0)
 
 
 def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -229,6 +192,56 @@ def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
     first, second = ((u[..., m + 1] - u[..., m]) / (x[m + 1] - x[m]) for m in (0, 1))
     curvature = (second - first) / (x[2] - x[0])
     return first + curvature * ((at - x[0]) + (at - x[1]))
+
+
+def limited_slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return slopes along the last axis of u (..., n) that one node which differs from all others does not make steep.
+
+    A slope is at most three times the smaller one of the two lines beside it, with which a curve through increasing
+    values increases, or one and a half times that of two parabolas, which bend as both ends of their intervals do
+    (Huynh 1993, Accurate monotone cubic interpolation, SIAM Journal on Numerical Analysis 30, 57-100, constraint M3).
+    Slopes of parabolas stay as they are.
+
+    Args:
+        x: Coordinates, (n,).
+        u: Values at the nodes, (..., n); NaN is a hole.
+
+    Returns:
+        (..., n).
+    """
+    steps = np.diff(x)
+    lines = np.diff(u) / steps
+    turns = steps * shared_bends(x, lines)
+    none = np.full((*u.shape[:-1], 1), np.nan)
+    line = smaller(np.concatenate([none, lines], -1), np.concatenate([lines, none], -1))
+    parabola = smaller(np.concatenate([none, lines + turns], -1), np.concatenate([lines - turns, none], -1))
+    steepest = np.maximum(3 * np.abs(np.where(np.sign(line) == np.sign(parabola), line, 0.0)), 1.5 * np.abs(parabola))
+    found = slopes(x, u)
+    return np.where(np.isnan(parabola), found, smaller(found, np.sign(parabola) * steepest))
+
+
+def shared_bends(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """Return the second divided difference that both ends of each interval have, the smaller one; 0 if signs differ.
+
+    Beside an edge or a hole, that of the next node counts.
+
+    Args:
+        x: Coordinates, (n,).
+        lines: Slopes of the lines between neighbours, (..., n - 1).
+    """
+    bends = np.full((*lines.shape[:-1], len(x) + 2), np.nan)  # with a node more at either end
+    bends[..., 2:-2] = np.diff(lines) / (x[2:] - x[:-2])
+    left, right = bends[..., 1:-2], bends[..., 2:-1]
+    left = np.where(np.isnan(left), bends[..., 3:], left)
+    right = np.where(np.isnan(right), bends[..., :-3], right)
+    return np.nan_to_num(smaller(left, right))
+
+
+def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the one nearer to 0 of two numbers of one sign, 0 for two signs; if one is NaN, the other one."""
+    a, b = np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b)
+    nearer = np.sign(a) * np.minimum(np.abs(a), np.abs(b))
+    return np.where(np.isnan(a), np.nan, np.where(np.sign(a) == np.sign(b), nearer, 0.0))
 
 
 def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:

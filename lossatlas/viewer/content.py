@@ -242,7 +242,9 @@ def _field_content(
     if surface.grid.y is not None and levels is not None and len(rows) > 1 and len(columns) > 1:
         wanted = sorted({level for each in levels["levels"].values() for level in each})
         ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
-        content["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log=log), known, wanted, ends)
+        content["contours"] = contours(
+            Interpolant.for_drawing(x[columns], y[rows], known, log=log), known, wanted, ends
+        )
     return content
 
 
@@ -298,7 +300,7 @@ def contours(
         times = max(1, min(6, FINE // max(1, len(axis) - 1)))
         fine = [np.linspace(a, b, times, endpoint=False) for a, b in pairwise(axis)]
         axes.append(np.concatenate([*fine, axis[-1:]]))
-    values = clip_for_drawing(surface.drawn_at(*np.meshgrid(*axes)), known)
+    values = clip_for_drawing(surface.at(*np.meshgrid(*axes))[0], known)
     lines = contour_generator(x=axes[0], y=axes[1], z=np.ma.masked_invalid(values))
     found = []
     for level in levels:

@@ -3,7 +3,7 @@
 import { drawChart } from "./chart.js";
 import { curveColour } from "./colours.js";
 import { cross, dot, drawMark } from "./drawing2d.js";
-import { drawn } from "./interpolant.js";
+import { evaluate } from "./interpolant.js";
 import { pointOf } from "./race.js";
 import { interpolantOf, toPlane } from "./surface.js";
 
@@ -108,7 +108,7 @@ export class CurveView {
     this.surfaces.forEach((surface, number) => {
       const own = interpolantOf(surface, model.state.height);
       const at = (a) => {
-        const found = drawn(own, a, 0);
+        const found = evaluate(own, a, 0);
         return found && Number.isFinite(found[0]) ? [toX(a), toY(found[0])] : null;
       };
       for (const run of race.shownOn(number)) {
@@ -126,7 +126,7 @@ function pointsOf(surface, name) {
   const own = interpolantOf(surface, name);
   return Array.from({ length: PIECES + 1 }, (_, k) => {
     const [a] = toPlane(surface, k / PIECES, 0);
-    const found = drawn(own, a, 0);
+    const found = evaluate(own, a, 0);
     return [a, found ? found[0] : NaN];
   });
 }

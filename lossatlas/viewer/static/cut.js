@@ -1,6 +1,6 @@
 // The values along a line through a point, and the curvature there.
 
-import { curvatureAlong, drawn } from "./interpolant.js";
+import { curvatureAlong, evaluate } from "./interpolant.js";
 import { interpolantOf } from "./surface.js";
 
 /** The unit vector at an angle; along x on a curve. */
@@ -17,7 +17,7 @@ export function cutThrough(surface, name, point, degrees, count = 240) {
   if (!(low < high)) return [];
   return Array.from({ length: count + 1 }, (_, k) => {
     const r = low + ((high - low) * k) / count;
-    const at = drawn(own, point[0] + r * d[0] * (1 - 1e-12), point[1] + r * d[1] * (1 - 1e-12));
+    const at = evaluate(own, point[0] + r * d[0] * (1 - 1e-12), point[1] + r * d[1] * (1 - 1e-12));
     return { r, value: at ? at[0] : NaN };
   });
 }

@@ -9,10 +9,11 @@ const KINDS = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm"]; 
 const WIDEST = 1920; // pixels
 const RATE = 8e6; // bits a second
 const FRAMES = 30; // a second
-const REST = 8; // times that the end is painted, so that it is recorded
+const REST = 8; // frames of the page in which the end is painted, so that it is recorded
 const PAUSE = 100; // milliseconds between them, and between pieces of the film
 const HEAD = 1000; // bytes: a film without pictures has less
 const PATIENCE = 100; // times that the end is painted at most, until there are pictures
+const LONGEST_WAIT = 10000; // milliseconds until the race begins, if the browser does not say that it records
 const NOTHING = "This browser has recorded nothing.";
 
 /** The kind of film that this browser records; "" if there is none. */
@@ -31,6 +32,7 @@ export class Film {
     this.changed = changed;
     this.recorder = null;
     this.ending = false;
+    this.timer = 0; // releases the race
   }
 
   toggle() {
@@ -42,6 +44,7 @@ export class Film {
   begin() {
     const { app } = this;
     app.rewind();
+    app.race.held = true;
     app.play(true); // then the optimizers have names that are painted
     this.canvas = element("canvas");
     this.context = this.canvas.getContext("2d", { alpha: false });
@@ -56,9 +59,17 @@ export class Film {
     this.recorder = new MediaRecorder(this.canvas.captureStream(FRAMES), { mimeType: type, videoBitsPerSecond: RATE });
     this.recorder.ondataavailable = ({ data }) => this.chunks.push(data);
     this.recorder.onstop = () => this.save();
+    this.recorder.onstart = () => this.release();
+    this.timer = setTimeout(() => this.release(), LONGEST_WAIT);
     this.ending = false;
     this.recorder.start(PAUSE);
     this.changed(true);
+  }
+
+  /** Let the race run. Browsers record nothing before they have seen pictures for a while, and its beginning would be lost. */
+  release() {
+    clearTimeout(this.timer);
+    this.app.race.held = false;
   }
 
   /** Take a frame, after the page has been drawn. */
@@ -67,6 +78,7 @@ export class Film {
     paint(this.context, this.app, this.layout);
     if (this.app.race.playing || this.ending) return;
     this.ending = true;
+    this.release();
     this.end(1);
   }
 
@@ -74,7 +86,7 @@ export class Film {
   end(count) {
     paint(this.context, this.app, this.layout);
     if (count < REST || (this.size() < HEAD && count < PATIENCE)) {
-      setTimeout(() => this.end(count + 1), PAUSE);
+      setTimeout(() => requestAnimationFrame(() => this.end(count + 1)), PAUSE);
       return;
     }
     this.recorder.stop();

@@ -1,30 +1,72 @@
 // A surface between its cells: a bicubic interpolant with continuous slope. The same arithmetic as
-// lossatlas/landscape/interpolant.py: slopes at the nodes from parabolas, Hermite's polynomial between them.
+// lossatlas/landscape/interpolant.py has for drawing: slopes at the nodes from parabolas, limited so that a cell which differs
+// much from all others makes no pits and towers beside it; Hermite's polynomial between the nodes.
 
-import { clamp } from "./numbers.js";
+/** The one nearer to 0 of two numbers of one sign, 0 for two signs; if one is NaN, the other one. */
+function smaller(first, second) {
+  const a = Number.isNaN(first) ? second : first;
+  const b = Number.isNaN(second) ? first : second;
+  if (Number.isNaN(a)) return NaN;
+  return Math.sign(a) === Math.sign(b) ? Math.sign(a) * Math.min(Math.abs(a), Math.abs(b)) : 0;
+}
 
-/** How far a drawn value may lie beyond the cells around it, in second differences of these: a parabola needs an eighth. */
-const BEYOND = 0.25;
+const either = (a, b) => (Number.isNaN(a) ? b : a);
 
-/** Slope at node k of the values u[offset + m * stride], m = 0 .. n - 1, on the coordinates x. */
-function slopeAt(x, u, offset, stride, n, k) {
-  const value = (m) => u[offset + m * stride];
-  const known = (m) => m >= 0 && m < n && Number.isFinite(value(m));
-  if (!known(k)) return NaN;
-  const line = (a, b) => (value(b) - value(a)) / (x[b] - x[a]);
-  const parabola = (a, b, c) => {
-    const first = line(a, b);
-    const bend = (line(b, c) - first) / (x[c] - x[a]);
-    return first + bend * (x[k] - x[a] + (x[k] - x[b]));
-  };
-  const left = known(k - 1);
-  const right = known(k + 1);
-  if (left && right) return parabola(k - 1, k, k + 1);
-  if (right && known(k + 2)) return parabola(k, k + 1, k + 2);
-  if (left && known(k - 2)) return parabola(k - 2, k - 1, k);
-  if (right) return line(k, k + 1);
-  if (left) return line(k - 1, k);
-  return 0;
+/**
+ * Slopes and second divided differences on a line of values u[offset + k * stride] on the coordinates x: {lines, bends, turns}.
+ * lines[k] is the slope from node k - 1 to node k, bends[k + 2] the difference at node k, and turns[k] what the slope changes by
+ * from the middle of the interval to its ends if it bends as both ends do; see Python's `shared_bends`.
+ */
+function differences(x, u, offset, stride) {
+  const n = x.length;
+  const lines = new Float64Array(n + 1).fill(NaN);
+  const bends = new Float64Array(n + 3).fill(NaN);
+  const turns = new Float64Array(n + 1);
+  for (let k = 1; k < n; k++) lines[k] = (u[offset + k * stride] - u[offset + (k - 1) * stride]) / (x[k] - x[k - 1]);
+  for (let k = 1; k + 1 < n; k++) bends[k + 2] = (lines[k + 1] - lines[k]) / (x[k + 1] - x[k - 1]);
+  for (let k = 1; k < n; k++) {
+    const shared = smaller(either(bends[k + 1], bends[k + 3]), either(bends[k + 2], bends[k]));
+    turns[k] = (shared || 0) * (x[k] - x[k - 1]);
+  }
+  return { lines, bends, turns };
+}
+
+/** The slope at node k, where a value is known: of the parabola through it and its neighbours, or what comes nearest to it. */
+function parabolaSlope(x, { lines, bends }, k) {
+  const [left, right] = [lines[k], lines[k + 1]];
+  if (!Number.isNaN(bends[k + 2])) return left + bends[k + 2] * (x[k] - x[k - 1]);
+  if (!Number.isNaN(right + bends[k + 3])) return right - bends[k + 3] * (x[k + 1] - x[k]);
+  if (!Number.isNaN(left + bends[k + 1])) return left + bends[k + 1] * (x[k] - x[k - 1]);
+  return either(either(right, left), 0);
+}
+
+/** Write the limited slopes on a line, see `differences` and Python's `limited_slopes`. */
+function writeSlopes(x, u, offset, stride, slopes) {
+  const known = differences(x, u, offset, stride);
+  const { lines, turns } = known;
+  for (let k = 0; k < x.length; k++) {
+    const at = offset + k * stride;
+    slopes[at] = Number.isNaN(u[at]) ? NaN : parabolaSlope(x, known, k);
+    const chord = smaller(lines[k], lines[k + 1]);
+    const parabola = smaller(lines[k] + turns[k], lines[k + 1] - turns[k + 1]);
+    if (Number.isNaN(parabola)) continue;
+    const monotone = Math.sign(chord) === Math.sign(parabola) ? 3 * Math.abs(chord) : 0;
+    slopes[at] = smaller(slopes[at], Math.sign(parabola) * Math.max(monotone, 1.5 * Math.abs(parabola)));
+  }
+}
+
+/** Limited slopes of values (ny x nx) along x. */
+function slopesAlongX(x, y, u) {
+  const slopes = new Float64Array(u.length);
+  for (let j = 0; j < y.length; j++) writeSlopes(x, u, j * x.length, 1, slopes);
+  return slopes;
+}
+
+/** Those along y. */
+function slopesAlongY(x, y, u) {
+  const slopes = new Float64Array(u.length);
+  for (let i = 0; i < x.length; i++) writeSlopes(y, u, i, x.length, slopes);
+  return slopes;
 }
 
 /**
@@ -32,56 +74,12 @@ function slopeAt(x, u, offset, stride, n, k) {
  * With log, the logarithm of the values is interpolated. One row makes a curve: y is then ignored.
  */
 export function makeInterpolant(x, y, values, log) {
-  const nx = x.length;
-  const ny = y.length;
   const u = Float64Array.from(values, (v) => (Number.isFinite(v) ? (log ? Math.log(v) : v) : NaN));
-  const ux = new Float64Array(nx * ny);
-  const uy = new Float64Array(nx * ny);
-  const uxy = new Float64Array(nx * ny);
-  for (let j = 0; j < ny; j++) for (let i = 0; i < nx; i++) ux[j * nx + i] = slopeAt(x, u, j * nx, 1, nx, i);
-  for (let i = 0; i < nx; i++) {
-    for (let j = 0; j < ny; j++) {
-      uy[j * nx + i] = slopeAt(y, u, i, nx, ny, j);
-      uxy[j * nx + i] = slopeAt(y, ux, i, nx, ny, j);
-    }
-  }
-  return { x, y, u, ux, uy, uxy, log, limits: null };
-}
-
-/** Second derivative at node k of the parabola through it and its neighbours, NaN where they are not known; see `slopeAt`. */
-function bendAt(x, u, offset, stride, n, k) {
-  if (k < 1 || k + 1 >= n) return NaN;
-  const [a, b, c] = [-1, 0, 1].map((m) => u[offset + (k + m) * stride]);
-  return (2 * ((c - b) / (x[k + 1] - x[k]) - (b - a) / (x[k] - x[k - 1]))) / (x[k + 1] - x[k - 1]);
-}
-
-/**
- * Second difference in the interval after node k, the smaller one of its ends; 0 if they differ in sign. Beside an edge or a
- * hole, that of the next node counts. One cell that differs much from all others bends one end alone.
- */
-function differenceIn(x, u, offset, stride, n, k) {
-  const bend = (m) => bendAt(x, u, offset, stride, n, m);
-  const either = (a, b) => (Number.isNaN(a) ? b : a);
-  const [left, right] = [either(bend(k), bend(k + 2)), either(bend(k + 1), bend(k - 1))];
-  const [a, b] = [either(left, right), either(right, left)];
-  return a * b > 0 ? Math.sign(a) * Math.min(Math.abs(a), Math.abs(b)) * (x[k + 1] - x[k]) ** 2 : 0;
-}
-
-/** For each square of four cells the lowest and the highest value that is drawn there: [low, high], one after the other. */
-function limitsOf({ x, y, u }) {
-  const [nx, ny] = [x.length, y.length];
-  const limits = [];
-  for (let j = 0; j < Math.max(1, ny - 1); j++) {
-    for (let i = 0; i + 1 < nx; i++) {
-      const rows = ny === 1 ? [0] : [j, j + 1];
-      const along = rows.map((row) => differenceIn(x, u, row * nx, 1, nx, i));
-      const across = ny === 1 ? [0] : [i, i + 1].map((column) => differenceIn(y, u, column, nx, ny, j));
-      const corners = rows.flatMap((row) => [u[row * nx + i], u[row * nx + i + 1]]);
-      const beyond = (sign) => Math.max(0, ...along.map((v) => sign * v)) + Math.max(0, ...across.map((v) => sign * v));
-      limits.push([Math.min(...corners) - BEYOND * beyond(1), Math.max(...corners) + BEYOND * beyond(-1)]);
-    }
-  }
-  return limits;
+  const ux = slopesAlongX(x, y, u);
+  const uy = slopesAlongY(x, y, u);
+  const other = slopesAlongX(x, y, uy);
+  const uxy = slopesAlongY(x, y, ux).map((slope, k) => smaller(slope, other[k]));
+  return { x, y, u, ux, uy, uxy, log };
 }
 
 /** The number of the interval of sorted nodes that holds a. */
@@ -129,36 +127,15 @@ function polynomial({ x, y, u, ux, uy, uxy }, a, b) {
   return [weighted(across.value, ...values), weighted(across.value, ...rows(along.slope)), weighted(across.slope, ...values)];
 }
 
-/** True if a point lies within the grid. */
-function isInside({ x, y }, a, b) {
+/** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
+export function evaluate(surface, a, b) {
+  const { x, y, log } = surface;
   const within = (nodes, v) => v >= nodes[0] && v <= nodes[nodes.length - 1];
-  return within(x, a) && (y.length === 1 || within(y, b));
-}
-
-/** [f, df/dx, df/dy] from what the polynomial gives. */
-function unscaled({ log }, [u, ux, uy]) {
+  if (!within(x, a) || (y.length > 1 && !within(y, b))) return null;
+  const [u, ux, uy] = polynomial(surface, a, b);
   if (!log) return [u, ux, uy];
   const f = Math.exp(u);
   return [f, ux * f, uy * f];
-}
-
-/** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
-export function evaluate(surface, a, b) {
-  return isInside(surface, a, b) ? unscaled(surface, polynomial(surface, a, b)) : null;
-}
-
-/**
- * Value and slopes as they are drawn: beside a cell that differs much from all others the polynomial swings far beyond the cells
- * around a point, and the value stays within their range; the slope is 0 there.
- */
-export function drawn(surface, a, b) {
-  if (!isInside(surface, a, b)) return null;
-  const found = polynomial(surface, a, b);
-  const { x, y } = surface;
-  surface.limits ??= limitsOf(surface);
-  const [low, high] = surface.limits[(y.length === 1 ? 0 : intervalOf(y, b)) * (x.length - 1) + intervalOf(x, a)];
-  const u = clamp(found[0], low, high);
-  return unscaled(surface, u === found[0] || Number.isNaN(u) ? found : [u, 0, 0]);
 }
 
 /** Second derivative along a direction (unit vector) by central differences of the exact slope; NaN where unknown. */

@@ -12,6 +12,7 @@ export class Race {
     this.usualRates = []; // for each surface, of each optimizer
     this.only = ""; // the one optimizer that is shown; all of them if empty
     this.playing = false;
+    this.held = false; // it plays, but waits at its present step until a film has begun
     this.clock = 0; // milliseconds: when step 0 was shown
   }
 
@@ -71,12 +72,21 @@ export class Race {
     const on = wanted && !noRace;
     if (on && state.at >= state.steps) state.at = 0;
     this.playing = on;
+    this.startClock(now);
+  }
+
+  startClock(now) {
+    const { state } = this.model;
     this.clock = now - (state.at / state.steps) * state.seconds * 1000;
   }
 
   /** Show the step that is due; true if it is the last one. */
   advance(now) {
     const { state } = this.model;
+    if (this.held) {
+      this.startClock(now);
+      return false;
+    }
     state.at = clamp(Math.round(((now - this.clock) / (state.seconds * 1000)) * state.steps), 0, state.steps);
     return state.at >= state.steps;
   }

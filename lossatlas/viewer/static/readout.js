@@ -1,6 +1,6 @@
 // Sentences about the page and its surfaces: what they show, their state, and the values at a point.
 
-import { drawn } from "./interpolant.js";
+import { evaluate } from "./interpolant.js";
 import { text } from "./numbers.js";
 import { interpolantOf, nearestCell } from "./surface.js";
 
@@ -79,7 +79,7 @@ export function valuesAt(surface, fields, point) {
 
 /** The value at a point; that of its nearest cell, number k, if the point's own is not known. */
 function valueText(surface, name, point, k) {
-  const found = drawn(interpolantOf(surface, name), ...point);
+  const found = evaluate(interpolantOf(surface, name), ...point);
   if (found && Number.isFinite(found[0])) return text(found[0]);
   return surface.done[k] ? text(surface.fields[name].values[k]) : "not computed";
 }

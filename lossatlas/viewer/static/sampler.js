@@ -1,6 +1,6 @@
 // Heights, colours and slopes between the cells of a surface, for meshes and pictures.
 
-import { drawn } from "./interpolant.js";
+import { evaluate } from "./interpolant.js";
 import { clamp } from "./numbers.js";
 import { slopeOfScale } from "./scale.js";
 import { interpolantOf, toPlane } from "./surface.js";
@@ -25,9 +25,9 @@ export function sampler(surface, name, scale, colour) {
   const length = surface.y[surface.y.length - 1] - surface.y[0];
   return (s, t) => {
     const point = toPlane(surface, s, t);
-    const found = drawn(own, ...point);
+    const found = evaluate(own, ...point);
     if (!found || Number.isNaN(found[0])) return null;
-    // A bicubic swings a little beyond a plateau, which is drawn flat; a minimum between the cells is lower than all of them.
+    // A value between the cells may lie a little beyond all of them.
     const value = Math.min(scale.most, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
     const over = Math.min(OVER, scale.height(value));
     const height = Math.min(1, over);
@@ -39,6 +39,6 @@ export function sampler(surface, name, scale, colour) {
 
 /** The share of its scale, 0 to 1, of the field that colours; -1 where it is not known. */
 function shadeAt(surface, { name, scale }, point) {
-  const found = drawn(interpolantOf(surface, name), ...point);
+  const found = evaluate(interpolantOf(surface, name), ...point);
   return found && !Number.isNaN(found[0]) ? clamp(scale.height(found[0]), 0, 1) : -1;
 }

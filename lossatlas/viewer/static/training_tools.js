@@ -1,7 +1,7 @@
 // The path of a training: one checkpoint is chosen, described, and can become the start of the race.
 
 import { button, group, hint, row } from "./elements.js";
-import { drawn } from "./interpolant.js";
+import { evaluate } from "./interpolant.js";
 import { text } from "./numbers.js";
 import { interpolantOf } from "./surface.js";
 
@@ -41,7 +41,7 @@ function describe(model, surface) {
   const { state, surfaces } = model;
   const { x, y, loss: losses, distance: distances, field } = surface.trajectory;
   const k = state.epoch;
-  const found = drawn(interpolantOf(surface, state.height), x[k], y[k]);
+  const found = evaluate(interpolantOf(surface, state.height), x[k], y[k]);
   const loss = losses?.[k] ?? null;
   const distance = distances?.[k] ?? null;
   const own = field === state.height ? "loss" : model.title(field);
