@@ -133,7 +133,9 @@ def check_showable(surface: Surface, label: str) -> None:
 
 
 def flatness_in_words(surface: Surface) -> dict[str, str]:
-    """Measure the flatness of the loss, where there is one, as a page shows it."""
+    """Measure the flatness of the loss, where there is one, as a page shows it; nothing of a volume."""
+    if surface.grid.z is not None:
+        return {}
     name = next(iter(loss_names(surface)), "")
     if not name or not np.isfinite(surface.fields[name][surface.done]).any():
         return {}

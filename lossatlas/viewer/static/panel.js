@@ -12,7 +12,7 @@ import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
-import { axesInWords } from "./surface.js";
+import { axesInWords, planeName } from "./surface.js";
 import { clippedNote } from "./top_tools.js";
 
 export class Panel {
@@ -29,6 +29,7 @@ export class Panel {
     this.key = element("p", { class: "key", hidden: !surface.flat });
     this.readout = element("output", { class: "readout", hidden: true });
     this.named = null; // what the names of the views say of a start
+    this.title = element("h2");
     this.legend = legendOf(app, surface.flat ? [...app.model.surfaces.keys()] : [number]);
     this.root = this.build();
   }
@@ -52,7 +53,7 @@ export class Panel {
 
   build() {
     const { surface, scene, flat, legend, note } = this;
-    const words = element("div", { class: "panel-head" }, this.heading(), this.key, note);
+    const words = element("div", { class: "panel-head" }, this.title, this.key, note);
     const corner = element("div", { class: "corner" }, words, legend.root);
     if (scene) flat.append(this.enlarger());
     flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
@@ -60,11 +61,13 @@ export class Panel {
     return element("section", { class: "panel", "aria-label": surface.label }, ...parts);
   }
 
-  /** The name of the surface, where the title of the page does not say it. */
-  heading() {
-    const { label } = this.surface;
-    const said = this.surface.flat || document.querySelector("h1").textContent.trim() === label.trim();
-    return element("h2", { hidden: said, title: label }, label);
+  /** Say the name of the surface, where the title of the page does not, and that of the plane of a volume. */
+  head() {
+    const { label, flat } = this.surface;
+    const said = flat || document.querySelector("h1").textContent.trim() === label.trim();
+    const words = [...(said ? [] : [label]), planeName(this.surface)].filter((part) => part).join(", ");
+    this.title.hidden = !words;
+    Object.assign(this.title, { textContent: words, title: words });
   }
 
   /** The button that makes the map as large as the scene, and small again. */
@@ -87,6 +90,7 @@ export class Panel {
   rebuild() {
     const { model } = this.app;
     this.heights.update();
+    this.head();
     const notes = this.surfaces.flatMap((surface) => [notesOn(surface, model.state.height), clippedNote(surface, model)]);
     this.note.textContent = [...new Set(notes)].filter((words) => words).join(" ");
     this.plane.rebuild();
@@ -100,14 +104,15 @@ export class Panel {
   nameViews() {
     const { label, flat } = this.surface;
     const { showsStart } = this.app.model;
-    if (this.named === showsStart) return;
-    this.named = showsStart;
+    const at = planeName(this.surface);
+    if (this.named === `${showsStart} ${at}`) return;
+    this.named = `${showsStart} ${at}`;
     const axes = axesInWords(this.surface);
-    const plane = flat ? "The curves" : `${label}: the plane from above`;
+    const plane = flat ? "The curves" : `${label}: the plane ${at ? `${at} ` : ""}from above`;
     const choose = showsStart ? " Click or drag to choose a start; arrow keys move it." : "";
     this.plane.canvas.setAttribute("aria-label", `${plane}.${choose}${axes}`);
     const turn = `Drag to turn it${showsStart ? ", click to choose a start" : ""}; arrow keys turn it.`;
-    this.scene?.root.setAttribute("aria-label", `${label}: the surface. ${turn}${axes}`);
+    this.scene?.root.setAttribute("aria-label", `${label}: the surface${at ? ` at ${at}` : ""}. ${turn}${axes}`);
   }
 
   draw() {
