@@ -1,6 +1,7 @@
 // The view of one surface: the scene, the map of the plane on it, and the values at the point under the pointer. One panel
 // shows all curves.
 
+import { CubeView } from "./cube_view.js";
 import { curveKey } from "./curve_key.js";
 import { CurveView } from "./curve_view.js";
 import { openRenderer } from "./drawing3d.js";
@@ -29,6 +30,7 @@ export class Panel {
     this.key = element("p", { class: "key", hidden: !surface.flat });
     this.readout = element("output", { class: "readout", hidden: true });
     this.named = null; // what the names of the views say of a start
+    this.cube = surface.z ? new CubeView(app, surface, this.heights) : null;
     this.title = element("h2");
     this.legend = legendOf(app, surface.flat ? [...app.model.surfaces.keys()] : [number]);
     this.root = this.build();
@@ -52,8 +54,8 @@ export class Panel {
   }
 
   build() {
-    const { surface, scene, flat, legend, note } = this;
-    const words = element("div", { class: "panel-head" }, this.title, this.key, note);
+    const { surface, scene, flat, legend, note, cube } = this;
+    const words = element("div", { class: "panel-head" }, this.title, this.key, note, ...(cube ? [cube.root] : []));
     const corner = element("div", { class: "corner" }, words, legend.root);
     if (scene) flat.append(this.enlarger());
     flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
@@ -119,6 +121,7 @@ export class Panel {
     this.nameViews();
     this.plane.draw();
     this.scene?.draw();
+    this.cube?.draw();
     this.legend.update();
   }
 

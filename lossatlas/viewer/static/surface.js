@@ -25,11 +25,17 @@ export function openSurface(raw) {
 /** Show the plane of a volume that is nearest to z; returns its coordinate, 0 where there is no volume. */
 export function showPlane(surface, z) {
   const k = surface.z ? nearestOf(surface.z, z) : 0;
-  const plane = surface.planes[k];
-  plane.opened ??= openCells(plane.raw);
-  Object.assign(surface, plane.opened, { shownPlane: k });
+  Object.assign(surface, opened(surface.planes[k]), { shownPlane: k });
   return surface.z ? surface.z[k] : 0;
 }
+
+function opened(plane) {
+  plane.opened ??= openCells(plane.raw);
+  return plane.opened;
+}
+
+/** The planes of a volume, each as a surface. */
+export const planesOf = (surface) => surface.planes.map((plane) => ({ ...surface, ...opened(plane) }));
 
 /** What a plane is called in its volume; "" outside of one. */
 export const planeName = ({ z, shownPlane }) => (z ? `z = ${text(z[shownPlane])}` : "");
