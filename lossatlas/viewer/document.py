@@ -111,14 +111,14 @@ def limits_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]]) -> Li
     grid = shown[0].surface.grid
     y = (0.0,) if grid.y is None else grid.y
     paths = [len(each.trajectory.x) for each in shown if each.trajectory is not None]
-    z = (0.0,) if grid.z is None else grid.z
-    ranges = {name: (float(axis[0]), float(axis[-1])) for name, axis in (("x", grid.x), ("y", y), ("z", z))}
+    axes = {"x": grid.x, "y": y} | ({} if grid.z is None else {"z": grid.z})
+    ranges = {name: (float(axis[0]), float(axis[-1])) for name, axis in axes.items()}
     finite = [field for field in fields if field["range"] is not None]
     return Limits(
         ranges={**ranges, "epoch": (0, max([1, *paths]) - 1)},
         lowest={field["name"]: field["range"][0] for field in finite},
         first=finite[0]["name"],
-        planes=tuple(map(float, z)),
+        planes=(0.0,) if grid.z is None else tuple(map(float, grid.z)),
     )
 
 

@@ -1,7 +1,7 @@
 """The state of a page, as its address holds it: names, kinds of values, and how a fragment is read."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from urllib.parse import parse_qsl
@@ -55,7 +55,7 @@ class Limits:
         ranges: Of the numbers whose range depends on the page, by name.
         lowest: Lowest value of each field, above which the top of its scale lies.
         first: The field that is the height until another one is chosen.
-        planes: Values of z: the planes of a volume; empty to accept all.
+        planes: Values of z: the planes of a volume, 0 alone where there is none; empty to accept all.
     """
 
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -85,9 +85,22 @@ def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
             where = f"lie between {low:.10g} and {high:.10g}" if high < inf else f"be at least {low:g}"
             raise BadInput(f"{name}={state[name]}: this has to {where}")
     if "z" in state and limits.planes:
-        nearest = min(limits.planes, key=lambda z: abs(z - float(state["z"])))
-        if abs(nearest - float(state["z"])) > ROUNDED * max(abs(nearest), limits.planes[-1] - limits.planes[0]):
-            raise BadInput(f"z={state['z']}: the volume has no plane there; the nearest one is z={nearest:.7g}")
+        check_plane(state["z"], limits.planes)
+
+
+def check_plane(text: str, planes: Sequence[float]) -> None:
+    """Check that a volume has a plane at a coordinate.
+
+    Raises:
+        BadInput: It has none, or there is no volume.
+    """
+    z = float(text)
+    nearest = min(planes, key=lambda plane: abs(plane - z))
+    if abs(nearest - z) <= ROUNDED * max(abs(nearest), planes[-1] - planes[0]):
+        return
+    if len(planes) == 1:
+        raise BadInput(f"z={text}: this page shows no volume, and has no z")
+    raise BadInput(f"z={text}: the volume has no plane there; the nearest one is z={nearest:.7g}")
 
 
 def misfit(state: Mapping[str, str], limits: Limits) -> tuple[str, str] | None:
