@@ -85,12 +85,13 @@ def check_layout(layout: SurfaceLayout, files: Sequence[Path]) -> bool:
     return layout == "overlay"
 
 
-def read_started(path: Path, rows_of: str = "") -> Surface:
+def read_started(path: Path, rows_of: str = "", *, volumes: bool = False) -> Surface:
     """Read a surface of which at least one cell is done.
 
     Args:
         path: A surface file.
         rows_of: Meaning of its rows: "repeats", "layers", or "" for a curve or a plane.
+        volumes: It may be a volume.
 
     Returns:
         The surface.
@@ -109,7 +110,8 @@ def read_started(path: Path, rows_of: str = "") -> Surface:
             f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which "
             f"{program(DRAWN_BY[surface.rows_of])} draws"
         )
-    check_no_volume(path, surface)
+    if not volumes:
+        check_no_volume(path, surface)
     if not surface.known.any():
         raise BadInput(f"{path} has no finished cell yet")
     return surface

@@ -4,6 +4,7 @@ python view_surface.py FILE.h5                                     FILE.h5.html,
 python view_surface.py a.h5 b.h5 --labels shortcuts none -o compare.html
 python view_surface.py FILE.h5 --proj_file PROJECTION.h5           with the path of a training
 python view_surface.py FILE.h5 --story STORY.md                    with steps that explain it, in your words
+python view_surface.py VOLUME.h5                                   a volume: a slider moves through its planes
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
 from lossatlas.viewer import Shown, write_page
 from lossatlas.viewer.notebook import flatness_in_words
+from lossatlas.viewer.volumes import check_alone
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class PageOptions:
 
     HEADING: ClassVar[str] = "page"
 
-    files: tuple[str, ...] = option((), "surface files of planes or curves", many="*", metavar="FILE", positional=True)
+    files: tuple[str, ...] = option(
+        (), "surface files of planes or curves, or one of a volume", many="*", metavar="FILE", positional=True
+    )
     surf_file: tuple[str, ...] = option((), "surface files, as FILE", short="-f", many="+", metavar="FILE.h5")
     out: str | None = option(
         None, "file to write (default: the name of the first surface file and .html)", short="-o", metavar="FILE.html"
@@ -70,7 +74,7 @@ def view(
     """Write a page that shows surfaces.
 
     Args:
-        files: Surface files: planes, or curves.
+        files: Surface files: planes, or curves, or one volume.
         out: File to write; by default the first file and ".html".
         labels: Name of each file; by default the names of the files.
         title: Title of the page; by default the labels.
@@ -84,7 +88,7 @@ def view(
 
     Raises:
         BadInput: A file is damaged, of another kind, or has no finite value, or a line of the story cannot be read.
-        BadUsage: The arguments do not suit the files, or curves and planes are mixed.
+        BadUsage: The arguments do not suit the files, curves and planes are mixed, or a volume is not alone.
         CannotWrite: The file cannot be written.
     """
     paths = [Path(file) for file in files]
@@ -102,18 +106,19 @@ def read_shown(
     """Read the surfaces of a page.
 
     Args:
-        paths: Surface files: planes, or curves.
+        paths: Surface files: planes, or curves, or one volume.
         labels: Name of each file; by default the names of the files.
         proj_file: Projection file of a training run in the plane of the first file.
 
     Raises:
         BadInput: A file is damaged, of another kind, or has no finite value.
-        BadUsage: The arguments do not suit the files, or curves and planes are mixed.
+        BadUsage: The arguments do not suit the files, curves and planes are mixed, or a volume is not alone.
     """
     if not paths:
         raise BadUsage("name a surface file to show")
     check_label_count(labels, paths)
     surfaces = [_read_showable(path) for path in paths]
+    check_alone(surfaces, with_path=bool(proj_file), files=[str(path) for path in paths])
     if len({surface.grid.y is None for surface in surfaces}) > 1:
         raise BadUsage("a curve and a plane cannot be shown on one page: make a page of each")
     trajectory = None
@@ -130,7 +135,7 @@ def read_shown(
 
 
 def _read_showable(path: Path) -> Surface:
-    surface = read_started(path)
+    surface = read_started(path, volumes=True)
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: a page needs at least 2 points on each axis")
     if not any(np.isfinite(values).any() for values in surface.fields.values()):

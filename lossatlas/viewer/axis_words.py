@@ -1,4 +1,4 @@
-"""What x and y of a surface are, in a plain sentence for a reader who sees it for the first time."""
+"""What x, y and z of a surface are, in a plain sentence for a reader who sees it for the first time."""
 
 import re
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def axes_in_words(
     """Say what the coordinates of a surface are, and no more than its file says.
 
     Args:
-        surface: A line or a plane.
+        surface: A line, a plane or a volume.
         directions: Metadata of its directions, or None.
         trajectory: Path of a training run in the plane, or None.
 
@@ -70,12 +70,25 @@ def axes_in_words(
     if scheme := request.get("scheme"):
         return f"x, y: how three networks are mixed (scheme '{scheme}'); (0, 0) is the first of them alone."
     if trajectory is not None or is_plane_of_run(surface, directions):
-        return along_run(directions, trajectory)
+        return along_run(directions, trajectory) + third_axis(surface, directions or {})
     if curve := CURVE.match(str(request.get("directions", ""))):
         return f"x: position on a {KINDS.get(curve[1], curve[1])} curve {from_to(surface, networks)}."
     if len(networks) > 1 and surface.grid.y is None:
         return f"x: position on the straight line {from_to(surface, networks)}."
-    return between(surface, networks) if len(networks) > 2 else along_directions(surface, directions or {})
+    if len(networks) > 2:
+        return between(surface, networks) + third_axis(surface, directions or {})
+    return along_directions(surface, directions or {})
+
+
+def third_axis(surface: Surface, directions: Mapping[str, Any]) -> str:
+    """Describe z, where a sentence about x and y comes first: in a volume, or on one of its planes; '' elsewhere."""
+    fixed = surface.request.get("plane_of_volume")
+    if fixed is not None:
+        return f" This is the plane z = {rounded_coordinate(fixed)} of a volume."
+    if surface.grid.z is None:
+        return ""
+    z = axis_of(surface.about, directions, "z")
+    return f" That is the plane z = 0; z: distance along {z.words}{z.scaled}."
 
 
 # Networks on a line or a plane ------------------------------------------------------------------------------------
@@ -151,15 +164,20 @@ def ends_at_origin(trajectory: Projection) -> bool:
 
 
 def along_directions(surface: Surface, directions: Mapping[str, Any]) -> str:
-    """Describe the directions of a line or a plane around a network."""
-    x, *more = (axis_of(surface.about, directions, letter) for letter in ("x" if surface.grid.y is None else "xy"))
+    """Describe the directions of a line, a plane or a volume around a network."""
+    letters = "xyz"[: len(surface.grid.axes)]
+    x, *more = (axis_of(surface.about, directions, letter) for letter in letters)
     is_recorded = bool(directions or surface.about.get("command") or "directions" in surface.request)
-    origin = f"; {'(0, 0)' if more else '0'} is the network itself" if is_recorded else ""
-    if not more:
-        return f"x: distance along {x.words}{x.scaled}{origin}."
-    if x == more[0] and x.words in (RANDOM, ANY):
-        return f"x, y: distance along two {x.words.removeprefix('a ')}s{x.scaled}{origin}."
-    return f"x: distance along {x.words}{x.scaled}; y: along {more[0].words}{more[0].scaled}{origin}."
+    fixed = surface.request.get("plane_of_volume")
+    place = f"({', '.join('0' * len(letters))})" if more else "0"
+    origin = f"; {place} is the network itself" if is_recorded and not fixed else ""
+    plane = "" if fixed is None else third_axis(surface, directions)
+    if more and x.words in (RANDOM, ANY) and all(each == x for each in more):
+        count = "two" if len(more) == 1 else "three"
+        directed = f"{count} {x.words.removeprefix('a ')}s{x.scaled}"
+        return f"{', '.join(letters)}: distance along {directed}{origin}.{plane}"
+    others = [f"; {letter}: along {each.words}{each.scaled}" for letter, each in zip(letters[1:], more, strict=True)]
+    return f"x: distance along {x.words}{x.scaled}{''.join(others)}{origin}.{plane}"
 
 
 def axis_of(about: Mapping[str, Any], directions: Mapping[str, Any], letter: str) -> Axis:

@@ -15,6 +15,7 @@ from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.topology import minima
 from lossatlas.viewer.content import Shown, is_path
 from lossatlas.viewer.story import Step, Story, TextSpan, spans_of
+from lossatlas.viewer.volumes import nearest_to_zero
 
 DEPTH = 1.0  # losses: minima with this persistence are counted
 WITHOUT_SHORTCUTS = "_noshort"  # the end of a model's name
@@ -42,12 +43,14 @@ def built_in_story(shown: Sequence[Shown], field: str, scale: str) -> Story:
     first = shown[0]
     paths = [is_path(each.surface) for each in shown]
     steps = [what_it_is(first, field, scale), (checkpoints if paths[0] else coordinates)(first, field)]
+    if first.surface.grid.z is not None:
+        steps.append(through_volume(first, field))
     if len(shown) > 1:
         steps.append(comparison(shown, field))
     if first.trajectory is not None:
         steps.append(training(first))
     if is_loss(field) and not any(paths):
-        steps.append(ball(flat=first.surface.grid.y is None))
+        steps.append(ball(first.surface))
     steps.append(limits(shown))
     return Story(tuple(steps))
 
@@ -88,12 +91,11 @@ def finite_values(surface: Surface, field: str) -> np.ndarray:
 
 
 def centre(surface: Surface, field: str) -> float | None:
-    """Return the value at (0, 0); None if this is no computed cell or not the trained network."""
-    if "scheme" in surface.request or field not in surface.fields:
+    """Return the value at the origin; None if this is no computed cell or not the trained network."""
+    if "scheme" in surface.request or surface.request.get("plane_of_volume") or field not in surface.fields:
         return None
-    columns = np.isclose(surface.grid.x, 0, atol=1e-9)
-    rows = [True] if surface.grid.y is None else np.isclose(surface.grid.y, 0, atol=1e-9)
-    found = np.atleast_2d(surface.fields[field])[np.ix_(rows, columns)]
+    places = [np.isclose(axis, 0, atol=1e-9) for axis in surface.grid.axes]
+    found = surface.fields[field][np.ix_(*places)]
     return float(found.ravel()[0]) if found.size and np.isfinite(found.ravel()[0]) else None
 
 
@@ -111,13 +113,15 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
         field: The name of the field that is its height.
         scale: The name of the first scale of the field.
     """
-    surface, flat = shown.surface, shown.surface.grid.y is None
+    surface, sheet = shown.surface, kind_of(shown.surface)
     values = finite_values(surface, field)
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
         scale, " The scale is nearly logarithmic, so that deep basins and high walls both can be seen."
     )
     points = "Every point of this {sheet} is **a whole network**: the same layers, with other weights."
     computed = "It was computed at {cells} points; between them it is interpolated."
+    if surface.grid.z is not None:
+        computed = "It was computed at {cells} points; between those of one plane it is interpolated."
     if is_path(surface):
         points = (
             "Every computed point of this line is **a whole network**: a checkpoint, with the weights that it holds."
@@ -130,13 +134,16 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
         if is_loss(field)
         else " Its height is the {field} of that network."
     )
+    if surface.grid.z is not None:
+        height_is = f" The sheet shows one of its {len(surface.grid.z)} planes, z = {{z}}.{height_is}"
     spread = " The values go from {low} to {high}." if values.size else ""
     return told(
-        "What is this line?" if flat else "What is this sheet?",
+        f"What is this {sheet}?",
         {},
         points + height_is,
         computed + spread + height,
-        sheet="line" if flat else "sheet",
+        sheet=sheet,
+        z="" if surface.grid.z is None else rounded(nearest_to_zero(surface.grid.z)),
         field=name_of(field),
         cells=f"{int(surface.done.sum()):,}",
         low=format_value(values.min()) if values.size else "",
@@ -146,16 +153,18 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
 
 def coordinates(shown: Shown, field: str) -> Step:
     """Explain the coordinates, and the place of the trained network."""
-    surface, flat = shown.surface, shown.surface.grid.y is None
-    number, count = ("One number", "one number") if flat else ("Two numbers", "two numbers")
+    surface, sheet, dimensions = shown.surface, kind_of(shown.surface), len(shown.surface.grid.axes)
+    flat = dimensions == 1
+    number = ("One number", "Two numbers", "Three numbers")[dimensions - 1]
+    count = number.lower()
     middle = centre(surface, field)
     have = "The network has **{many}** weights." if many(surface) else "A network has very many weights."
     moved = (
-        f" The {'line' if flat else 'sheet'} knows {count}: how far weights are moved together along "
-        f"{'one direction' if flat else 'each of two directions'}."
+        f" The {sheet} knows {count}: how far weights are moved together along "
+        f"{('one direction', 'each of two directions', 'each of three directions')[dimensions - 1]}."
     )
     if "scheme" in surface.request:
-        moved = f" The {'line' if flat else 'sheet'} knows {count}, from which all of them follow."
+        moved = f" The {sheet} knows {count}, from which all of them follow."
     start = {} if flat else {"azimuth": "-90", "elevation": "89", "x": "0", "y": "0"}
     return told(
         f"{number} of {many(surface)}" if many(surface) else f"{number} of very many",
@@ -165,6 +174,39 @@ def coordinates(shown: Shown, field: str) -> Step:
         many=many(surface),
         field=name_of(field),
         middle="" if middle is None else format_value(middle),
+    )
+
+
+def kind_of(surface: Surface) -> str:
+    """Name what a surface is: a line, a sheet or a volume."""
+    return ("line", "sheet", "volume")[len(surface.grid.axes) - 1]
+
+
+def through_volume(shown: Shown, field: str) -> Step:
+    """Explain the slider that moves the sheet through a volume, and compare its plane with one at an end.
+
+    Args:
+        shown: The volume.
+        field: Name of the field that is the height.
+    """
+    surface, z = shown.surface, shown.surface.grid.z
+    assert z is not None
+    ends = [nearest_to_zero(z), float(z[-1])]
+    lowest = [finite_values(surface.plane_at(each), field) for each in ends]
+    values = ""
+    if all(found.size for found in lowest):
+        values = " The lowest {field} on the plane z = {middle} is **{first}**, on z = {end} it is **{last}**."
+    return told(
+        "A slider goes through it",
+        {"z": f"{ends[1]:.7g}", "azimuth": "-60", "elevation": "34"},
+        "The slider **z** moves the sheet through the volume, plane by plane, from z = {low} to {end}." + values,
+        "Heights and colours keep one scale for the whole volume, so that its planes can be compared.",
+        field=name_of(field),
+        low=rounded(float(z[0])),
+        middle=rounded(ends[0]),
+        end=rounded(ends[1]),
+        first=format_value(lowest[0].min()) if values else "",
+        last=format_value(lowest[1].min()) if values else "",
     )
 
 
@@ -201,12 +243,14 @@ def standing(surface: Surface, middle: float | None) -> str:
     if len(places) > 1:
         listed = f"{', '.join(places[:-1])} and {places[-1]}"
         others = "All other points are made of them, and show what lies between and around them."
-        return f"Networks stand at {listed}. {others}"
+        return f"Networks stand at {listed}{' on the plane z = 0' if surface.grid.z is not None else ''}. {others}"
     if "scheme" in surface.request or recorded_option(about, "model_file2"):
         return ""
     value = "" if middle is None else " ({field} **{middle}**)"
-    origin = "0" if flat else "(0, 0)"
+    origin = "0" if flat else f"({', '.join('0' * len(surface.grid.axes))})"
     others = "All other points are changes of it: they show what is around it."
+    if surface.request.get("plane_of_volume"):
+        return ""  # the network is on another plane
     return f"At {origin} stands the network itself{value}. {others}"
 
 
@@ -276,19 +320,17 @@ def training(shown: Shown) -> Step:
     return told("The path of a training", {"azimuth": "-60", "elevation": "55"}, words, off + own)
 
 
-def ball(*, flat: bool) -> Step:
-    """Explain the optimizers that roll down the surface.
-
-    Args:
-        flat: The surface is a line.
-    """
+def ball(surface: Surface) -> Step:
+    """Explain the optimizers that roll down the surface."""
+    flat = surface.grid.y is None
     where = "line" if flat else "sheet"
+    alone = " They move in this plane alone: z stays as it is." if surface.grid.z is not None else ""
     state = {"on": RUNNERS, "seconds": "6"} | ({} if flat else {"azimuth": "-40", "elevation": "48"})
     return told(
         "Roll a ball",
         state,
         f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the "
-        "same with momentum, and Adam. The nearest valley is not always the deepest one.",
+        f"same with momentum, and Adam.{alone} The nearest valley is not always the deepest one.",
         f"**Click anywhere on the {where}** to drop the ball there.",
         play=True,
     )
@@ -298,13 +340,14 @@ def limits(shown: Sequence[Shown]) -> Step:
     """Explain what the surface leaves out."""
     if is_path(shown[0].surface):
         return limits_of_checkpoints()
-    flat = shown[0].surface.grid.y is None
-    sheet, numbers = ("line", "one number changes") if flat else ("sheet", "two numbers change")
+    sheet = kind_of(shown[0].surface)
+    where = "in this volume" if sheet == "volume" else f"on this {sheet}"
+    numbers = {"line": "one number changes", "sheet": "two numbers change", "volume": "three numbers change"}[sheet]
     moves = f"A training changes {many(shown[0].surface) or 'all'} weights; here {numbers}."
     return told(
         "What it does not show",
         {},
-        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a "
+        f"{moves} A wall {where} may have a way around it that lies in none of the directions shown, and a "
         "ball that stops here may not stop a training.",
         f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not "
         "used.",

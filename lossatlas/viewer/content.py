@@ -27,12 +27,14 @@ from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.viewer.axis_names import axis_names, full_axis_names
 from lossatlas.viewer.axis_words import axes_in_words, norm_in_words
+from lossatlas.viewer.volumes import check_alone, is_single, planes_of
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
 SAME = 1e-9  # values are equal if they differ by less, relative to the largest
 LONGEST = 300  # letters of a text in the caption
 FINE = 240  # points along an axis on which contour lines are found, at most
+FINE_OF_VOLUME = 80  # the same in each plane of a volume, which has many
 NOT_SHOWN = ("_residual", "_bound")  # ends of fields that describe another field
 TOP_OF_MEDIAN = 100.0  # the usual top of a scale, as a multiple of the median of the finite cells
 
@@ -42,7 +44,7 @@ class Shown:
     """A surface on the page.
 
     Attributes:
-        surface: A curve or a plane.
+        surface: A curve, a plane, or a volume, which shows one of its planes at a time.
         label: Its name.
         directions: Metadata of its direction file.
         trajectory: Path of a training run on it.
@@ -72,8 +74,10 @@ def content_of(shown: Sequence[Shown], vmax: float | None = None) -> dict[str, A
         A dictionary for JSON: the colour maps, the fields that all surfaces have, and the surfaces.
 
     Raises:
-        BadUsage: The values of a field are too large to be drawn, or vmax does not lie above the lowest one.
+        BadUsage: The values of a field are too large to be drawn, vmax does not lie above the lowest one, or a volume
+            is not alone.
     """
+    check_alone([each.surface for each in shown], with_path=any(each.trajectory is not None for each in shown))
     fields = [fields_of(each.surface) for each in shown]
     common = [name for name in fields[0] if all(name in own for own in fields) and not name.endswith("_se")]
     losses = {name for each in shown for name in loss_names(each.surface)}
@@ -101,10 +105,10 @@ def fields_of(surface: Surface) -> dict[str, np.ndarray]:
     """List the fields that mean something to a reader, the losses first.
 
     Args:
-        surface: A curve or a plane.
+        surface: A curve, a plane or a volume.
 
     Returns:
-        (ny, nx) values by name; (1, nx) of a curve.
+        Values of the grid's shape by name; (1, nx) of a curve.
     """
     found = {name: values for name, values in surface.fields.items() if not name.endswith(NOT_SHOWN)}
     if has_eigenvalues(surface):
@@ -187,12 +191,30 @@ def _levels_up_to(low: float, top: float, high: float) -> dict[str, list[float]]
     return levels
 
 
+@dataclass(frozen=True)
+class Detail:
+    """The detail in which cells are stored.
+
+    Attributes:
+        singles: Fields that are stored in single precision.
+        fine: Points along an axis on which contour lines are found, at most.
+    """
+
+    singles: frozenset[str]
+    fine: int = FINE
+
+
 def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any]) -> dict[str, Any]:
     """Collect one surface: axes, cells, fields with their contours, and texts."""
     surface = shown.surface
-    x, y = surface.grid.x, surface.grid.y
-    parts = surface.complete_part()
-    rows, columns = (np.zeros(1, int), parts[0]) if y is None else parts
+    x, y, z = surface.grid.x, surface.grid.y, surface.grid.z
+    errors = frozenset(name for name in fields if name.endswith("_se"))
+    if z is None:
+        cells = _cells_content(surface, fields, levels, Detail(errors))
+    else:
+        detail = Detail(errors | {name for name, values in fields.items() if is_single(values)}, FINE_OF_VOLUME)
+        planes = [(plane, {name: values[k] for name, values in fields.items()}) for k, plane in planes_of(surface)]
+        cells = {"planes": [_cells_content(plane, own, levels, detail) for plane, own in planes]}
     return {
         "label": _shortened(shown.label),
         "checkpoints": is_path(surface),
@@ -202,17 +224,29 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),
+        "z": None if z is None else np.asarray(z, float).tolist(),
+        **cells,
+        "trajectory": _path_content(shown.trajectory),
+        "flatness": dict(shown.flatness or {}),
+    }
+
+
+def _cells_content(
+    surface: Surface, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any], detail: Detail
+) -> dict[str, Any]:
+    """Collect the cells of a curve or a plane, and its fields with their contours."""
+    parts = surface.complete_part()
+    rows, columns = (np.zeros(1, int), parts[0]) if surface.grid.y is None else parts
+    return {
         "rows": rows.tolist(),
         "columns": columns.tolist(),
         "done": _encoded(np.atleast_2d(surface.known), np.uint8),
         "interpolated": _encoded(np.atleast_2d(surface.interpolated), np.uint8),
         "cells": [int(surface.known.sum()), int(surface.known.size)],
         "fields": {
-            name: _field_content(surface, name, values, (rows, columns), levels.get(name))
+            name: _field_content(surface, name, values, (rows, columns), levels.get(name), detail=detail)
             for name, values in fields.items()
         },
-        "trajectory": _path_content(shown.trajectory),
-        "flatness": dict(shown.flatness or {}),
     }
 
 
@@ -222,29 +256,34 @@ def is_path(surface: Surface) -> bool:
 
 
 def _field_content(
-    surface: Surface, name: str, values: np.ndarray, part: tuple[np.ndarray, np.ndarray], levels: Any
+    surface: Surface,
+    name: str,
+    values: np.ndarray,
+    part: tuple[np.ndarray, np.ndarray],
+    levels: Any,
+    *,
+    detail: Detail,
 ) -> dict[str, Any]:
     """Collect the values of a field, how to interpolate them, and the contours of its complete part."""
     rows, columns = part
     x = np.asarray(surface.grid.x, float)
     y = np.zeros(1) if surface.grid.y is None else np.asarray(surface.grid.y, float)
     known = values[np.ix_(rows, columns)]
-    is_error = name.endswith("_se")
-    log, error = (False, np.nan) if is_error else cross_validate(x[columns], y[rows], known)
+    log, error = (False, np.nan) if name.endswith("_se") else cross_validate(x[columns], y[rows], known)
     if surface.grid.y is None:
         finite = known[np.isfinite(known)]
         log = bool(finite.size and (finite > 0).all())
     content: dict[str, Any] = {
-        "values": _encoded(values, np.float32 if is_error else np.float64),
+        "values": _encoded(values, np.float32 if name in detail.singles else np.float64),
+        "single": name in detail.singles,
         "log": log,
         "error": None if np.isnan(error) else error,
     }
     if surface.grid.y is not None and levels is not None and len(rows) > 1 and len(columns) > 1:
         wanted = sorted({level for each in levels["levels"].values() for level in each})
         ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
-        content["contours"] = contours(
-            Interpolant.for_drawing(x[columns], y[rows], known, log=log), known, wanted, ends
-        )
+        drawn = Interpolant.for_drawing(x[columns], y[rows], known, log=log)
+        content["contours"] = contours(drawn, known, wanted, ends, detail.fine)
     return content
 
 
@@ -279,7 +318,11 @@ def _map_colours(name: str) -> str:
 
 
 def contours(
-    surface: Interpolant, known: np.ndarray, levels: Sequence[float], ends: Sequence[tuple[float, float]]
+    surface: Interpolant,
+    known: np.ndarray,
+    levels: Sequence[float],
+    ends: Sequence[tuple[float, float]],
+    most: int = FINE,
 ) -> list[dict[str, Any]]:
     """Find the contour lines of a surface.
 
@@ -288,6 +331,7 @@ def contours(
         known: (ny, nx) values at its cells.
         levels: Values of the lines.
         ends: First and last coordinate of each axis of the whole plane.
+        most: Points along an axis on which the lines are found, at most.
 
     Returns:
         For each level with a line: "level", "runs" with the number of points of each line, and "points" as shares of
@@ -297,7 +341,7 @@ def contours(
 
     axes = []
     for axis in (surface.x, surface.y):
-        times = max(1, min(6, FINE // max(1, len(axis) - 1)))
+        times = max(1, min(6, most // max(1, len(axis) - 1)))
         fine = [np.linspace(a, b, times, endpoint=False) for a, b in pairwise(axis)]
         axes.append(np.concatenate([*fine, axis[-1:]]))
     values = clip_for_drawing(surface.at(*np.meshgrid(*axes))[0], known)
@@ -357,17 +401,17 @@ def _samples_in_words(surface: Surface) -> str:
 
 def _normalization_asked_for(about: Mapping[str, Any]) -> str:
     """Describe normalization and ignored parameters of the directions, as the options of the command say."""
-    x, y, ignored = (recorded_option(about, name) for name in ("xnorm", "ynorm", "xignore"))
-    if x == y:
+    x, y, z, ignored = (recorded_option(about, name) for name in ("xnorm", "ynorm", "znorm", "xignore"))
+    if x == y and z in ("", x):
         return norm_in_words(x, ignored)
-    axes = [(axis, norm) for axis, norm in (("x", x), ("y", y)) if norm]
+    axes = [(axis, norm) for axis, norm in (("x", x), ("y", y), ("z", z)) if norm]
     return "; ".join(f"{axis}: {norm_in_words(norm, ignored)}" for axis, norm in axes)
 
 
 def _normalization_of_directions(about: Mapping[str, Any]) -> str:
     """Describe the normalization of the directions, as the metadata of their file say; '' where they do not."""
     words = {}
-    for letter in "xy":
+    for letter in "xyz":
         if found := re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))):
             words[letter] = norm_in_words(found[1], found[2])
     if len(set(words.values())) == 1:

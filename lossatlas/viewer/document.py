@@ -46,8 +46,8 @@ def page_of(shown: Sequence[Shown], title: str = "", story: str | Path | None = 
         HTML that fetches nothing.
 
     Raises:
-        BadUsage: The surfaces have no field in common, nothing of it is finite, or vmax does not lie above its lowest
-            value.
+        BadUsage: The surfaces have no field in common, nothing of it is finite, vmax does not lie above its lowest
+            value, or a volume is not alone.
         BadInput: The story cannot be read.
 
     Example:
@@ -111,12 +111,14 @@ def limits_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]]) -> Li
     grid = shown[0].surface.grid
     y = (0.0,) if grid.y is None else grid.y
     paths = [len(each.trajectory.x) for each in shown if each.trajectory is not None]
-    ranges = {name: (float(axis[0]), float(axis[-1])) for name, axis in (("x", grid.x), ("y", y))}
+    axes = {"x": grid.x, "y": y} | ({} if grid.z is None else {"z": grid.z})
+    ranges = {name: (float(axis[0]), float(axis[-1])) for name, axis in axes.items()}
     finite = [field for field in fields if field["range"] is not None]
     return Limits(
         ranges={**ranges, "epoch": (0, max([1, *paths]) - 1)},
         lowest={field["name"]: field["range"][0] for field in finite},
         first=finite[0]["name"],
+        planes=(0.0,) if grid.z is None else tuple(map(float, grid.z)),
     )
 
 

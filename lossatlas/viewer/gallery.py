@@ -16,6 +16,7 @@ from lossatlas.figures.thumbnails import card_picture
 from lossatlas.io.atomic_write import write_file
 from lossatlas.viewer.content import Shown
 from lossatlas.viewer.document import filled_template, page_of, static
+from lossatlas.viewer.volumes import first_plane
 
 NAME = re.compile(r"[\w][\w.+-]*")
 INDEX = "index"
@@ -107,7 +108,8 @@ def parts_of(page: GalleryPage) -> tuple[bytes, bytes]:
     """
     try:
         text = page_of(page.shown, page.title, page.story, page.vmax).encode(errors="replace")
-        return text, card_picture([each.surface for each in page.shown], page.shown[0].trajectory, page.vmax)
+        surfaces = [first_plane(each.surface) for each in page.shown]
+        return text, card_picture(surfaces, page.shown[0].trajectory, page.vmax)
     except BadUsage as error:
         raise BadUsage(f"page '{page.name}': {error}") from error
 

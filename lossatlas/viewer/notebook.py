@@ -134,6 +134,8 @@ def check_showable(surface: Surface, label: str) -> None:
 
 def flatness_in_words(surface: Surface) -> dict[str, str]:
     """Measure the flatness of the loss, where there is one over a plane or a line, as a page shows it."""
+    if surface.grid.z is not None:
+        return {}
     name = next(iter(loss_names(surface)), "")
     if surface.is_chart or not name or not np.isfinite(surface.fields[name][surface.done]).any():
         return {}

@@ -1,7 +1,7 @@
 """The state of a page, as its address holds it: names, kinds of values, and how a fragment is read."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from urllib.parse import parse_qsl
@@ -20,7 +20,7 @@ WORDS = {  # the values of names whose text is one of a few words, as `repair` i
 DECIMAL = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 STATE = {  # as `usualState` in static/model.js
     **dict.fromkeys(("height", "scale", "colour", "map", "objective", "theme"), TEXT),
-    **dict.fromkeys(("azimuth", "elevation", "distance", "panx", "pany", "vmax", "x", "y"), NUMBER),
+    **dict.fromkeys(("azimuth", "elevation", "distance", "panx", "pany", "vmax", "x", "y", "z"), NUMBER),
     **dict.fromkeys(("noise", "seed", "steps", "seconds", "at", "angle", "epoch", "story"), NUMBER),
     **dict.fromkeys(("lines", "wire", "overlay", "cut", "enlarged", "gl"), FLAG),
     "on": TEXTS,
@@ -55,11 +55,13 @@ class Limits:
         ranges: Of the numbers whose range depends on the page, by name.
         lowest: Lowest value of each field, above which the top of its scale lies.
         first: The field that is the height until another one is chosen.
+        planes: Values of z: the planes of a volume, 0 alone where there is none; empty to accept all.
     """
 
     ranges: Mapping[str, Range] = field(default_factory=dict)
     lowest: Mapping[str, float] = field(default_factory=dict)
     first: str = ""
+    planes: tuple[float, ...] = ()
 
 
 def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
@@ -70,7 +72,7 @@ def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
         limits: Of the page.
 
     Raises:
-        BadInput: A number lies outside.
+        BadInput: A number lies outside, or z is that of no plane.
 
     Example:
         >>> check_numbers({"elevation": "30"}, Limits())
@@ -82,6 +84,23 @@ def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
         if not all(low - slack <= float(part) <= high + slack for part in state[name].split("~") if part):
             where = f"lie between {low:.10g} and {high:.10g}" if high < inf else f"be at least {low:g}"
             raise BadInput(f"{name}={state[name]}: this has to {where}")
+    if "z" in state and limits.planes:
+        check_plane(state["z"], limits.planes)
+
+
+def check_plane(text: str, planes: Sequence[float]) -> None:
+    """Check that a volume has a plane at a coordinate.
+
+    Raises:
+        BadInput: It has none, or there is no volume.
+    """
+    z = float(text)
+    nearest = min(planes, key=lambda plane: abs(plane - z))
+    if abs(nearest - z) <= ROUNDED * max(abs(nearest), planes[-1] - planes[0]):
+        return
+    if len(planes) == 1:
+        raise BadInput(f"z={text}: this page shows no volume, and has no z")
+    raise BadInput(f"z={text}: the volume has no plane there; the nearest one is z={nearest:.7g}")
 
 
 def misfit(state: Mapping[str, str], limits: Limits) -> tuple[str, str] | None:

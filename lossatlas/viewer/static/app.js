@@ -14,6 +14,7 @@ import { listenToKeys } from "./keyboard.js";
 import { Model } from "./model.js";
 import { optimizerTools } from "./optimizer_tools.js";
 import { Panel } from "./panel.js";
+import { PlaneTools } from "./plane_tools.js";
 import { panned } from "./projection.js";
 import { Race } from "./race.js";
 import { coordinatesOn, remarksOn, sentenceOn } from "./readout.js";
@@ -40,6 +41,7 @@ export class App {
     this.panels = this.shownSurfaces().map((surface, k) => new Panel(this, surface, k));
     this.stage = stageOf(this);
     this.transport = transportOf(this);
+    this.planes = new PlaneTools(this);
     this.remark = hint("", { id: "remark" });
     this.misread = hint("", { id: "misread", role: "status" });
     this.story = new Story(this, content.story);
@@ -77,14 +79,14 @@ export class App {
     const details = detailsOf(this);
     const drawer = drawerOf(this, this.tools());
     transport.root.append(viewpointTools(this));
-    root.replaceChildren(this.misread, this.remark, stage.root, bar.root, transport.root);
+    root.replaceChildren(this.misread, this.remark, stage.root, bar.root, this.planes.root, transport.root);
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
     document
       .getElementById("actions")
       .append(this.story.opener, factsButton(details.root), share.open, fullScreenButton(), drawer.open);
     document.body.append(details.root, drawer.root, share.root, this.story.root);
-    this.parts.push(bar, details, stage, transport, this.controls);
+    this.parts.push(bar, details, stage, transport, this.planes, this.controls);
   }
 
   /** The groups of the drawer. */
@@ -112,6 +114,10 @@ export class App {
   onNewDrawing = () => this.draw();
   onNewView = () => this.refresh();
   onNewRace = () => this.restart();
+  onNewPlane = () => {
+    this.model.showPlane(this.model.state.z);
+    this.refresh();
+  };
   onNewHeight = () => {
     this.model.newHeight();
     this.refresh();

@@ -9,6 +9,8 @@ export function listenToKeys(app) {
     ".": () => app.step(1),
     ",": () => app.step(-1),
     r: () => app.rewind(),
+    "]": () => app.planes.step(1),
+    "[": () => app.planes.step(-1),
     "+": () => app.zoom(0.9),
     "-": () => app.zoom(1 / 0.9),
   };

@@ -7,7 +7,7 @@ import { evaluate } from "./interpolant.js";
 import { clamp } from "./numbers.js";
 import { OPTIMIZERS } from "./optimizers.js";
 import { makeScale } from "./scale.js";
-import { interpolantOf, openSurface, toShare } from "./surface.js";
+import { interpolantOf, openSurface, showPlane, toShare } from "./surface.js";
 
 const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.9, panx: 0, pany: 0 };
 export const CAMERA = Object.keys(USUAL_VIEW); // the entries of the state that are the camera's
@@ -21,8 +21,8 @@ const usualCoefficients = () => OPTIMIZERS.flatMap((o) => Object.values(o.settin
 
 const last = (values) => values[values.length - 1];
 
-/** The state without any choice of the reader; its start is [x, y]. A vmax of 0 stands for the usual top of the field. */
-function usualState(field, [x, y], surfaces) {
+/** The state without any choice of the reader; its start is [x, y, z]. A vmax of 0 stands for the usual top of the field. */
+function usualState(field, [x, y, z], surfaces) {
   return {
     height: field.name,
     scale: field.scale,
@@ -35,6 +35,7 @@ function usualState(field, [x, y], surfaces) {
     ...USUAL_VIEW,
     x,
     y,
+    z,
     objective: "loss",
     noise: 0,
     seed: 0,
@@ -64,7 +65,8 @@ export class Model {
     this.flat = this.surfaces.every((s) => s.flat);
     this.hover = null; // the point of the plane under the pointer
     this.misread = ""; // what the address asks for in vain
-    this.initial = usualState(this.fields[0], this.usualStart(), this.surfaces);
+    const z = showPlane(this.surfaces[0], 0);
+    this.initial = usualState(this.fields[0], [...this.usualStart(), z], this.surfaces);
     this.state = { ...this.initial };
     this.restore(fragment);
   }
@@ -78,6 +80,7 @@ export class Model {
 
   /** Change values of a state that somebody else wrote into possible ones. */
   repair() {
+    this.showPlane(this.state.z);
     this.repairView();
     this.repairRace();
   }
@@ -137,6 +140,11 @@ export class Model {
     if (this.surfaces[0].flat) this.state.y = 0;
   }
 
+  /** Show the plane of a volume that is nearest to z. */
+  showPlane(z) {
+    this.state.z = showPlane(this.surfaces[0], z);
+  }
+
   turn(right, up) {
     const { state } = this;
     state.azimuth = ((((state.azimuth + right + 180) % 360) + 360) % 360) - 180;
@@ -186,6 +194,11 @@ export class Model {
   alike() {
     const ends = this.surfaces.map((s) => [s.flat, s.x[0], last(s.x), s.y[0], last(s.y)].join());
     return !this.surfaces[0].flat && ends.every((each) => each === ends[0]);
+  }
+
+  /** The coordinates of the planes of a volume; null where the page shows none. */
+  get planes() {
+    return this.surfaces[0].z;
   }
 
   /** The nearest point of the first surface's plane. */

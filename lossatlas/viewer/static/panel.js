@@ -1,6 +1,7 @@
 // The view of one surface: the scene, the map of the plane on it, and the values at the point under the pointer. One panel
 // shows all curves.
 
+import { CubeView } from "./cube_view.js";
 import { curveKey } from "./curve_key.js";
 import { CurveView } from "./curve_view.js";
 import { openRenderer } from "./drawing3d.js";
@@ -12,7 +13,7 @@ import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
-import { axesInWords } from "./surface.js";
+import { axesInWords, planeName } from "./surface.js";
 import { clippedNote } from "./top_tools.js";
 
 export class Panel {
@@ -29,6 +30,8 @@ export class Panel {
     this.key = element("p", { class: "key", hidden: !surface.flat });
     this.readout = element("output", { class: "readout", hidden: true });
     this.named = null; // what the names of the views say of a start
+    this.cube = surface.z ? new CubeView(app, surface, this.heights) : null;
+    this.title = element("h2");
     this.legend = legendOf(app, surface.flat ? [...app.model.surfaces.keys()] : [number]);
     this.root = this.build();
   }
@@ -51,8 +54,8 @@ export class Panel {
   }
 
   build() {
-    const { surface, scene, flat, legend, note } = this;
-    const words = element("div", { class: "panel-head" }, this.heading(), this.key, note);
+    const { surface, scene, flat, legend, note, cube } = this;
+    const words = element("div", { class: "panel-head" }, this.title, this.key, note, ...(cube ? [cube.root] : []));
     const corner = element("div", { class: "corner" }, words, legend.root);
     if (scene) flat.append(this.enlarger());
     flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
@@ -60,11 +63,13 @@ export class Panel {
     return element("section", { class: "panel", "aria-label": surface.label }, ...parts);
   }
 
-  /** The name of the surface, where the title of the page does not say it. */
-  heading() {
-    const { label } = this.surface;
-    const said = this.surface.flat || document.querySelector("h1").textContent.trim() === label.trim();
-    return element("h2", { hidden: said, title: label }, label);
+  /** Say the name of the surface, where the title of the page does not, and that of the plane of a volume. */
+  head() {
+    const { label, flat } = this.surface;
+    const said = flat || document.querySelector("h1").textContent.trim() === label.trim();
+    const words = [...(said ? [] : [label]), planeName(this.surface)].filter((part) => part).join(", ");
+    this.title.hidden = !words;
+    Object.assign(this.title, { textContent: words, title: words });
   }
 
   /** The button that makes the map as large as the scene, and small again. */
@@ -87,6 +92,7 @@ export class Panel {
   rebuild() {
     const { model } = this.app;
     this.heights.update();
+    this.head();
     const notes = this.surfaces.flatMap((surface) => [notesOn(surface, model.state.height), clippedNote(surface, model)]);
     this.note.textContent = [...new Set(notes)].filter((words) => words).join(" ");
     this.plane.rebuild();
@@ -100,20 +106,22 @@ export class Panel {
   nameViews() {
     const { label, flat } = this.surface;
     const { showsStart } = this.app.model;
-    if (this.named === showsStart) return;
-    this.named = showsStart;
+    const at = planeName(this.surface);
+    if (this.named === `${showsStart} ${at}`) return;
+    this.named = `${showsStart} ${at}`;
     const axes = axesInWords(this.surface);
-    const plane = flat ? "The curves" : `${label}: the plane from above`;
+    const plane = flat ? "The curves" : `${label}: the plane ${at ? `${at} ` : ""}from above`;
     const choose = showsStart ? " Click or drag to choose a start; arrow keys move it." : "";
     this.plane.canvas.setAttribute("aria-label", `${plane}.${choose}${axes}`);
     const turn = `Drag to turn it${showsStart ? ", click to choose a start" : ""}; arrow keys turn it.`;
-    this.scene?.root.setAttribute("aria-label", `${label}: the surface. ${turn}${axes}`);
+    this.scene?.root.setAttribute("aria-label", `${label}: the surface${at ? ` at ${at}` : ""}. ${turn}${axes}`);
   }
 
   draw() {
     this.nameViews();
     this.plane.draw();
     this.scene?.draw();
+    this.cube?.draw();
     this.legend.update();
   }
 

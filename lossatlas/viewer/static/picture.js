@@ -7,6 +7,7 @@ import { drawMark, FONT } from "./drawing2d.js";
 import { element } from "./elements.js";
 import { text } from "./numbers.js";
 import { atRatio } from "./resolution.js";
+import { planeName } from "./surface.js";
 import { BAR_HEIGHT, barsOf, drawBar } from "./value_bar.js";
 
 const [MARGIN, GAP] = [20, 16];
@@ -142,8 +143,9 @@ function words(context, said, x, y, font, colour, most) {
 /** The numbers of the surfaces in a panel: one chart holds all curves. */
 export const numbersOf = ({ surfaces, number }) => (surfaces.length > 1 ? [...surfaces.keys()] : [number]);
 
-/** The names of the surfaces in a panel. */
-export const nameOf = ({ surfaces }) => surfaces.map(({ label }) => label).join(" and ");
+/** The names of the surfaces in a panel, and of the plane of a volume. */
+export const nameOf = ({ surfaces }) =>
+  surfaces.map((surface) => [surface.label, planeName(surface)].filter((part) => part).join(", ")).join(" and ");
 
 /** Tiles of the views as they are on the page. before(panel): is called before a panel is painted. */
 export function shownTiles(app, before = () => {}) {

@@ -2,11 +2,12 @@
 
 import { evaluate } from "./interpolant.js";
 import { text } from "./numbers.js";
-import { interpolantOf, nearestCell } from "./surface.js";
+import { interpolantOf, nearestCell, planeName } from "./surface.js";
 
 const DIFFERENT_PLANES =
   "These surfaces cover different parts of their planes: a start is at the same coordinates where it can be.";
 
+const ON_A_PLANE = "the balls are optimizers descending this plane alone (z stays fixed), not training the network";
 const BALLS = "the balls are optimizers descending this slice, not training the network";
 
 /** One plain sentence: what the page shows. */
@@ -15,6 +16,10 @@ export function sentenceOn(model) {
   const balls = model.noRace ? "" : `; ${BALLS}`;
   if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}.`;
   if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
+  if (model.planes) {
+    const alone = model.noRace ? "" : `; ${ON_A_PLANE}`;
+    return `Height is the ${title} of a network on the plane ${planeName(model.surfaces[0])} of a volume${alone}.`;
+  }
   return `Height is the ${title} of a network when its parameters move in two directions${balls}.`;
 }
 
@@ -65,7 +70,8 @@ export function notesOn(surface, fieldName) {
 export function valuesAt(surface, fields, point) {
   const [i, j] = nearestCell(surface, ...point);
   const k = j * surface.x.length + i;
-  const parts = [surface.flat ? `x ${text(point[0])}` : `x ${text(point[0])}, y ${text(point[1])}`];
+  const plane = surface.z ? `, ${planeName(surface).replace("= ", "")}` : "";
+  const parts = [surface.flat ? `x ${text(point[0])}` : `x ${text(point[0])}, y ${text(point[1])}${plane}`];
   for (const { name, title } of fields) {
     parts.push(`${title} ${valueText(surface, name, point, k)}`);
     const se = surface.fields[`${name}_se`];

@@ -14,7 +14,7 @@ import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBall
 import { toPlane } from "./surface.js";
 
 const HALO = [1, 1, 1, 1]; // around paths
-const ON_THE_SCENE = ".panel h2, .note, .legend, .flat, .enlarge, .names, .hint-row"; // what the scene leaves room for
+const ON_THE_SCENE = ".panel h2, .note, .legend, .cube, .flat, .enlarge, .names, .hint-row"; // what the scene leaves room for
 
 export class SceneView {
   constructor(app, heights, number, renderer) {

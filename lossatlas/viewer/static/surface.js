@@ -2,24 +2,58 @@
 
 import { decoded } from "./bytes.js";
 import { makeInterpolant } from "./interpolant.js";
+import { text } from "./numbers.js";
 
-/** A surface of the page's data with its arrays decoded. Interpolants are computed when they are first needed. */
+/**
+ * A surface of the page's data with its arrays decoded. Interpolants are computed when they are first needed. A volume shows one
+ * of its planes, see `showPlane`; z is then the list of their coordinates, otherwise null.
+ */
 export function openSurface(raw) {
   const flat = raw.y === null;
-  const fields = Object.entries(raw.fields).map(([name, field]) => [name, openField(name, field)]);
-  return {
-    ...raw,
+  const { planes = [raw], ...rest } = raw;
+  const surface = {
+    ...rest,
     y: flat ? [0] : raw.y,
     flat,
-    fields: Object.fromEntries(fields),
     trajectory: raw.trajectory && openTrajectory(raw.trajectory),
-    done: decoded(raw.done, Uint8Array),
-    interpolated: decoded(raw.interpolated, Uint8Array),
+    planes: planes.map((plane) => ({ raw: plane, opened: null })),
+  };
+  showPlane(surface, 0);
+  return surface;
+}
+
+/** Show the plane of a volume that is nearest to z; returns its coordinate, 0 where there is no volume. */
+export function showPlane(surface, z) {
+  const k = surface.z ? nearestOf(surface.z, z) : 0;
+  Object.assign(surface, opened(surface.planes[k]), { shownPlane: k });
+  return surface.z ? surface.z[k] : 0;
+}
+
+function opened(plane) {
+  plane.opened ??= openCells(plane.raw);
+  return plane.opened;
+}
+
+/** The planes of a volume, each as a surface. */
+export const planesOf = (surface) => surface.planes.map((plane) => ({ ...surface, ...opened(plane) }));
+
+/** What a plane is called in its volume; "" outside of one. */
+export const planeName = ({ z, shownPlane }) => (z ? `z = ${text(z[shownPlane])}` : "");
+
+/** The cells of a plane or a curve. */
+function openCells({ rows, columns, cells, done, interpolated, fields }) {
+  return {
+    rows,
+    columns,
+    cells,
+    done: decoded(done, Uint8Array),
+    interpolated: decoded(interpolated, Uint8Array),
+    fields: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, openField(field)])),
   };
 }
 
-function openField(name, field) {
-  const values = decoded(field.values, name.endsWith("_se") ? Float32Array : Float64Array);
+function openField(field) {
+  const values = decoded(field.values, field.single ? Float32Array : Float64Array);
   return { ...field, values, contours: (field.contours || []).map(openContour), interpolant: null };
 }
 
@@ -80,12 +114,12 @@ export function toShare(surface, a, b) {
   return [(a - x[0]) / (x[x.length - 1] - x[0]), height > 0 ? (b - y[0]) / height : 0.5];
 }
 
-/** The column and the row of the nearest cell. */
-export function nearestCell(surface, a, b) {
-  const nearest = (nodes, v) => {
-    let best = 0;
-    for (let k = 1; k < nodes.length; k++) if (Math.abs(nodes[k] - v) < Math.abs(nodes[best] - v)) best = k;
-    return best;
-  };
-  return [nearest(surface.x, a), nearest(surface.y, b)];
+/** The number of the node nearest to v. */
+function nearestOf(nodes, v) {
+  let best = 0;
+  for (let k = 1; k < nodes.length; k++) if (Math.abs(nodes[k] - v) < Math.abs(nodes[best] - v)) best = k;
+  return best;
 }
+
+/** The column and the row of the nearest cell. */
+export const nearestCell = (surface, a, b) => [nearestOf(surface.x, a), nearestOf(surface.y, b)];
