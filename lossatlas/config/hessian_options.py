@@ -141,7 +141,7 @@ class SpectrumSettings(LanczosOptions):
     layers: bool = option(False, "compute the largest eigenvalue of each layer's diagonal block as well")
     activations: tuple[str, ...] | None = option(
         None,
-        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of "
+        "compute the trace of the matrix with respect to the activations of layers whose name or type matches one of "
         "these regular expressions (without a pattern: of every layer)",
         kind=pattern,
         many="*",
@@ -157,7 +157,8 @@ class SpectrumSettings(LanczosOptions):
     )
     max_activation_probes: int = option(
         30,
-        "largest number of random vectors for these traces; each costs about one gradient per layer",
+        "largest number of random vectors for these traces; each costs about one gradient per layer, and "
+        "for other matrices than the Hessian about three in all",
         kind=positive,
         old=("activation_most",),
         metavar="N",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
     from lossatlas.data import AnyData, Loss
+    from lossatlas.data.drawn_targets import TargetDraws
     from lossatlas.hessian.activations import Layer
     from lossatlas.hessian.curvature_operator import CurvatureOperator
     from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
@@ -65,7 +66,7 @@ class HessianSettings:
         products: Products are needed; otherwise losses and gradients alone, which need no second derivatives.
 
     Raises:
-        BadUsage: Products of another matrix than the Hessian are to be compiled, or activations to be probed for it.
+        BadUsage: Products of another matrix than the Hessian are to be compiled.
     """
 
     parameters: Sequence[str]
@@ -82,7 +83,7 @@ class HessianSettings:
     products: bool = True
 
     def __post_init__(self) -> None:
-        check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled, activations=self.activations is not None)
+        check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled)
 
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
@@ -151,23 +152,29 @@ class HessianShare:
                 inputs.loss,
                 patterns=settings.activations,
                 at=settings.activation_site,
+                matrix=settings.matrix,
+                draws=self.target_draws(inputs),
                 **common,
             )
 
     def operator_class(self, inputs: HessianInputs) -> "Callable[..., CurvatureOperator]":
         """Return what makes the operator of the settings from a network and this rank's samples."""
-        from lossatlas.data.drawn_targets import TargetDraws
         from lossatlas.hessian import GaussNewton, Hessian
         from lossatlas.hessian.first_derivatives import FirstDerivatives
 
-        settings, world = self.settings, self.world
+        settings = self.settings
         if not settings.products:
             return FirstDerivatives
         if settings.matrix == "hessian":
             return partial(Hessian, compiled=settings.compiled)
-        before = sum(len(inputs.samples.share(k, world.size)) for k in range(world.rank))
-        draws = TargetDraws(settings.fisher_draws, settings.target_seed, before)
-        return partial(GaussNewton, matrix=settings.matrix, draws=draws)
+        return partial(GaussNewton, matrix=settings.matrix, draws=self.target_draws(inputs))
+
+    def target_draws(self, inputs: HessianInputs) -> "TargetDraws":
+        """Return the random numbers of the targets of this rank's samples."""
+        from lossatlas.data.drawn_targets import TargetDraws
+
+        before = sum(len(inputs.samples.share(k, self.world.size)) for k in range(self.world.rank))
+        return TargetDraws(self.settings.fisher_draws, self.settings.target_seed, before)
 
     def sum_on_root(self, vector: "Tensor") -> "Tensor":
         """Return on rank 0 the sum of every rank's vector, in float64; elsewhere the result has no meaning."""
