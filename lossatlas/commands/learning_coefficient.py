@@ -2,7 +2,7 @@
 
     lossatlas learning-coefficient --model resnet20 --dataset fashion_mnist_mini \\
         --model_file trained_nets/resnet20_small_batch.safetensors --coefficient_file llc.h5 --plot
-    mpirun -n 4 lossatlas learning-coefficient --mpi ...           the samples of each step are spread over the ranks
+    mpirun -n 4 lossatlas learning-coefficient --mpi ...           each rank computes whole chains
     lossatlas plot-learning-coefficient --coefficient_file epoch_1.h5 epoch_2.h5 epoch_3.h5
 
 Half the number of parameters at a minimum with a regular Hessian, less at a degenerate one. It is n beta times the mean

@@ -12,13 +12,13 @@ samples.
 from collections.abc import Callable, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.choices import ActivationSite, CurvatureMatrix, ProductPrecision
 from lossatlas.config.matrix_choice import check_matrix, matrix_request
 from lossatlas.errors import BadUsage, named
-from lossatlas.mpi.communicator import World
+from lossatlas.mpi.communicator import World, raise_reported
 from lossatlas.mpi.scheduler import answer, lead
 from lossatlas.process import how_to_continue, stopped_by
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.data.drawn_targets import TargetDraws
     from lossatlas.hessian.activations import Layer
     from lossatlas.hessian.curvature_operator import CurvatureOperator
+    from lossatlas.hessian.langevin import ChainSettings
     from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
 
     Vector = Tensor | np.ndarray
@@ -124,7 +125,9 @@ class HessianShare:
         """
         from lossatlas.hessian import Activations
 
-        self.world, self.settings, self.device, self.part_count = world, settings, device, inputs.samples.parts
+        self.world, self.inputs, self.settings, self.device = world, inputs, settings, device
+        self.part_count = inputs.samples.parts
+        self.each_step: Callable[[int], None] = lambda step: None  # of a whole chain
         samples = inputs.samples.share(world.rank, world.size)
         common: dict[str, Any] = {
             "batch_size": settings.batch_size,
@@ -236,6 +239,32 @@ class HessianShare:
         assert self.activations is not None
         return self.fitting(self.activations, number * self.world.size + self.world.rank)
 
+    @cached_property
+    def alone(self) -> "DistributedHessian":
+        """The same operator of all samples, which this rank computes alone."""
+        settings = replace(self.settings, activations=None)
+        share = HessianShare(World(local_rank=self.world.local_rank), self.inputs, settings, self.device)
+        return DistributedHessian(share, lead(share.world, share.calls([])))
+
+    def whole_chains(self, settings: "ChainSettings", numbers: Sequence[int]) -> "np.ndarray":
+        """Run one chain on each rank, with all samples, see `hessian.langevin`.
+
+        Args:
+            settings: The settings of the chains.
+            numbers: The number of the chain of each rank.
+
+        Returns:
+            (ranks, 2, draws) the chains, on rank 0.
+        """
+        import numpy as np
+
+        from lossatlas.hessian.langevin import langevin_chain
+
+        rank = self.world.rank
+        rows = np.zeros((self.world.size, 2, settings.draws))
+        rows[rank] = self.fitting(langevin_chain, self.alone, settings, numbers[rank], self.each_step)
+        return self.world.total(rows)
+
     def calls(self, caught: list[int]) -> dict[str, Callable[..., Any]]:
         """Return the functions that rank 0 calls on every rank, by name.
 
@@ -257,6 +286,7 @@ class HessianShare:
             self.loss_of_parts,
             self.gradient_of_parts,
             self.probe,
+            self.whole_chains,
         )
         return {method.__name__: ended_by_signal(method) for method in methods}
 
@@ -368,6 +398,37 @@ class DistributedHessian:
         check_signals(self.caught)
         return self.on_every_rank("gradient_of_parts", None if change is None else self.portable(change), numbers)
 
+    @property
+    def rank_count(self) -> int:
+        """The number of ranks."""
+        return self.share.world.size
+
+    def whole_chains(
+        self, settings: "ChainSettings", numbers: Sequence[int], each: Callable[[int], None]
+    ) -> "np.ndarray":
+        """Run one chain on each rank at a time, with all samples.
+
+        Args:
+            settings: The settings of the chains.
+            numbers: The number of the chain of each rank.
+            each: Called with the number of finished steps of the first.
+
+        Returns:
+            (ranks, 2, draws) the chains, see `hessian.langevin`.
+
+        Raises:
+            Incomplete: A signal asks for an end.
+            WorkFailed: Another rank reports an error.
+        """
+
+        def step_done(step: int) -> None:
+            check_signals(self.caught)
+            raise_reported(self.share.world)
+            each(step)
+
+        self.share.each_step = step_done
+        return self.on_every_rank("whole_chains", settings, numbers)
+
     def probes(self) -> "ActivationProbes | None":
         """Return the probes of the traces with respect to activations; None where none were asked for."""
         from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
@@ -420,6 +481,7 @@ def run_on_ranks(
         share = make_share()
     with chdir("."):
         if not world.root:
+            share.each_step = lambda step: check_signals(signals)
             answer(world, lambda: share.calls(signals))
             return None
         result = job(DistributedHessian(share, lead(world, share.calls([])), caught=signals))
