@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lossatlas.api import align, eigenvalues, learning_coefficient, spectrum, surface
+    from lossatlas.coefficient_paths import learning_coefficients
     from lossatlas.data import Losses
     from lossatlas.data.task_scores import with_scores
     from lossatlas.datasets.questions import question_data
     from lossatlas.models.hugging_face import language_model
-    from lossatlas.results import Curvature, Landscape, LearningCoefficient, Trajectory, read
+    from lossatlas.results import Curvature, Landscape, LearningCoefficient, LearningCoefficientPath, Trajectory, read
     from lossatlas.results.comparison import Comparison, compare
     from lossatlas.run_recorder import Recorder
     from lossatlas.trajectories import trajectory
@@ -31,6 +32,7 @@ __all__ = [
     "Curvature",
     "Landscape",
     "LearningCoefficient",
+    "LearningCoefficientPath",
     "Losses",
     "Recorder",
     "Trajectory",
@@ -39,6 +41,7 @@ __all__ = [
     "eigenvalues",
     "language_model",
     "learning_coefficient",
+    "learning_coefficients",
     "question_data",
     "read",
     "spectrum",
@@ -54,11 +57,13 @@ MODULES = {  # of the names that are not in `lossatlas.api`
     "Curvature": "results",
     "Landscape": "results",
     "LearningCoefficient": "results",
+    "LearningCoefficientPath": "results",
     "Recorder": "run_recorder",
     "Trajectory": "results",
     "language_model": "models.hugging_face",
     "question_data": "datasets.questions",
     "with_scores": "data.task_scores",
+    "learning_coefficients": "coefficient_paths",
     "read": "results",
     "trajectory": "trajectories",
 }

@@ -10,6 +10,7 @@ from lossatlas.figures.figure_files import save, save_all
 from lossatlas.figures.matplotlib_style import FigureFiles, style
 from lossatlas.figures.plot_functions import (
     chains,
+    coefficients,
     contour,
     curve,
     filled,
@@ -40,6 +41,7 @@ __all__ = [
     "chains",
     "choose_colour_scale",
     "chosen_field",
+    "coefficients",
     "contour",
     "curve",
     "eigen_ratio",

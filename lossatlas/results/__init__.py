@@ -4,8 +4,9 @@ Reading, drawing and saving need no torch.
 """
 
 from lossatlas.results.coefficient import LearningCoefficient
+from lossatlas.results.coefficient_path import LearningCoefficientPath
 from lossatlas.results.curvature import Curvature
 from lossatlas.results.landscape import Landscape, read
 from lossatlas.results.trajectory import Trajectory
 
-__all__ = ["Curvature", "Landscape", "LearningCoefficient", "Trajectory", "read"]
+__all__ = ["Curvature", "Landscape", "LearningCoefficient", "LearningCoefficientPath", "Trajectory", "read"]
