@@ -45,6 +45,7 @@ from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.curvature.api_coefficient_job import CoefficientArguments, run_coefficient_job
 from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.learning_coefficient_job import without_second_derivatives
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
 from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, checked_word
@@ -548,6 +549,7 @@ def learning_coefficient(
             batch_size=0,
             precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
             products=learning_rate is None,
+            without_products=without_second_derivatives(),
         )
         settings = config.LangevinSettings(
             chains=chains,

@@ -36,7 +36,7 @@ LAYERS: list[set[str]] = [
     {"viewer"},
     {"results"},
     {"api", "commands"},
-    {"trajectories"},
+    {"trajectories", "coefficient_paths"},
     {"run_recorder"},
     {"integrations"},
     {"cli"},

@@ -265,6 +265,39 @@ def command(own: Path, out: Path, *more: object) -> list[str]:
     return [*map(str, words)]
 
 
+ONCE = """
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+class Square(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+def make_once():
+    return nn.Sequential(nn.Linear(4, 3), Square(), nn.Linear(3, 3)).double()
+"""
+
+
+@pytest.mark.commands
+def test_the_command_names_its_option_for_a_network_without_second_derivatives(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN + ONCE)
+    words = [*command(tmp_path / "own.py", tmp_path / "c.h5"), "--model", f"{tmp_path / 'own.py'}:make_once"]
+    assert learning_coefficient.main(words) == 3
+    assert "chains with a --learning_rate of your own need no second derivatives" in capsys.readouterr().err
+    assert learning_coefficient.main([*words, "--learning_rate", "1e-4"]) == 0
+
+
 @pytest.mark.commands
 def test_the_command_writes_what_python_computes_and_draws_it(tmp_path, capsys):
     (tmp_path / "own.py").write_text(OWN)
@@ -457,8 +490,20 @@ def test_a_network_without_second_derivatives_needs_a_learning_rate_alone():
 
     x = torch.randn(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     data, options = (x, x[:, :1]), {"loss": "mse", "chains": 2, "draws": 20, "burn_in": 5, "progress": False}
-    with pytest.raises(BadInput, match="a product with the Hessian differs"):
+    with pytest.raises(
+        BadInput, match=r"a product with the Hessian differs.*; chains with a learning_rate of your own"
+    ):
         lossatlas.learning_coefficient(make(FirstOnly.apply), data, **options)
     found = lossatlas.learning_coefficient(make(FirstOnly.apply), data, learning_rate=1e-4, **options)
     expected = lossatlas.learning_coefficient(make(lambda z: z**2), data, learning_rate=1e-4, **options)
     np.testing.assert_allclose(found.chains, expected.chains, rtol=1e-9)
+
+
+def test_a_network_without_gradients_is_not_told_to_take_a_learning_rate():
+    class Detached(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    with pytest.raises(BadInput) as caught:
+        lossatlas.learning_coefficient(Detached(2, 2).double(), DATA, **QUIET)
+    assert "learning_rate" not in str(caught.value)

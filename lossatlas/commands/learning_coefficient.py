@@ -30,10 +30,10 @@ from lossatlas.errors import BadUsage, named, say
 from lossatlas.io import Findings
 from lossatlas.io.progress import Log
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
-from lossatlas.jobs.curvature.learning_coefficient_job import CoefficientQuantity
-from lossatlas.jobs.curvature.named_coefficient_path import PathCommand, run_path_job
+from lossatlas.jobs.curvature.learning_coefficient_job import CoefficientQuantity, without_second_derivatives
 from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.jobs.trajectory.checkpoint_series import series_of_files
+from lossatlas.jobs.trajectory.named_run_coefficients import PathCommand, run_path_job
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 
@@ -95,10 +95,11 @@ def hessian_settings(args: CoefficientOptions) -> HessianSettings:
         batch_size=args.batch_size,
         precision=args.precision,
         products=args.learning_rate is None,
+        without_products=without_second_derivatives(),
     )
 
 
-def is_path(args: CoefficientOptions) -> bool:
+def names_run(args: CoefficientOptions) -> bool:
     """Return whether options name the checkpoints of a run, not one network."""
     return bool(args.checkpoints) or bool(args.model_folder and not args.model_file)
 
@@ -194,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log, line = Log(args.coefficient_file), ["learning_coefficient", *command]
 
     def run(world: World) -> int:
-        if is_path(args):
+        if names_run(args):
             return run_path_job(world, lambda: path_command(args, line), log)
         return run_curvature_job(world, lambda: coefficient_command(args, line), log)
 

@@ -23,6 +23,15 @@ class LearningCoefficientPath:
 
     Attributes:
         findings: Arrays by name, as the file holds them.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> nets, data = [torch.nn.Linear(2, 2) for _ in range(3)], (torch.randn(20, 2), torch.randint(0, 2, (20,)))
+        >>> few = {"chains": 2, "draws": 20, "burn_in": 10, "progress": False}
+        >>> found = lossatlas.learning_coefficients(nets[0], nets, data, **few)
+        >>> found.values.shape, len(found.coefficients)
+        ((3,), 3)
+        >>> fig = found.plot()
     """
 
     findings: Findings

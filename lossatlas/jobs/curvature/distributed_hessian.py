@@ -9,7 +9,7 @@ samples.
     run_on_ranks(world, lambda: HessianShare(world, inputs, settings, device), job)     # on every rank
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.choices import ActivationSite, CurvatureMatrix, ProductPrecision
 from lossatlas.config.matrix_choice import check_matrix, matrix_request
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.mpi.communicator import World, raise_reported
 from lossatlas.mpi.scheduler import answer, lead
 from lossatlas.process import how_to_continue, stopped_by
@@ -65,6 +65,7 @@ class HessianSettings:
         fisher_draws: For 'mc_fisher', the number of targets that are drawn for each sample.
         target_seed: Their seed.
         products: Products are needed; otherwise losses and gradients alone, which need no second derivatives.
+        without_products: What to do for a network without second derivatives, which ends the message of the error.
 
     Raises:
         BadUsage: Products of another matrix than the Hessian are to be compiled.
@@ -82,6 +83,7 @@ class HessianSettings:
     fisher_draws: int = 1
     target_seed: int = 0
     products: bool = True
+    without_products: str = ""
 
     def __post_init__(self) -> None:
         check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled)
@@ -136,16 +138,14 @@ class HessianShare:
             "reduce_setup": self.sum_everywhere,
             "precision": settings.precision,
         }
-        self.hessian = self.fitting(
-            self.operator_class(inputs),
-            inputs.net,
-            samples,
-            inputs.loss,
-            parameters=settings.parameters,
-            without=settings.without,
-            matrices_only=settings.matrices_only,
-            **common,
-        )
+        chosen = {"parameters": settings.parameters, "without": settings.without, **common}
+        chosen["matrices_only"] = settings.matrices_only
+        try:
+            self.hessian = self.fitting(self.operator_class(inputs), inputs.net, samples, inputs.loss, **chosen)
+        except BadInput as error:
+            if settings.without_products and self.has_gradients(inputs, samples, chosen):
+                raise BadInput(f"{error}; {settings.without_products}") from error
+            raise
         self.activations: Activations | None = None
         if settings.activations is not None:
             self.activations = self.fitting(
@@ -159,6 +159,17 @@ class HessianShare:
                 draws=self.target_draws(inputs),
                 **common,
             )
+
+    def has_gradients(self, inputs: HessianInputs, samples: "AnyData", chosen: Mapping[str, Any]) -> bool:
+        """Return whether losses and gradients can be computed, where the operator cannot; without other ranks."""
+        from lossatlas.hessian.first_derivatives import FirstDerivatives
+
+        alone = {**chosen, "reduce": None, "reduce_setup": None}
+        try:
+            FirstDerivatives(inputs.net, samples, inputs.loss, **alone)
+        except BadInput:
+            return False
+        return True
 
     def operator_class(self, inputs: HessianInputs) -> "Callable[..., CurvatureOperator]":
         """Return what makes the operator of the settings from a network and this rank's samples."""

@@ -205,6 +205,11 @@ def largest_curvature(operator: DistributedHessian) -> float:
         ) from error
 
 
+def without_second_derivatives() -> str:
+    """Say what to do for a network without second derivatives."""
+    return f"chains with a {named('learning_rate')} of your own need no second derivatives"
+
+
 def chain_steps(settings: LangevinSettings) -> int:
     """Return the number of steps of a chain."""
     return settings.burn_in + (settings.draws - 1) * settings.steps_between + 1

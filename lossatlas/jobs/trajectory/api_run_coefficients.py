@@ -13,7 +13,13 @@ from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs.curvature.api_coefficient_job import CoefficientArguments
 from lossatlas.jobs.curvature.api_hessian_job import ObjectsJob, of_objects, run_objects_job
-from lossatlas.jobs.curvature.coefficient_path import (
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
+from lossatlas.jobs.inputs.networks import state_for
+from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.sweep.grid_job import obey_signal
+from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.run_coefficients import (
     checkpoints_of,
     compute_checkpoint,
     is_finished,
@@ -21,12 +27,6 @@ from lossatlas.jobs.curvature.coefficient_path import (
     path_findings,
     with_checkpoints,
 )
-from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
-from lossatlas.jobs.curvature.hessian_job import FindingsOutput
-from lossatlas.jobs.inputs.networks import state_for
-from lossatlas.jobs.inputs.output_files import with_lock
-from lossatlas.jobs.sweep.grid_job import obey_signal
-from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
 from lossatlas.models.checkpoint import state_digest
 from lossatlas.models.state_names import state_tensors
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first

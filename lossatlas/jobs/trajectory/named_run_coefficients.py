@@ -12,14 +12,6 @@ from lossatlas.io import Findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs.curvature.coefficient_path import (
-    checkpoints_of,
-    compute_checkpoint,
-    is_finished,
-    key_of,
-    path_findings,
-    with_checkpoints,
-)
 from lossatlas.jobs.curvature.curvature_quantity import HessianJob, LoadedJob
 from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian, run_on_ranks
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
@@ -27,6 +19,14 @@ from lossatlas.jobs.curvature.learning_coefficient_job import chain_steps
 from lossatlas.jobs.curvature.named_curvature_job import CommandInputs, announce, load_job
 from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside, lock_output, output_path
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.run_coefficients import (
+    checkpoints_of,
+    compute_checkpoint,
+    is_finished,
+    key_of,
+    path_findings,
+    with_checkpoints,
+)
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.process import signals
