@@ -16,6 +16,7 @@ from lossatlas.figures import (
     coefficient_path_plots,
     contour_plots,
     learning_coefficient_plots,
+    sharpness_plots,
     spectra_plots,
     spectrum_plots,
 )
@@ -471,6 +472,33 @@ def chains(findings: Findings, look: LookName | str | None = None) -> "Figure":
 
     with users_style(look=checked_look(look)):
         return learning_coefficient_plots.chains_figure(plt, findings)
+
+
+def rises(findings: Findings, look: LookName | str | None = None) -> "Figure":
+    """Draw the rise of the loss over the radius.
+
+    Args:
+        findings: Content of a sharpness file with at least one radius.
+        look: "paper", "dark" or "print"; None for "paper".
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: The look is unknown, or no radius is finished.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> found = lossatlas.sharpness(torch.nn.Linear(2, 2), data, rho=[0.1], adaptive_rho=[], progress=False)
+        >>> fig = rises(found.findings)
+    """
+    import matplotlib.pyplot as plt
+
+    if not any(name.endswith("/rises") for name in findings.arrays):
+        raise BadUsage("no radius is finished yet: there is nothing to draw")
+    with users_style(look=checked_look(look)):
+        return sharpness_plots.rises_figure(plt, [findings], [""])
 
 
 def coefficients(files: Sequence[Findings], labels: Sequence[str], look: LookName | str | None = None) -> "Figure":

@@ -1,6 +1,6 @@
 """Sharpness: the rise of the loss within a distance, at worst and on average, and along an update.
 
-    rises = sharpness(operator, [0.05, 0.1], adaptive=False)
+    rises = rises_within(operator, [0.05, 0.1], adaptive=False)
 
 Worst case: the largest rise in the ball of radius rho (Foret et al., arXiv 2010.01412, equation 1), or, adaptive, among
 relative changes of that length (Kwon et al., arXiv 2102.11600, definition 2). It is the largest of all rises that were
@@ -83,7 +83,7 @@ def random_unit(size: int, seed: int, like: Tensor) -> Tensor:
     return (vector / vector.norm()).to(like.device, like.dtype)
 
 
-def sharpness(
+def rises_within(
     loss: LocalLoss,
     radii: Sequence[float],
     *,
@@ -122,7 +122,7 @@ def sharpness(
         >>> _ = torch.manual_seed(0)
         >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
         >>> operator = Hessian(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"])
-        >>> small, large = sharpness(operator, [0.05, 0.1])
+        >>> small, large = rises_within(operator, [0.05, 0.1])
         >>> 0 < small.worst < large.worst
         True
     """

@@ -1,7 +1,7 @@
 """Checks of the arguments of Python functions, each against the definition of the option of the same name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import overload
 
@@ -56,6 +56,17 @@ def check_values(options: type, **values: object) -> None:
                 each.kind(str(one))
             except ValueError as error:
                 raise BadUsage(f"{named(name)}: {error}") from error
+
+
+def numbers_given(name: str, numbers: Sequence[float]) -> tuple[float, ...]:
+    """Return a list of numbers, which is not empty by mistake: a single number is refused.
+
+    Raises:
+        BadUsage: It is no list.
+    """
+    if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        raise BadUsage(f"{named(name, numbers)}: give a list of numbers, such as [0.1, 0.2]")
+    return tuple(numbers)
 
 
 def check_settings(settings: object) -> None:
