@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lossatlas.errors import BadInput
+from lossatlas.data.finite_check import NotFiniteLoss
 from lossatlas.parameter_space.directions import seed_of
 
 SHRINK, SHORTEST = 0.5, 0.02  # factor of the turn after a step that lowers the loss, and the turn that ends an ascent
@@ -131,7 +131,7 @@ def rises_within(
     found = [replace(rise, change=rise.change.to(weights.device, weights.dtype)) for rise in known]
     bottom, gradient = loss.gradient_at(None)
     if not math.isfinite(bottom):
-        raise BadInput(f"the loss of this network is {bottom}: there is no rise above it")
+        raise NotFiniteLoss(f"the loss of this network is {bottom}", "there is no rise above it")
     uphill = scaled(gradient, scale)
     if not vector_length(uphill) > 0:
         uphill = random_unit(loss.size, seed_of(seed, 0, 1), uphill)

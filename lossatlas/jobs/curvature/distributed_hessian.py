@@ -487,6 +487,8 @@ def run_on_ranks(
     Raises:
         WorkFailed: On rank 0, where another rank has reported an error.
     """
+    from lossatlas.data.finite_check import blamed_on
+
     signals = [] if caught is None else caught
     with chdir("."):  # a user's code may change the working directory
         share = make_share()
@@ -495,6 +497,7 @@ def run_on_ranks(
             share.each_step = lambda step: check_signals(signals)
             answer(world, lambda: share.calls(signals))
             return None
-        result = job(DistributedHessian(share, lead(world, share.calls([])), caught=signals))
+        with blamed_on(share.inputs.samples):
+            result = job(DistributedHessian(share, lead(world, share.calls([])), caught=signals))
     world.share(None)
     return result

@@ -101,11 +101,13 @@ def compute_chains(
         output: The findings so far.
         shown: Print the progress.
     """
+    from lossatlas.data.finite_check import NotFiniteLoss
+
     output.save(output.findings)
     if "loss" not in output.findings.arrays:
         loss = operator.loss_at(None)
         if not math.isfinite(loss):
-            raise BadInput(f"the loss of this network is {loss}: there is no distribution around it")
+            raise NotFiniteLoss(f"the loss of this network is {loss}", "there is no distribution around it")
         output.add({"loss": loss})
     chosen = chain_settings(operator, settings, output)
     while (first := len(draws_of(output.findings, "differences"))) < settings.chains:
