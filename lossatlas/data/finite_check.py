@@ -45,7 +45,7 @@ def first_not_finite(data: AnyData) -> str:
     for batch in data.batches(SAMPLES_AT_A_TIME):
         tensors = [torch.as_tensor(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, list | tuple)]
         numbers = [each for each in tensors if each.is_floating_point() and each.dim()]
-        wrong = [(int(bad.argmax()), each) for each in numbers if (bad := has_not_finite(each)).any()]
+        wrong = [(int(bad.int().argmax()), each) for each in numbers if (bad := has_not_finite(each)).any()]
         if wrong:
             row, tensor = min(wrong, key=lambda pair: pair[0])
             word = "NaN" if tensor[row].isnan().any() else "infinite values"
