@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import (
     ACTIVATION_SITES,
     BATCH_NORM_MODES,
@@ -49,7 +50,7 @@ from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.learning_coefficient_job import without_second_derivatives
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
-from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, checked_word, numbers_given
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, numbers_given
 from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments
 from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk

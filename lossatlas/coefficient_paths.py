@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import PRODUCT_PRECISIONS, ProductPrecision
 from lossatlas.data import DataLike, LossLike
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.curvature.api_coefficient_job import CoefficientArguments
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.learning_coefficient_job import without_second_derivatives
-from lossatlas.jobs.inputs.api_arguments import checked_word
 from lossatlas.jobs.trajectory.api_run_coefficients import RunOfNetworks, only_run, run_coefficient_path
 from lossatlas.jobs.trajectory.given_runs import Run, runs_given
 from lossatlas.mpi.agreement import on_all, script_world

@@ -287,7 +287,14 @@ def test_a_basin_of_a_plane_is_that_of_its_worst_ray():
 
 
 @pytest.mark.parametrize(
-    ("centre", "within", "words"), [(0.0, 5, "is 0 at the centre"), (1.0, -5, "percentage above 0")]
+    ("centre", "within", "words"),
+    [
+        (0.0, 5, "is 0 at the centre"),
+        (1.0, -5, "within=-5: give a number, above 0"),
+        (1.0, float("nan"), "give a number, above 0"),
+        (1.0, True, "above 0"),
+        (1.0, "5", "within='5'"),
+    ],
 )
 def test_a_percentage_of_nothing_is_refused(centre, within, words):
     with pytest.raises(BadUsage, match=words):

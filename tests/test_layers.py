@@ -17,7 +17,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"choices", "errors", "launchers"},
-    {"process", "programs", "signatures"},
+    {"process", "programs", "signatures", "argument_checks"},
     {"landscape"},
     {"io"},
     {"user_code"},

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lossatlas.argument_checks import checked_number
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.cell_prediction import prediction_errors
 from lossatlas.landscape.interpolant import Interpolant, cross_validate, plausible_range
@@ -140,8 +141,7 @@ class RelativeChange:
         Raises:
             BadUsage: The percentage is not positive and finite, or the centre is 0 or not finite.
         """
-        if isinstance(percent, bool) or not isinstance(percent, int | float | np.number) or not 0 < percent < np.inf:
-            raise BadUsage(f"{named('within', percent)}: give a percentage above 0")
+        checked_number("within", percent, above=0)
         if not 0 < abs(centre) < np.inf:
             raise BadUsage(f"{name} is {centre:g} at the centre: {named('within')} asks for a percentage of it")
         rises = not is_score(name)

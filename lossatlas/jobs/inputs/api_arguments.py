@@ -3,37 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import overload
 
 import numpy as np
 
-from lossatlas.choices import DirType, Word, is_word
+from lossatlas.choices import DirType
 from lossatlas.config.option_fields import definitions
-from lossatlas.errors import BadUsage, did_you_mean, named, note
+from lossatlas.errors import BadUsage, named, note
 from lossatlas.landscape import Grid, Tolerance
 
 AxisLike = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
-
-
-@overload
-def checked_word(name: str, word: None, words: tuple[Word, ...]) -> None: ...
-
-
-@overload
-def checked_word(name: str, word: str, words: tuple[Word, ...]) -> Word: ...
-
-
-def checked_word(name: str, word: str | None, words: tuple[Word, ...]) -> Word | None:
-    """Return an argument after a check that it is one of some words; None is always allowed.
-
-    Raises:
-        BadUsage: It is another word.
-    """
-    if word is None or is_word(word, words):
-        return word
-    allowed = ", ".join(repr(each) for each in words)
-    raise BadUsage(f"{named(name, word)}{did_you_mean(word, words)}: there are {allowed}")
 
 
 def check_values(options: type, **values: object) -> None:
