@@ -4,22 +4,31 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21", norm="filter", ignore="biasbn")
     surface.plot()
 
-`surface`, `eigenvalues`, `spectrum`, `learning_coefficient`, `trajectory` compute; `Recorder` records a training run in
-its own loop; `align` puts the hidden units of one network into the order of another; `language_model` reads a folder of
-Hugging Face; `read` reads a file, and `compare` puts several landscapes side by side. torch is imported when one of the
-others is first used: files are read, drawn and compared without it.
+`surface`, `eigenvalues`, `spectrum`, `sharpness`, `learning_coefficient`, `learning_coefficients`, `trajectory`
+compute; `Recorder` records a training run in its own loop; `align` puts the hidden units of one network into the order
+of another; `language_model` reads a folder of Hugging Face; `read` reads a file, and `compare` puts several landscapes
+side by side. torch is imported when one of the others is first used: files are read, drawn and compared without it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.api import align, eigenvalues, learning_coefficient, spectrum, surface
+    from lossatlas.api import align, eigenvalues, learning_coefficient, sharpness, spectrum, surface
+    from lossatlas.coefficient_paths import learning_coefficients
     from lossatlas.data import Losses
     from lossatlas.data.task_scores import with_scores
     from lossatlas.datasets.questions import question_data
     from lossatlas.models.hugging_face import language_model
-    from lossatlas.results import Curvature, Landscape, LearningCoefficient, Trajectory, read
+    from lossatlas.results import (
+        Curvature,
+        Landscape,
+        LearningCoefficient,
+        LearningCoefficientPath,
+        Sharpness,
+        Trajectory,
+        read,
+    )
     from lossatlas.results.comparison import Comparison, compare
     from lossatlas.run_recorder import Recorder
     from lossatlas.trajectories import trajectory
@@ -31,16 +40,20 @@ __all__ = [
     "Curvature",
     "Landscape",
     "LearningCoefficient",
+    "LearningCoefficientPath",
     "Losses",
     "Recorder",
+    "Sharpness",
     "Trajectory",
     "align",
     "compare",
     "eigenvalues",
     "language_model",
     "learning_coefficient",
+    "learning_coefficients",
     "question_data",
     "read",
+    "sharpness",
     "spectrum",
     "surface",
     "trajectory",
@@ -54,11 +67,14 @@ MODULES = {  # of the names that are not in `lossatlas.api`
     "Curvature": "results",
     "Landscape": "results",
     "LearningCoefficient": "results",
+    "LearningCoefficientPath": "results",
     "Recorder": "run_recorder",
+    "Sharpness": "results",
     "Trajectory": "results",
     "language_model": "models.hugging_face",
     "question_data": "datasets.questions",
     "with_scores": "data.task_scores",
+    "learning_coefficients": "coefficient_paths",
     "read": "results",
     "trajectory": "trajectories",
 }

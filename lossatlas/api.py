@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import (
     ACTIVATION_SITES,
     BATCH_NORM_MODES,
@@ -43,11 +44,13 @@ from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.reference import restoring
 from lossatlas.jobs.curvature.api_coefficient_job import CoefficientArguments, run_coefficient_job
+from lossatlas.jobs.curvature.api_sharpness_job import SharpnessArguments, run_sharpness_job
 from lossatlas.jobs.curvature.api_spectrum_job import SpectrumArguments, run_spectrum_job
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.learning_coefficient_job import without_second_derivatives
 from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
 from lossatlas.jobs.inputs.alignment import aligned
-from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, checked_word
+from lossatlas.jobs.inputs.api_arguments import AxisLike, check_values, numbers_given
 from lossatlas.jobs.inputs.api_inputs import Direction, DirectionArguments
 from lossatlas.jobs.inputs.model_folders import accepts_folder
 from lossatlas.jobs.inputs.network_memory import kept_on_disk
@@ -60,7 +63,7 @@ from lossatlas.mpi.agreement import on_all, script_world
 from lossatlas.mpi.communicator import Ranks
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
-from lossatlas.results import Curvature, Landscape, LearningCoefficient
+from lossatlas.results import Curvature, Landscape, LearningCoefficient, Sharpness
 
 
 @accepts_folder
@@ -552,6 +555,7 @@ def learning_coefficient(
             batch_size=0,
             precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
             products=learning_rate is None,
+            without_products=without_second_derivatives(),
         )
         settings = config.LangevinSettings(
             chains=chains,
@@ -570,6 +574,102 @@ def learning_coefficient(
     arguments = on_all(world, checked)
     found = run_coefficient_job(world, net, arguments, data, loss, file=file, force=force, progress=progress)
     return LearningCoefficient(found)
+
+
+@accepts_folder
+@restoring
+def sharpness(
+    net: nn.Module,
+    data: DataLike,
+    *,
+    loss: LossLike = "crossentropy",
+    limit: int | None = None,
+    rho: Sequence[float] = config.PLAIN_RADII,
+    adaptive_rho: Sequence[float] = config.ADAPTIVE_RADII,
+    steps: int = 20,
+    directions: int = 10,
+    minibatch: int | None = None,
+    minibatches: int = 32,
+    only: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
+    seed: int = 0,
+    precision: ProductPrecision | str | None = None,
+    batch_size: int = 0,
+    device: str | torch.device | None = None,
+    file: str | Path | None = None,
+    force: bool = False,
+    ranks: Ranks = None,
+    progress: bool = True,
+) -> Sharpness:
+    """Compute the sharpness of a minimum: how far the loss rises within a distance, at worst and on average.
+
+    At worst: the largest rise that projected gradient ascent finds in a ball (Foret et al., arXiv 2010.01412), and
+    among changes of that length relative to each parameter (Kwon et al., arXiv 2102.11600). On average: the mean over
+    random directions. The command lossatlas sharpness computes the same, and continues the same files.
+
+    Args:
+        net: The network, with weights at a minimum.
+        data: The samples, see `lossatlas.data.as_dataset`.
+        loss: The loss, as for `surface`.
+        limit: Use the first `limit` samples only.
+        rho: Radii of the ball; empty for none.
+        adaptive_rho: Radii for changes relative to each parameter; empty for none.
+        steps: The limit of the number of gradients for each radius.
+        directions: The number of random directions for the average.
+        minibatch: Samples of a mini-batch; compute the mean rise of the loss of mini-batches after the ascent step of
+            SAM too. None for none.
+        minibatches: The limit of the number of these mini-batches.
+        only: Regular expressions of the names of the parameters that change; all by default.
+        without: Regular expressions of the names of parameters that do not change.
+        seed: The seed of the random directions, and of the mini-batches.
+        precision: 'float32' or 'float64', as for `eigenvalues`.
+        batch_size: The number of samples in a batch; 0 for the usual one.
+        device: The device, by default that of the network.
+        file: The file to write or to continue, radius by radius.
+        force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.
+        ranks: A communicator of mpi4py, as for `surface`; the samples are spread over the ranks.
+        progress: Print the progress.
+
+    Returns:
+        The rises, and the changes with the largest of them; after Ctrl-C those of the finished radii.
+
+    Raises:
+        BadUsage: An argument has no meaning.
+        BadInput: The data or the file do not fit, or the loss is not finite.
+        CannotWrite: The file cannot be written.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> found = lossatlas.sharpness(net, data, rho=[0.1, 0.2], adaptive_rho=[], progress=False)
+        >>> found.worst().shape, bool((found.worst() >= found.average()[:, 0]).all())
+        ((2,), True)
+    """
+
+    def checked() -> SharpnessArguments:
+        hessian = HessianSettings(
+            parameters=patterns_of(only),
+            without=patterns_of(without),
+            matrices_only=False,
+            batch_size=batch_size,
+            precision=checked_word("precision", precision, PRODUCT_PRECISIONS),
+            products=False,
+        )
+        rises = config.RiseOptions(
+            rho=numbers_given("rho", rho),
+            adaptive_rho=numbers_given("adaptive_rho", adaptive_rho),
+            steps=steps,
+            directions=directions,
+            seed=seed,
+            minibatch=minibatch,
+            minibatches=minibatches,
+        )
+        return SharpnessArguments.checked(net, hessian, rises, device, limit=limit)
+
+    world = script_world(ranks)
+    arguments = on_all(world, checked)
+    return Sharpness(run_sharpness_job(world, net, arguments, data, loss, file=file, force=force, progress=progress))
 
 
 @restoring

@@ -23,6 +23,7 @@ from lossatlas.io.atomic_write import make_folder, set_aside
 from lossatlas.io.run_folder import LOG, Entry, RunLog, bytes_of_log, read_log, thinned, write_log
 from lossatlas.models.checkpoint import read_state, state_digest, write_tensors
 from lossatlas.models.state_names import match_names, state_tensors, without_wrappers
+from lossatlas.parameter_space.offloaded import offloaded_tensors
 from lossatlas.parameter_space.points import is_sharded
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ class Recorder:
             raise BadUsage(f"{named('folder', str(folder))} is a file: give the path of a folder")
         self.every = as_whole("every", every, 1)
         self.keep = None if keep is None else as_whole("keep", keep, FEWEST)
+        if offloaded_tensors(net):
+            raise BadInput(
+                f"{type(net).__name__} has weights that accelerate keeps away from the device that computes "
+                "(device_map, cpu_offload, disk_offload), which no optimizer trains: record a network whose weights "
+                "are all on devices, such as one that is not placed by accelerate"
+            )
         check_movable(net)
         self.net, self.folder = net, Path(folder)
         self._writes, self._outdated = process_rank() == 0, False

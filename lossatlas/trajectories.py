@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import (
     DIR_TYPES,
     IGNORES,
@@ -21,12 +22,11 @@ from lossatlas.choices import (
     OwnPlaneCells,
     PlaneKind,
     Precision,
-    is_word,
 )
 from lossatlas.data import DataLike, LossLike
-from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.reference import restoring
-from lossatlas.jobs.inputs.api_arguments import check_values, checked_word, tolerance_of
+from lossatlas.jobs.inputs.api_arguments import check_values, tolerance_of
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 from lossatlas.jobs.trajectory.api_trajectory_job import (
     GivenPlane,
@@ -156,13 +156,15 @@ def trajectory(
     def checked() -> TrajectoryArguments:
         moved, ignored = checked_word("dir_type", dir_type, DIR_TYPES), checked_word("ignore", ignore, IGNORES)
         own_precision = checked_word("precision", precision, PRECISIONS)
-        if not is_word(plane, PLANE_KINDS):
-            similar, all_planes = did_you_mean(plane, PLANE_KINDS), ", ".join(PLANE_KINDS)
-            raise BadUsage(f"{named('plane', plane)}{similar}: choose from {all_planes}")
         check_values(config.BatchOptions, batch_size=batch_size)
         own = LossQuantity(precision=own_precision, batch_size=batch_size)
         made = TrajectoryArguments(
-            choice=PlaneChoice(kind=plane, dir_type=moved, ignore=ignored, selection=Selection(only, without)),
+            choice=PlaneChoice(
+                kind=checked_word("plane", plane, PLANE_KINDS),
+                dir_type=moved,
+                ignore=ignored,
+                selection=Selection(only, without),
+            ),
             directions=directions,
             counts=None if points is None else counts_of(points),
             margin=margin,

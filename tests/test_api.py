@@ -475,7 +475,7 @@ class Random(Mlp):
         ({"x": "1:0:3"}, BadUsage, "needs min < max"),
         ({"x": [0.0, 0.0]}, BadUsage, "increasing finite coordinates"),
         ({"directions": ["up"]}, BadUsage, "directions up: give random, gradient"),
-        ({"loss": "huber"}, BadUsage, "unknown loss"),
+        ({"loss": "huber"}, BadUsage, "loss='huber': choose from"),
         ({"net": Random()}, BadInput, "differs when it is computed twice"),
         ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
         (
@@ -777,16 +777,16 @@ def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("surface", {"norm": "filtr"}, "norm='filtr' (did you mean filter?): there are '', 'filter'"),
-        ("surface", {"ignore": "bn"}, "ignore='bn': there are '', 'biasbn'"),
-        ("surface", {"dir_type": "foo"}, "dir_type='foo': there are 'weights', 'states'"),
-        ("surface", {"precision": "half"}, "precision='half': there are 'float32', 'float64'"),
-        ("surface", {"bn": "keeps"}, "bn='keeps' (did you mean keep?): there are 'keep', 'recalibrate'"),
-        ("surface", {"memory": 1}, "memory=1: there are 'fast', 'low'"),
+        ("surface", {"norm": "filtr"}, "norm='filtr' (did you mean filter?): choose from '', 'filter'"),
+        ("surface", {"ignore": "bn"}, "ignore='bn': choose from '', 'biasbn'"),
+        ("surface", {"dir_type": "foo"}, "dir_type='foo': choose from 'weights', 'states'"),
+        ("surface", {"precision": "half"}, "precision='half': choose from 'float32', 'float64'"),
+        ("surface", {"bn": "keeps"}, "bn='keeps' (did you mean keep?): choose from 'keep', 'recalibrate'"),
+        ("surface", {"memory": 1}, "memory=1: choose from 'fast', 'low'"),
         ("eigenvalues", {"norm": "unt"}, "norm='unt' (did you mean unit?): there are"),
-        ("eigenvalues", {"precision": "tf32"}, "precision='tf32': there are 'float32', 'float64'"),
+        ("eigenvalues", {"precision": "tf32"}, "precision='tf32': choose from 'float32', 'float64'"),
         ("spectrum", {"precision": "float16"}, "precision='float16' (did you mean float64?): there are"),
-        ("spectrum", {"activation_site": "in"}, "activation_site='in': there are 'output', 'input'"),
+        ("spectrum", {"activation_site": "in"}, "activation_site='in': choose from 'output', 'input'"),
         ("trajectory", {"ignore": "bn"}, "ignore='bn'"),
     ],
 )

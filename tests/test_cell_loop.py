@@ -308,6 +308,7 @@ def test_a_stop_says_which_signal_it_was():
         ("trace", "trace: 7 products, standard error 0.025, 0:00"),
         ("activations", "activations: 7 probes, relative standard error 0.025, 0:00"),
         ("top", "top: 7 products, relative residual 0.025, 0:00"),
+        ("density", "density: 7 products, 0:00"),
     ],
 )
 def test_a_part_reports_its_last_count_and_error_in_its_own_words(capsys, monkeypatch, part, said):

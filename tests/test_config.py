@@ -13,6 +13,7 @@ from conftest import ROOT, write_checkpoint
 
 import lossatlas
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import (
     MEMORIES,
     ActivationSite,
@@ -37,7 +38,6 @@ from lossatlas.config.option_fields import definitions, resolved_options, values
 from lossatlas.data import LOSSES
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
-from lossatlas.jobs.inputs.api_arguments import checked_word
 from lossatlas.jobs.trajectory.api_trajectory_job import FEWEST_CHECKPOINTS
 from lossatlas.programs import COMMANDS
 
@@ -288,7 +288,7 @@ def test_an_argument_is_one_of_the_words_of_its_type():
     for word in (None, "fast", "low"):
         assert checked_word("memory", word, MEMORIES) == word
     for word in ("fst", "", 1, ["fast"], np.array(["fast", "low"])):
-        with pytest.raises(BadUsage, match=r"there are 'fast', 'low'$"):
+        with pytest.raises(BadUsage, match=r"choose from 'fast', 'low'$"):
             checked_word("memory", word, MEMORIES)
 
 

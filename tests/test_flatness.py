@@ -272,6 +272,8 @@ def test_a_loss_leaves_the_basin_where_it_has_risen_and_a_score_where_it_has_fal
     assert found["radius within -10 %, smallest"].value == pytest.approx(right, rel=2e-3)
     assert found["radius within -10 %, mean"].value == pytest.approx((left + right) / 2, rel=2e-3)
     assert "radius within -10 %, mean" not in flatness(score, "train_acc")
+    # Cells are 0.025 apart, and where the steps of a score lie between two of them is not known.
+    assert str(found["radius within -10 %, smallest"]) == f"{right:.2f}"
     assert set(found) == {  # levels above the centre are for what should be low
         *("train_acc at the centre", "lowest cell", "highest cell"),
         *("radius within -10 %, smallest", "radius within -10 %, mean"),
@@ -285,7 +287,14 @@ def test_a_basin_of_a_plane_is_that_of_its_worst_ray():
 
 
 @pytest.mark.parametrize(
-    ("centre", "within", "words"), [(0.0, 5, "is 0 at the centre"), (1.0, -5, "percentage above 0")]
+    ("centre", "within", "words"),
+    [
+        (0.0, 5, "is 0 at the centre"),
+        (1.0, -5, "within=-5: give a number, above 0"),
+        (1.0, float("nan"), "give a number, above 0"),
+        (1.0, True, "above 0"),
+        (1.0, "5", "within='5'"),
+    ],
 )
 def test_a_percentage_of_nothing_is_refused(centre, within, words):
     with pytest.raises(BadUsage, match=words):

@@ -202,10 +202,9 @@ def test_the_command_and_the_python_function(tmp_path, monkeypatch, capsys, matr
     assert name in found.plot("density").axes[0].get_title()
 
 
-@pytest.mark.parametrize("more", [{"compiled": True}, {"activations": ["Linear"]}])
-def test_what_is_for_the_hessian_alone_is_refused(more):
+def test_what_is_for_the_hessian_alone_is_refused():
     with pytest.raises(BadUsage, match="is for the Hessian: leave it or matrix='ggn' out"):
-        lossatlas.spectrum(network(), (X, LABELS), matrix="ggn", progress=False, **more)
+        lossatlas.spectrum(network(), (X, LABELS), matrix="ggn", progress=False, compiled=True)
 
 
 def with_penalty(model, batch):

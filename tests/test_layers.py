@@ -17,7 +17,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"choices", "errors", "launchers"},
-    {"process", "programs", "signatures"},
+    {"process", "programs", "signatures", "argument_checks"},
     {"landscape"},
     {"io"},
     {"user_code"},
@@ -36,7 +36,7 @@ LAYERS: list[set[str]] = [
     {"viewer"},
     {"results"},
     {"api", "commands"},
-    {"trajectories"},
+    {"trajectories", "coefficient_paths"},
     {"run_recorder"},
     {"integrations"},
     {"cli"},

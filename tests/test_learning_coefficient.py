@@ -1,6 +1,7 @@
 """Local learning coefficients against exact values: quadratic losses, a degenerate one, and statistics of chains."""
 
 import math
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -264,6 +265,39 @@ def command(own: Path, out: Path, *more: object) -> list[str]:
     return [*map(str, words)]
 
 
+ONCE = """
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+class Square(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+def make_once():
+    return nn.Sequential(nn.Linear(4, 3), Square(), nn.Linear(3, 3)).double()
+"""
+
+
+@pytest.mark.commands
+def test_the_command_names_its_option_for_a_network_without_second_derivatives(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN + ONCE)
+    words = [*command(tmp_path / "own.py", tmp_path / "c.h5"), "--model", f"{tmp_path / 'own.py'}:make_once"]
+    assert learning_coefficient.main(words) == 3
+    assert "chains with a --learning_rate of your own need no second derivatives" in capsys.readouterr().err
+    assert learning_coefficient.main([*words, "--learning_rate", "1e-4"]) == 0
+
+
 @pytest.mark.commands
 def test_the_command_writes_what_python_computes_and_draws_it(tmp_path, capsys):
     (tmp_path / "own.py").write_text(OWN)
@@ -334,19 +368,95 @@ def test_names_of_several_files_are_turned_where_they_have_no_room():
             assert all(each.get_window_extent().x0 >= 0 for each in labels)
 
 
+def on_ranks(ranks: int, tmp_path: Path, name: str, *more: object) -> list[str]:
+    words = ["-m", "lossatlas", "learning-coefficient", *command(tmp_path / "own.py", tmp_path / name, *more)]
+    return [MPIRUN, "-n", str(ranks), sys.executable, *words, "--mpi"] if ranks > 1 else [sys.executable, *words]
+
+
+def differences(file: Path) -> np.ndarray:
+    return read_findings(file, "learning_coefficient").arrays["differences"]
+
+
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.full)])
-def test_ranks_share_the_samples_of_a_step(tmp_path, ranks):
+@pytest.mark.parametrize(
+    ("ranks", "chains"), [(2, 1), (2, 3), pytest.param(3, 2, marks=pytest.mark.full)], ids=["shared", "both", "fewer"]
+)
+def test_ranks_run_whole_chains_or_share_the_samples_of_a_step(tmp_path, ranks, chains):
     (tmp_path / "own.py").write_text(OWN)
-    words = ["-m", "lossatlas", "learning-coefficient", *command(tmp_path / "own.py", tmp_path / "one.h5")]
-    assert python(*words).returncode == 0
-    words = ["-m", "lossatlas", "learning-coefficient", *command(tmp_path / "own.py", tmp_path / "more.h5", "--mpi")]
-    done = subprocess.run(
-        [MPIRUN, "-n", str(ranks), sys.executable, *words], capture_output=True, text=True, check=False
+    for count, name in ((1, "one.h5"), (ranks, "more.h5")):
+        words = on_ranks(count, tmp_path, name, "--chains", chains)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        if name == "more.h5":
+            assert done.stdout.count("chain 1 of") == 1
+    one, more = differences(tmp_path / "one.h5"), differences(tmp_path / "more.h5")
+    assert len(one) == chains
+    np.testing.assert_allclose(more, one, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.mpi
+def test_whole_chains_have_the_same_bits_on_any_number_of_ranks(tmp_path):
+    """With a learning rate of one's own, so that no sum over ranks enters."""
+    (tmp_path / "own.py").write_text(OWN)
+    same = "--chains", 4, "--learning_rate", 1e-3, "--threads", 1, "--batch_size", 6
+    for count, name in ((1, "one.h5"), (2, "more.h5")):
+        done = subprocess.run(on_ranks(count, tmp_path, name, *same), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(differences(tmp_path / "one.h5"), differences(tmp_path / "more.h5"))
+
+
+@pytest.mark.mpi
+def test_whole_chains_continue_after_a_kill(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    long = "--chains", 4, "--draws", 1500, "--threads", 1
+    words = on_ranks(2, tmp_path, "more.h5", *long)
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith("chain 2 of 4"):
+            break
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert len(differences(tmp_path / "more.h5")) == 2
+    for count, name in ((2, "more.h5"), (1, "one.h5")):
+        done = subprocess.run(on_ranks(count, tmp_path, name, *long), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(
+        differences(tmp_path / "more.h5"), differences(tmp_path / "one.h5"), rtol=1e-6, atol=1e-12
     )
-    assert done.returncode == 0, done.stderr
-    one, more = (read_findings(tmp_path / f"{n}.h5", "learning_coefficient").arrays for n in ("one", "more"))
-    np.testing.assert_allclose(more["differences"], one["differences"], rtol=1e-6, atol=1e-12)
+
+
+BROKEN = """
+
+class Failing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.calls = make(), 0
+
+    def forward(self, x):
+        import traceback
+        from mpi4py import MPI
+        names = {frame.name for frame in traceback.extract_stack()}
+        if MPI.COMM_WORLD.rank == 1 and "langevin_chain" in names:
+            raise ValueError("it is broken here")
+        return self.net(x)
+"""
+
+
+@pytest.mark.mpi
+def test_an_error_within_a_chain_of_another_rank_ends_all(tmp_path):
+    (tmp_path / "own.py").write_text(OWN + BROKEN)
+    words = on_ranks(2, tmp_path, "more.h5", "--draws", 10**6, "--learning_rate", 1e-3, "--model")
+    done = subprocess.run(
+        [*words[:-1], f"{tmp_path / 'own.py'}:Failing", "--mpi"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode not in (0, None)
+    assert "it is broken here" in done.stderr
 
 
 class FirstOnly(torch.autograd.Function):
@@ -380,8 +490,20 @@ def test_a_network_without_second_derivatives_needs_a_learning_rate_alone():
 
     x = torch.randn(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     data, options = (x, x[:, :1]), {"loss": "mse", "chains": 2, "draws": 20, "burn_in": 5, "progress": False}
-    with pytest.raises(BadInput, match="a product with the Hessian differs"):
+    with pytest.raises(
+        BadInput, match=r"a product with the Hessian differs.*; chains with a learning_rate of your own"
+    ):
         lossatlas.learning_coefficient(make(FirstOnly.apply), data, **options)
     found = lossatlas.learning_coefficient(make(FirstOnly.apply), data, learning_rate=1e-4, **options)
     expected = lossatlas.learning_coefficient(make(lambda z: z**2), data, learning_rate=1e-4, **options)
     np.testing.assert_allclose(found.chains, expected.chains, rtol=1e-9)
+
+
+def test_a_network_without_gradients_is_not_told_to_take_a_learning_rate():
+    class Detached(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    with pytest.raises(BadInput) as caught:
+        lossatlas.learning_coefficient(Detached(2, 2).double(), DATA, **QUIET)
+    assert "learning_rate" not in str(caught.value)

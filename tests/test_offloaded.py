@@ -178,3 +178,17 @@ def test_many_offloaded_tensors_need_few_open_files(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     with weights_on_host(net):
         assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
+@pytest.mark.parametrize("place", [{"0": "disk", "1": "cpu", "2": "cpu"}, {"0": "cpu", "1": "cpu", "2": "cpu"}])
+def test_another_precision_of_a_placed_network_is_refused_in_plain_words(tmp_path, place):
+    net = seeded(lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+    net = accelerate.dispatch_model(net, place, main_device="cpu", offload_dir=tmp_path, force_hooks=True)
+    data = torch.randn(20, 3), torch.arange(20) % 2
+    with pytest.raises(BadUsage, match="accelerate has placed is computed where its weights lie, in their precision"):
+        lossatlas.surface(net, data, x="-1:1:3", precision="bfloat16", **QUIET)
+    if "disk" in place.values():
+        with pytest.raises(BadInput, match="which no optimizer trains: record a network whose weights are all on"):
+            lossatlas.Recorder(net, tmp_path / "run")
+    else:
+        assert lossatlas.Recorder(net, tmp_path / "run").step()

@@ -121,7 +121,7 @@ def test_an_asked_look_overrides_the_user_s_colours_and_no_look_does_not():
 
 @pytest.mark.parametrize("call", [lambda: style(look="neon"), lambda: style(cmap="virids"), lambda: look_set("neon")])
 def test_what_there_is_not_is_refused(call):
-    with pytest.raises(BadUsage, match=r"choose from paper, dark, print|did you mean"), call():
+    with pytest.raises(BadUsage, match=r"choose from 'paper', 'dark', 'print'|did you mean"), call():
         pass
 
 
@@ -220,11 +220,11 @@ def test_python_functions_take_a_look():
     surface = lossatlas.read(f"{SURFACES}/path.h5")
     fig = surface.plot(look="dark")
     assert fig.get_facecolor()[:3] == pytest.approx(to_rgb(LOOK_OF_NAME["dark"].ground))
-    with pytest.raises(BadUsage, match="choose from paper"):
+    with pytest.raises(BadUsage, match="choose from 'paper'"):
         surface.plot(look="neon")
     with pytest.raises(BadUsage, match="did you mean dark"):
         surface.plot(look="drk")
-    with pytest.raises(BadUsage, match="choose from value, blended"):
+    with pytest.raises(BadUsage, match="choose from 'value', 'blended'"):
         surface.plot(kind="heat", colours="both")
     assert OffscreenFigures().figure().get_facecolor() == (1, 1, 1, 1)
 

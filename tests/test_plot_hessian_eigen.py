@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 from binomial import counts
-from conftest import LAST, write_checkpoint
+from conftest import LAST, surface_command, write_checkpoint
 from oracles import explicit_hessian, mean_cross_entropy
 
 import lossatlas
 from lossatlas import figures
-from lossatlas.commands import plot_1D, plot_2D, plot_hessian_eigen
+from lossatlas.commands import plot_1D, plot_2D, plot_hessian_eigen, plot_surface
+from lossatlas.commands.figure_output import FigureOutput
 from lossatlas.data import LOSSES
 from lossatlas.data.drawn_targets import TargetDraws
+from lossatlas.figures.kinds import Kind
 from lossatlas.figures.line_plots import AxisLimits, eigenvalues_figure
 from lossatlas.figures.matplotlib_style import style
 from lossatlas.hessian import GaussNewton
@@ -258,6 +260,23 @@ def test_the_map_of_a_hessian_and_of_its_gauss_newton_matrix_in_one_figure(tmp_p
     assert "b: Gauss-Newton matrix" not in smallest
     assert [axis.get_ylabel() for axis in alone.axes] == ["largest eigenvalue\nof the Gauss-Newton matrix"]
     assert plot_1D.main(["--surf_file", *map(str, files)]) == 0
+
+
+def test_files_of_eigenvalues_and_of_losses_are_drawn_each_in_its_figure(tmp_path, perceptron, capsys, monkeypatch):
+    losses, eigenvalues = tmp_path / "loss.h5", tmp_path / "e.h5"
+    assert plot_surface.main(surface_command(perceptron, losses, "--x=-1:1:3", model="mlp")) == 0
+    assert plot_hessian_eigen.main(command(perceptron, eigenvalues, "--x=-1:1:3")) == 0
+    drawn: dict = {}
+    monkeypatch.setattr(FigureOutput, "save", lambda self, figures, *a, **k: drawn.update(figures) or [])
+    for files in ([losses, eigenvalues], [eigenvalues, losses]):
+        drawn.clear()
+        assert plot_1D.main(["--surf_file", *map(str, files)]) == 0
+        assert {*drawn} == {Kind.CURVES, Kind.CURVE_EIGENVALUES, Kind.CURVE_RATIO}
+        loss_axis = drawn[Kind.CURVES].axes[0]
+        assert [line.get_label() for line in loss_axis.lines] == ["loss.h5"]
+        np.testing.assert_allclose(loss_axis.lines[0].get_ydata(), read_surface(losses).fields["train_loss"])
+        values = drawn[Kind.CURVE_EIGENVALUES].axes[0].lines[0].get_ydata()
+        np.testing.assert_allclose(values, read_surface(eigenvalues).fields["max_eig"])
 
 
 @pytest.mark.parametrize(

@@ -373,8 +373,8 @@ def test_data_by_file_name(tmp_path, net):
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--model", "resnet57"], 2, "unknown model 'resnet57'"),
-        (["--dataset", "imagenet"], 2, "unknown data set"),
+        (["--model", "resnet57"], 2, "--model resnet57 (did you mean"),
+        (["--dataset", "imagenet"], 2, "--dataset imagenet"),
         (["--x=1:-1:5"], 2, "--x=1:-1:5"),
         (["--model_file3", "x"], 2, "--model_file3"),
         (["--model_file", "absent"], 3, "no checkpoint at absent"),

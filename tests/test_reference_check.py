@@ -91,7 +91,7 @@ def test_a_tolerance_and_batches_work_in_place():
 
 
 def test_what_can_only_be_evaluated_in_place_is_so_in_its_own_precision():
-    with pytest.raises(BadUsage, match="precision float64: this network can only be evaluated in place"):
+    with pytest.raises(BadUsage, match=r"precision=.float64.: this network can only be evaluated in place"):
         lossatlas.surface(made(Listed), (X, Y), x="-1:1:3", precision="float64", **QUIET)
 
 
@@ -219,3 +219,9 @@ def test_a_network_that_fails_far_away_is_a_line():
 
     with pytest.raises(BadInput, match=r"Fragile fails far from its weights, at .*too far from home"):
         lossatlas.surface(made(lambda: Fragile(4, 3)), (X, Y), x="-9:9:3", **QUIET)
+
+
+def test_another_precision_in_low_memory_names_the_way_out():
+    data = torch.randn(20, 3), torch.arange(20) % 2
+    with pytest.raises(BadUsage, match=r"there is one copy of the weights.*: leave precision out, .*memory='fast'"):
+        lossatlas.surface(nn.Linear(3, 2), data, x="-1:1:3", precision="float64", memory="low", progress=False)

@@ -315,7 +315,7 @@ def test_films(tmp_path):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"kind": "spin"}, "unknown kind of film 'spin': choose from turn, path, refine"),
+        ({"kind": "spin"}, "kind='spin': choose from 'turn', 'path', 'refine'"),
         ({"kind": "path"}, "kind='path' needs a trajectory"),
         (
             {"kind": "refine", "trajectory": Trajectory(np.eye(2), np.ones(2), np.zeros(2), ({}, {}))},

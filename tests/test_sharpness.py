@@ -6,13 +6,14 @@ import torch
 from conftest import write_checkpoint
 from torch import nn
 
+import lossatlas
 from lossatlas.commands import plot_sharpness, plot_surface
 from lossatlas.commands import sharpness as command
-from lossatlas.data import as_loss
+from lossatlas.data import LOSSES, Dataset, as_loss
 from lossatlas.data.collect import as_dataset
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, BadUsage
 from lossatlas.hessian import Hessian
-from lossatlas.hessian.sharpness_measures import critical_sharpness, random_unit, sharpness
+from lossatlas.hessian.sharpness_measures import critical_sharpness, random_unit, rises_within
 from lossatlas.io import read_directions, read_findings, read_surface, write_findings
 
 
@@ -33,7 +34,7 @@ def test_at_a_minimum_it_is_the_largest_eigenvalue(adaptive):
     scale = np.diag(np.abs(operator.weights().numpy())) if adaptive else np.eye(6)
     top = np.linalg.eigvalsh(scale @ matrix @ scale)[-1]
     radii = [0.01, 0.1, 1.0]
-    found = sharpness(operator, radii, adaptive=adaptive, steps=40, directions=200)
+    found = rises_within(operator, radii, adaptive=adaptive, steps=40, directions=200)
     for radius, rise in zip(radii, found, strict=True):
         assert rise.worst <= 0.5 * radius**2 * top * (1 + 1e-9)
         assert rise.worst == pytest.approx(0.5 * radius**2 * top, rel=0.02)
@@ -47,7 +48,7 @@ def test_away_from_a_minimum_against_the_exact_maximum():
     """Of a convex quadratic in a ball: the secular equation, solved by bisection."""
     operator, matrix, gradient = quadratic(3)
     g, (values, vectors) = gradient.numpy(), np.linalg.eigh(matrix)
-    for rise in sharpness(operator, [0.05, 0.5, 2.0], steps=60):
+    for rise in rises_within(operator, [0.05, 0.5, 2.0], steps=60):
         c, low, high = vectors.T @ g, values[-1], values[-1] + 1e6
         for _ in range(300):
             middle = (low + high) / 2
@@ -63,7 +64,7 @@ def test_the_rise_is_that_of_the_change_and_no_search_does_better():
     x, y = torch.randn(30, 5, dtype=torch.float64), torch.randint(3, (30,))
     operator = Hessian(net, as_dataset((x, y)), as_loss("crossentropy"))
     before = operator.weights().clone()
-    found = sharpness(operator, [0.2, 0.5, 1.0])
+    found = rises_within(operator, [0.2, 0.5, 1.0])
     assert torch.equal(operator.weights(), before)
     bottom = operator.loss_at(None)
     reached = -np.inf
@@ -86,9 +87,10 @@ def test_critical_sharpness_of_a_quadratic_is_the_second_derivative_along_the_gr
 
 def test_seeds_beside_each_other_share_no_direction():
     operator, _, _ = quadratic(3)
-    found = [sharpness(operator, [0.5], steps=1, directions=1, seed=seed)[0].average for seed in range(6)]
+    found = [rises_within(operator, [0.5], steps=1, directions=1, seed=seed)[0].average for seed in range(6)]
     shifted = [
-        sharpness(operator, [0.5], steps=1, directions=2, seed=seed)[0].average * 2 - found[seed] for seed in range(5)
+        rises_within(operator, [0.5], steps=1, directions=2, seed=seed)[0].average * 2 - found[seed]
+        for seed in range(5)
     ]
     assert len({round(value, 12) for value in found + shifted}) == 11
 
@@ -109,10 +111,10 @@ class Walls:
 
 
 def test_where_the_loss_overflows_the_rise_is_infinite_and_never_below_zero():
-    found = sharpness(Walls(), [0.1], directions=2)[0]
+    found = rises_within(Walls(), [0.1], directions=2)[0]
     assert found.worst == float("inf")
     operator, _, _ = quadratic(1)
-    assert sharpness(operator, [1e-12], steps=2)[0].worst >= 0
+    assert rises_within(operator, [1e-12], steps=2)[0].worst >= 0
 
 
 def line(net, file, *more):
@@ -207,7 +209,7 @@ class Waves:
 def test_the_worst_rise_is_the_largest_that_was_seen(at, radius, adaptive):
     """For (0.1,) within 2.05 it was 0, with an average of 0.016 and a largest rise of 1.95; mostly below others."""
     around = Waves(*at)
-    (found,) = sharpness(around, [radius], adaptive=adaptive)
+    (found,) = rises_within(around, [radius], adaptive=adaptive)
     bottom = around.loss_at(None)
     assert found.worst == pytest.approx(max(around.seen) - bottom, abs=1e-12)
     assert found.worst >= found.average
@@ -220,7 +222,7 @@ def test_the_worst_rise_is_the_largest_that_was_seen(at, radius, adaptive):
 def test_where_the_loss_falls_again_beyond_a_ridge_the_ridge_is_found(radius):
     """Against all changes of one parameter and of two; a radius of 2 gave 0 where 1.95 is the largest rise."""
     for at in ([0.1], [-0.5], [0.1, 0.1]):
-        (found,) = sharpness(Waves(*at), [radius])
+        (found,) = rises_within(Waves(*at), [radius])
         grid = np.linspace(-radius, radius, 401)
         changes = np.stack(np.meshgrid(*[grid] * len(at)), -1).reshape(-1, len(at))
         inside = changes[np.linalg.norm(changes, axis=1) <= radius]
@@ -249,3 +251,46 @@ def test_critical_sharpness_where_no_step_helps_or_every_one():
     assert critical_sharpness(line)[0] == 0
     line.sign = -1.0  # its gradient is wrong, as at a kink
     assert np.isnan(critical_sharpness(line)[0])
+
+
+def test_the_function_computes_what_the_operator_and_the_command_do(tmp_path, capsys):
+    x, y = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double(), torch.arange(40) % 2
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+    radii = {"rho": [0.2, 0.1], "adaptive_rho": [0.3], "steps": 5, "directions": 3}
+    file = tmp_path / "s.h5"
+    found = lossatlas.sharpness(net, (x, y), minibatch=8, minibatches=3, file=file, progress=False, **radii)
+    operator = Hessian(net, Dataset("it", "train", (x, y), 2), LOSSES["crossentropy"])
+    for adaptive, own in ((False, [0.1, 0.2]), (True, [0.3])):
+        rises = rises_within(operator, own, adaptive=adaptive, steps=5, directions=3)
+        assert found.radii(adaptive=adaptive).tolist() == own
+        np.testing.assert_allclose(found.worst(adaptive=adaptive), [rise.worst for rise in rises], rtol=1e-8)
+        np.testing.assert_allclose(found.average(adaptive=adaptive)[:, 0], [rise.average for rise in rises], rtol=1e-8)
+        assert found.minibatches(adaptive=adaptive).shape == (3, len(own))
+        change = torch.cat([piece.flatten() for piece in found.change(adaptive=adaptive).values()])
+        assert operator.loss_at(change) - operator.loss_at(None) == pytest.approx(rises[-1].worst, rel=1e-4)
+    along = lossatlas.surface(net, (x, y), directions=[found.change()], x=[0.0, 1.0], norm=None, progress=False)
+    assert along.loss[1] - along.loss[0] == pytest.approx(found.worst()[-1], rel=1e-4)
+    assert found.critical == pytest.approx(critical_sharpness(operator)[0], rel=1e-6)
+    assert capsys.readouterr().out == ""
+    again = lossatlas.sharpness(net, (x, y), minibatch=8, minibatches=3, file=file, progress=False, **radii)
+    np.testing.assert_array_equal(again.worst(), found.worst())
+    assert "critical" in found.table()
+    with pytest.raises(BadInput, match="rho"):
+        lossatlas.sharpness(net, (x, y), file=file, progress=False, **{**radii, "rho": [0.3]})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rho": 0.1}, r"rho=0\.1: give a list of numbers"),
+        ({"rho": [0.1, -1.0]}, "rho: "),
+        ({"rho": [float("nan")]}, "rho: "),
+        ({"rho": [], "adaptive_rho": []}, "both empty: give a radius"),
+        ({"steps": 0}, "steps: "),
+        ({"precision": "half"}, "precision='half'"),
+    ],
+)
+def test_arguments_of_the_function_without_a_meaning_are_refused(wrong, message):
+    with pytest.raises(BadUsage, match=message):
+        lossatlas.sharpness(torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2), progress=False, **wrong)

@@ -427,7 +427,7 @@ def test_checkpoints_are_projected_onto_a_given_plane(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"plane": "lake"}, "plane='lake': choose from pca, river"),
+        ({"plane": "lake"}, "plane='lake': choose from 'pca', 'river'"),
         ({"plane": "river", "data": None}, "plane='river' takes an eigenvector of the Hessian: give data too"),
         ({"plane": "river", "dir_type": "states"}, "plane='river' has no eigenvector of statistics"),
         ({"plane": "river", "directions": "d.h5"}, "plane='river' makes a plane, and directions gives one"),

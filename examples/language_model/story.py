@@ -30,7 +30,7 @@ from lossatlas.data import LOSSES, Dataset
 from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.hessian import Hessian
-from lossatlas.hessian.sharpness_measures import sharpness
+from lossatlas.hessian.sharpness_measures import rises_within
 
 PERCENT = 5  # of the accuracy, which a basin may lose
 MIDDLE = 1  # the width that is fine-tuned
@@ -78,7 +78,7 @@ def basin(net: nn.Module, data: Pairs, size: Size, norm: str = "filter") -> loss
 def ascent(net: nn.Module, data: Pairs) -> dict[str, Tensor]:
     """The change of the weights of length ASCENT that raises the loss most, as far as an ascent finds it."""
     operator = Hessian(net, Dataset("text", "train", data), LOSSES["crossentropy"])
-    (rise,) = sharpness(operator, [ASCENT * length(weights(net))], steps=20)
+    (rise,) = rises_within(operator, [ASCENT * length(weights(net))], steps=20)
     pieces = rise.change.split([shape.numel() for shape in operator.shapes])
     named = zip(operator.names, pieces, operator.shapes, strict=True)
     return {name: piece.view(shape) for name, piece, shape in named}

@@ -34,7 +34,7 @@ from lossatlas import figures
 from lossatlas.data import as_dataset, as_loss
 from lossatlas.figures.palette import curve_colours
 from lossatlas.hessian import Hessian
-from lossatlas.hessian.sharpness_measures import sharpness
+from lossatlas.hessian.sharpness_measures import rises_within
 
 MEASURES = {
     "max_eig": "largest eigenvalue",
@@ -117,8 +117,8 @@ def study(recipe: Recipe, folder: Path) -> dict[str, Any]:
     net = trained(recipe, *train)
     found = lossatlas.spectrum(net, train, top=1, bottom=0, trace_error=0.02, progress=False)
     around = Hessian(net, as_dataset(train), as_loss("crossentropy"))
-    worst = sharpness(around, [0.1], steps=15, directions=1)[0].worst
-    adaptive = sharpness(around, [0.5], adaptive=True, steps=15, directions=1)[0].worst
+    worst = rises_within(around, [0.1], steps=15, directions=1)[0].worst
+    adaptive = rises_within(around, [0.5], adaptive=True, steps=15, directions=1)[0].worst
     lines = [lossatlas.surface(net, train, x="-0.5:0.5:3", seed=seed, progress=False).loss for seed in range(5)]
     with torch.no_grad():
         outputs = net(test[0])

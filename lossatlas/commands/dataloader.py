@@ -18,10 +18,11 @@ from typing import ClassVar
 import numpy as np
 
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.commands import options
 from lossatlas.config.option_fields import changed
 from lossatlas.datasets.registry import DATASET_NAMES, OWN_KINDS, SOURCES, SPLITS, find, get, load
-from lossatlas.errors import BadInput, BadUsage, exit_code
+from lossatlas.errors import BadInput, exit_code
 
 
 def describe_dataset(name: str, datapath: str | None) -> str:
@@ -76,8 +77,7 @@ def parser() -> options.Parser[DatasetFileOptions]:
 
 def run(args: DatasetFileOptions) -> None:
     """Fetch the data set if asked, and describe it."""
-    if args.dataset not in DATASET_NAMES:
-        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(DATASET_NAMES)}")
+    checked_word("dataset", args.dataset, DATASET_NAMES)
     if args.download:
         get(args.dataset, args.datapath)
     print(describe_dataset(args.dataset, args.datapath))

@@ -46,6 +46,9 @@ DRAWINGS = {
     "spectrum": Drawing("plot_spectrum", "--spectrum_file", "a spectrum"),
     "sharpness": Drawing("plot_sharpness", "--sharpness_file", "a sharpness"),
     "learning_coefficient": Drawing("plot_learning_coefficient", "--coefficient_file", "a learning coefficient"),
+    "learning_coefficients": Drawing(
+        "plot_learning_coefficient", "--coefficient_file", "the learning coefficients of a run"
+    ),
     "trajectory": Drawing("plot_2D", "--proj_file", "the path of a training"),
 }
 

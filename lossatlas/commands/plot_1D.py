@@ -5,10 +5,10 @@ python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one 
 python plot_1D.py --surf_file R.h5 [S.h5]           repeats (plot_surface.py --repeat N): their mean and its confidence
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Unpack
 
 import numpy as np
 
@@ -127,31 +127,48 @@ def draw(
             return output.save(
                 {Kind.CURVE_FIELD: field_figure(plt, curves, names, field, axes)}, paths, out, field=field
             )
+        for path, surface in zip(paths, curves, strict=True):
+            if not loss_names(surface) and not extreme_eigenvalues(surface):
+                raise BadInput(f"{path} holds neither a loss nor eigenvalues: {', '.join(surface.fields)}")
         drawn = _curve_figures(plt, curves, names, axes)
-        if not drawn:
-            raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
         return output.save(drawn, paths, out, log=axes.log)
 
 
 def _curve_figures(
     plt: FigureFactory, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits
 ) -> "dict[Kind, Figure]":
-    """Draw figures by kind of all that the curves hold."""
+    """Draw figures by kind of all that the curves hold, each of the curves that hold what it shows."""
     drawn: dict[Kind, Figure] = {}
     if any(loss_names(surface) for surface in curves):
-        axes = _with_log_where_needed(axes, curves)
+        lines = _having(loss_names, curves, names)
+        axes = _with_log_where_needed(axes, lines.curves)
         if len(curves) > 1:
-            drawn[Kind.CURVES] = lines_figure(plt, curves, names, axes)
+            drawn[Kind.CURVES] = lines_figure(plt, *lines, axes)
         else:
             drawn[Kind.CURVE] = line_figure(plt, curves[0], axes)
             drawn[Kind.CURVE_LOSS] = loss_or_error_figure(plt, curves[0], axes, "loss")
             if any(name.endswith("_acc") for name in curves[0].fields):
                 drawn[Kind.CURVE_ERROR] = loss_or_error_figure(plt, curves[0], axes, "error")
-    if all(extreme_eigenvalues(surface) for surface in curves):
-        drawn[Kind.CURVE_EIGENVALUES] = eigenvalues_figure(plt, curves, names, axes)
-    if all(has_eigenvalues(surface) for surface in curves):
-        drawn[Kind.CURVE_RATIO] = eigen_ratio_figure(plt, curves, names, axes)
+    for has, kind, draw_one in (
+        (extreme_eigenvalues, Kind.CURVE_EIGENVALUES, eigenvalues_figure),
+        (has_eigenvalues, Kind.CURVE_RATIO, eigen_ratio_figure),
+    ):
+        if any(has(surface) for surface in curves):
+            drawn[kind] = draw_one(plt, *_having(has, curves, names), axes)
     return drawn
+
+
+class NamedCurves(NamedTuple):
+    """Curves with their names."""
+
+    curves: Sequence[Surface]
+    names: Sequence[str]
+
+
+def _having(has: Callable[[Surface], object], curves: Sequence[Surface], names: Sequence[str]) -> NamedCurves:
+    """Return the curves that have what a figure shows."""
+    chosen = [k for k, surface in enumerate(curves) if has(surface)]
+    return NamedCurves([curves[k] for k in chosen], [names[k] for k in chosen])
 
 
 def _with_log_where_needed(axes: AxisLimits, curves: Sequence[Surface]) -> AxisLimits:

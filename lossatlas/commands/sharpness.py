@@ -26,15 +26,13 @@ from lossatlas import config, programs
 from lossatlas.commands import figure_keywords, options
 from lossatlas.commands.curvature_inputs import command_inputs
 from lossatlas.commands.start_ranks import on_local_ranks
-from lossatlas.config.option_fields import above_zero, natural, option, positive
-from lossatlas.errors import BadUsage, named, say
+from lossatlas.config.option_fields import option, part
+from lossatlas.errors import say
 from lossatlas.io.progress import Log
 from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
 from lossatlas.jobs.curvature.named_curvature_job import CurvatureCommand, run_curvature_job
 from lossatlas.jobs.curvature.sharpness_job import SharpnessQuantity, SharpnessResult, SharpnessSettings, write_worst
 from lossatlas.mpi import launch
-
-PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -45,28 +43,12 @@ class SharpnessOptions(
     config.ProductOptions,
     config.ResultOptions,
     config.DrawOptions,
+    config.RiseOptions,
 ):
     """A network and its data, the radii, and the file of the result."""
 
     HEADING: ClassVar[str] = "sharpness"
 
-    rho: tuple[float, ...] = option(PLAIN, "radii of the ball", kind=above_zero, many="*", metavar="R")
-    adaptive_rho: tuple[float, ...] = option(
-        ADAPTIVE, "radii for changes relative to each parameter", kind=above_zero, many="*", metavar="R"
-    )
-    steps: int = option(20, "largest number of gradients for each radius", kind=positive, metavar="N")
-    directions: int = option(10, "number of random directions for the average", kind=positive, metavar="N")
-    seed: int = option(0, "seed of the random directions, and of the mini-batches", kind=natural)
-    minibatch: int | None = option(
-        None,
-        "compute the sharpness of mini-batches of M samples too: the mean rise of each one's loss after the ascent "
-        "step of SAM on it",
-        kind=positive,
-        metavar="M",
-    )
-    minibatches: int = option(
-        32, "largest number of these mini-batches; their spread gives the standard error", kind=positive, metavar="N"
-    )
     sharpness_file: str | None = option(
         None, "file to write, or to continue (default: beside the checkpoint)", metavar="OUT.h5"
     )
@@ -74,25 +56,6 @@ class SharpnessOptions(
 
 def parser() -> options.Parser[SharpnessOptions]:
     return options.Parser(__doc__, SharpnessOptions)
-
-
-def sharpness_settings(args: SharpnessOptions) -> SharpnessSettings:
-    """Return the radii and the effort of the search.
-
-    Raises:
-        BadUsage: No radius is given.
-    """
-    if not args.rho and not args.adaptive_rho:
-        raise BadUsage(f"{named('rho')} and {named('adaptive_rho')} are both empty: give a radius")
-    return SharpnessSettings(
-        rho=sorted(set(args.rho)),
-        adaptive_rho=sorted(set(args.adaptive_rho)),
-        steps=args.steps,
-        directions=args.directions,
-        seed=args.seed,
-        minibatch=args.minibatch,
-        minibatches=args.minibatches,
-    )
 
 
 def hessian_settings(args: SharpnessOptions) -> HessianSettings:
@@ -115,9 +78,9 @@ def sharpness_command(args: SharpnessOptions, command: Sequence[str]) -> Curvatu
         command: The line of the command in words, for the record.
 
     Raises:
-        BadUsage: As `sharpness_settings`, or the options contradict each other.
+        BadUsage: The options contradict each other.
     """
-    settings = sharpness_settings(args)
+    settings = SharpnessSettings.of(part(config.RiseOptions, args))
     return CurvatureCommand(
         inputs=command_inputs(args, command, hessian_settings(args)),
         quantity=SharpnessQuantity(settings),

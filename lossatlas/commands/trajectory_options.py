@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from lossatlas import config
 from lossatlas.choices import DirType, Ignore, OwnPlaneCells, PlaneKind
 from lossatlas.commands import figure_keywords, job_choices
+from lossatlas.commands.checkpoint_options import SeriesOptions, folder_selection
 from lossatlas.commands.plot_surface import tolerances
-from lossatlas.config.option_fields import changed, natural, not_negative, option, positive, resolved_options
+from lossatlas.config.option_fields import changed, natural, not_negative, option, resolved_options
 from lossatlas.errors import BadUsage, named
 from lossatlas.jobs.inputs.output_files import check_folder
 from lossatlas.jobs.trajectory.checkpoint_series import (
-    MODEL_PREFIX,
-    SUFFIX,
     CheckpointSeries,
-    FolderSelection,
     series_of_files,
     series_of_folders,
 )
@@ -27,26 +25,19 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs non
 
 
 @dataclass(frozen=True)
-class CheckpointOptions:
-    """The checkpoints that belong to a series."""
+class CheckpointOptions(SeriesOptions):
+    """The checkpoints that belong to one or several series."""
 
     HEADING: ClassVar[str] = "checkpoints"
 
     model_folder: tuple[str, ...] = option(
         (), "folder of the checkpoints of a run; several folders for several runs", many="+", metavar="FOLDER"
     )
-    prefix: str = option(
-        MODEL_PREFIX,
-        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found "
-        "without it",
+    max_epoch: int | None = changed(
+        SeriesOptions,
+        "max_epoch",
+        help="last epoch, which is the origin of the plane (default: the last there is)",
     )
-    suffix: str = option(SUFFIX, "end of the name of a checkpoint")
-    start_epoch: int | None = option(None, "first epoch (default: the first there is)", kind=natural)
-    max_epoch: int | None = option(
-        None, "last epoch, which is the origin of the plane (default: the last there is)", kind=natural
-    )
-    save_epoch: int | None = option(None, "take every N-th epoch (default: all there are)", kind=positive, metavar="N")
-    checkpoints: tuple[str, ...] = option((), "checkpoint files in order, instead of folders", many="+", metavar="FILE")
     lr_drops: tuple[int, ...] = option(
         (),
         "epochs at which the learning rate was lowered (default: read from the saved states of the optimizer)",
@@ -191,9 +182,7 @@ def read_series(args: CheckpointOptions) -> tuple[CheckpointSeries, ...]:
         raise BadUsage(f"name a {named('model_folder')} of checkpoints, or several, or {named('checkpoints')}")
     if args.checkpoints:
         return (series_of_files(args.checkpoints, args.labels[0] if args.labels else "", args.lr_drops),)
-    names = ("prefix", "suffix", "start_epoch", "max_epoch", "save_epoch")
-    selection = FolderSelection(**{name: getattr(args, name) for name in names}, drops=args.lr_drops)
-    return series_of_folders(args.model_folder, selection, args.labels or ())
+    return series_of_folders(args.model_folder, folder_selection(args, args.lr_drops), args.labels or ())
 
 
 def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfig":

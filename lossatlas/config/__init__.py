@@ -16,10 +16,13 @@ from lossatlas.config.figure_options import (
     ShowOptions,
 )
 from lossatlas.config.hessian_options import (
+    ADAPTIVE_RADII,
+    PLAIN_RADII,
     HessianOptions,
     LanczosOptions,
     LangevinSettings,
     MatrixOptions,
+    RiseOptions,
     SpectrumSettings,
 )
 from lossatlas.config.input_options import (
@@ -63,9 +66,11 @@ from lossatlas.config.run_options import (
 )
 
 __all__ = [
+    "ADAPTIVE_RADII",
     "BN_SAMPLES",
     "DIRECTION_SEED",
     "MOST_MARGIN",
+    "PLAIN_RADII",
     "AxisConfig",
     "BatchNormOptions",
     "BatchOptions",
@@ -104,6 +109,7 @@ __all__ = [
     "ProductOptions",
     "RanksOptions",
     "ResultOptions",
+    "RiseOptions",
     "RunConfig",
     "SchemeOptions",
     "SelectionOptions",

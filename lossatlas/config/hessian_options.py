@@ -7,6 +7,8 @@ from lossatlas.choices import ActivationSite, CurvatureMatrix
 from lossatlas.config.option_fields import above_zero, changed, natural, option, pattern, positive
 from lossatlas.errors import BadUsage, named
 
+PLAIN_RADII, ADAPTIVE_RADII = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
 
 @dataclass(frozen=True)
 class HessianOptions:
@@ -101,6 +103,35 @@ class LangevinSettings:
 
 
 @dataclass(frozen=True)
+class RiseOptions:
+    """The radii within which the rise of the loss is searched for, and how thoroughly."""
+
+    HEADING: ClassVar[str] = "sharpness"
+
+    rho: tuple[float, ...] = option(PLAIN_RADII, "radii of the ball", kind=above_zero, many="*", metavar="R")
+    adaptive_rho: tuple[float, ...] = option(
+        ADAPTIVE_RADII, "radii for changes relative to each parameter", kind=above_zero, many="*", metavar="R"
+    )
+    steps: int = option(20, "largest number of gradients for each radius", kind=positive, metavar="N")
+    directions: int = option(10, "number of random directions for the average", kind=positive, metavar="N")
+    seed: int = option(0, "seed of the random directions, and of the mini-batches", kind=natural)
+    minibatch: int | None = option(
+        None,
+        "compute the sharpness of mini-batches of M samples too: the mean rise of each one's loss after the ascent "
+        "step of SAM on it",
+        kind=positive,
+        metavar="M",
+    )
+    minibatches: int = option(
+        32, "largest number of these mini-batches; their spread gives the standard error", kind=positive, metavar="N"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.rho and not self.adaptive_rho:
+            raise BadUsage(f"{named('rho')} and {named('adaptive_rho')} are both empty: give a radius")
+
+
+@dataclass(frozen=True)
 class SpectrumSettings(LanczosOptions):
     """The parts of a spectrum to compute, and their accuracy.
 
@@ -141,7 +172,7 @@ class SpectrumSettings(LanczosOptions):
     layers: bool = option(False, "compute the largest eigenvalue of each layer's diagonal block as well")
     activations: tuple[str, ...] | None = option(
         None,
-        "compute the trace of the Hessian with respect to the activations of layers whose name or type matches one of "
+        "compute the trace of the matrix with respect to the activations of layers whose name or type matches one of "
         "these regular expressions (without a pattern: of every layer)",
         kind=pattern,
         many="*",
@@ -157,7 +188,8 @@ class SpectrumSettings(LanczosOptions):
     )
     max_activation_probes: int = option(
         30,
-        "largest number of random vectors for these traces; each costs about one gradient per layer",
+        "largest number of random vectors for these traces; each costs about one gradient per layer, and "
+        "for other matrices than the Hessian about three in all",
         kind=positive,
         old=("activation_most",),
         metavar="N",

@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lossatlas.choices import LOSS_NAMES, LossName, is_word
+from lossatlas.argument_checks import checked_word
+from lossatlas.choices import LOSS_NAMES, LossName
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, is_column, leaves, mapped
-from lossatlas.errors import BadInput, BadUsage, did_you_mean, named
+from lossatlas.errors import BadInput, BadUsage, named
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
@@ -404,10 +405,7 @@ def as_loss(function: LossLike) -> Loss:
         torch.Size([4])
     """
     if isinstance(function, str):
-        if not is_word(function, LOSS_NAMES):
-            meant = did_you_mean(function, LOSSES)
-            raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
-        return LOSSES[function]
+        return LOSSES[checked_word("loss", function, LOSS_NAMES, ", or give a function")]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.argument_checks import checked_word
 from lossatlas.datasets.downloads import fetch
 from lossatlas.datasets.file_formats import (
     Arrays,
@@ -99,8 +100,7 @@ def load(
         >>> load("fashion_mnist_mini", "test", limit=5).inputs.shape
         torch.Size([5, 1, 28, 28])
     """
-    if name not in SOURCES and name not in OWN_KINDS:
-        raise BadUsage(f"unknown data set '{name}': choose from {', '.join([*SOURCES, *OWN_KINDS])}")
+    checked_word("dataset", name, [*SOURCES, *OWN_KINDS])
     if split == "test":
         data_split = 1
     if name == "imagefolder":
@@ -413,9 +413,7 @@ def get(name: str, datapath: str | Path | None = None, say: Callable[[str], None
         BadInput: It cannot be fetched, or there is no address to fetch it from.
         CannotWrite: The folder cannot be written.
     """
-    if name not in SOURCES:
-        raise BadUsage(f"unknown data set '{name}': choose from {', '.join(SOURCES)}")
-    source = SOURCES[name]
+    source = SOURCES[checked_word("dataset", name, list(SOURCES))]
     folder = Path(datapath) if datapath else common_places(name)[0]
     try:
         folder = find(name, source, datapath)

@@ -10,6 +10,7 @@ from lossatlas.figures.figure_files import save, save_all
 from lossatlas.figures.matplotlib_style import FigureFiles, style
 from lossatlas.figures.plot_functions import (
     chains,
+    coefficients,
     contour,
     curve,
     filled,
@@ -18,6 +19,7 @@ from lossatlas.figures.plot_functions import (
     path_on,
     paths,
     plot,
+    rises,
     slices,
     solid,
     spectra,
@@ -41,6 +43,7 @@ __all__ = [
     "chains",
     "choose_colour_scale",
     "chosen_field",
+    "coefficients",
     "contour",
     "curve",
     "eigen_ratio",
@@ -55,6 +58,7 @@ __all__ = [
     "path_on",
     "paths",
     "plot",
+    "rises",
     "save",
     "save_all",
     "slices",

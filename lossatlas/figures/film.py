@@ -6,8 +6,9 @@ from typing import TypedDict
 
 import numpy as np
 
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import Colours, FilmKind, LookName
-from lossatlas.errors import BadUsage, did_you_mean, named
+from lossatlas.errors import BadUsage, named
 from lossatlas.figures import animations, film_files
 from lossatlas.figures.animations import FASTEST, SLOWEST
 from lossatlas.figures.film_frames import Subject
@@ -95,9 +96,8 @@ def write_film(
 def _checked_film(
     kind: FilmKind | str, run: Projection | None, frames: int | None, fps: float | None, dpi: int
 ) -> Film:
-    words = words_of(Film)
-    if (film := Film.named(kind)) is None:
-        raise BadUsage(f"unknown kind of film {kind!r}{did_you_mean(kind, words)}: choose from {', '.join(words)}")
+    film = Film.named(checked_word("kind", kind, words_of(Film)))
+    assert film is not None
     if film is Film.PATH and run is None:
         raise BadUsage("kind='path' needs a trajectory")
     if film is Film.REFINE and run is not None:

@@ -110,24 +110,59 @@ def coefficients_figure(plt: FigureFactory, files: Sequence[Findings], names: Se
     found = [each.learning_coefficient() for each in files]
     width, height = (3.4, 3.0) if is_single_column() else (max(4.8, 1.6 + 0.9 * len(files)), 3.2)
     fig, axis = plt.subplots(figsize=(width, height), layout="constrained")
-    places, colour = np.arange(len(files)), current_look().main
-    values = np.array([each.value for each in found])
-    axis.plot(places, values, color=colour, linewidth=0.8, alpha=0.6)
-    axis.errorbar(places, values, [2 * np.nan_to_num(e.error) for e in found], fmt="none", color=colour, capsize=3)
-    for place, each in zip(places, found, strict=True):
-        inside = current_look().ground if each.doubts else colour
-        axis.plot(place, each.value, "o", color=colour, markerfacecolor=inside, markersize=6)
-    axis.set_xticks(places, labels=names)
-    if LETTER * max(map(len, names)) > (width - 1) / len(files):
-        axis.tick_params(axis="x", rotation=30)
-        for name in axis.get_xticklabels():
-            name.set(ha="right", rotation_mode="anchor")
+    numbers = numbers_of(names)
+    places = np.arange(len(files)) if numbers is None else numbers
+    draw_estimates(axis, places, found, {"color": current_look().main})
+    if numbers is None:
+        axis.set_xticks(places, labels=names)
+        if LETTER * max(map(len, names)) > (width - 1) / len(files):
+            axis.tick_params(axis="x", rotation=30)
+            for name in axis.get_xticklabels():
+                name.set(ha="right", rotation_mode="anchor")
     axis.set_ylabel(f"{COEFFICIENT}\n(\u00b1 2 standard errors)")
     axis.margins(x=0.15, y=0.15)
     if any(each.doubts for each in found):
         axis.set_title("hollow: not to be believed, see the table", fontsize="small")
     sns.despine(fig)
     return fig
+
+
+def numbers_of(names: Sequence[str]) -> np.ndarray | None:
+    """Return names as numbers, at which they are drawn; None where one is no number, or two are the same.
+
+    Example:
+        >>> numbers_of(["10", "40"]), numbers_of(["10", "last"])
+        (array([10., 40.]), None)
+    """
+    try:
+        numbers = np.array([float(name) for name in names])
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() and len(set(numbers)) == len(numbers) else None
+
+
+def draw_estimates(
+    axis: "Axes",
+    places: np.ndarray,
+    found: Sequence[LearningCoefficientEstimate],
+    look: Looks,
+    label: str | None = None,
+) -> None:
+    """Draw estimates with two standard errors, joined by a line in the order of their places; doubtful ones are hollow.
+
+    Args:
+        axis: Where to draw.
+        places: (n,) where each lies on the x axis.
+        found: The estimates.
+        look: Colour and dashes of the line.
+        label: Its name in a legend; None for none.
+    """
+    order, values, colour = np.argsort(places), np.array([each.value for each in found]), look["color"]
+    axis.plot(places[order], values[order], linewidth=0.8, alpha=0.6, label=label, **look)
+    axis.errorbar(places, values, [2 * np.nan_to_num(e.error) for e in found], fmt="none", color=colour, capsize=3)
+    for place, each in zip(places, found, strict=True):
+        inside = current_look().ground if each.doubts else colour
+        axis.plot(place, each.value, "o", color=colour, markerfacecolor=inside, markersize=6)
 
 
 def number_with_error(found: LearningCoefficientEstimate) -> str:

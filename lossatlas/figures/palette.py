@@ -11,7 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.choices import LOOKS, LookName, is_word
+from lossatlas.argument_checks import checked_word
+from lossatlas.choices import LOOKS, LookName
 from lossatlas.errors import BadUsage, did_you_mean, named
 
 if TYPE_CHECKING:
@@ -146,9 +147,7 @@ def checked_look(name: LookName | str | None) -> LookName | None:
     Raises:
         BadUsage: There is no look of this name.
     """
-    if name is None or is_word(name, LOOKS):
-        return name
-    raise BadUsage(f"{named('look', name)}{did_you_mean(name, LOOKS)}: choose from {', '.join(LOOKS)}")
+    return checked_word("look", name, LOOKS)
 
 
 def check_colour_map(name: Any) -> None:

@@ -12,7 +12,14 @@ import numpy as np
 
 from lossatlas.choices import LookName, PlotKind, SpectrumPart
 from lossatlas.errors import BadUsage, counted, named
-from lossatlas.figures import contour_plots, learning_coefficient_plots, spectra_plots, spectrum_plots
+from lossatlas.figures import (
+    coefficient_path_plots,
+    contour_plots,
+    learning_coefficient_plots,
+    sharpness_plots,
+    spectra_plots,
+    spectrum_plots,
+)
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.curve_plots import draw_lines, draw_rows, fields_of_curve
@@ -513,6 +520,63 @@ def chains(findings: Findings, look: LookName | str | None = None) -> "Figure":
 
     with users_style(look=checked_look(look)):
         return learning_coefficient_plots.chains_figure(plt, findings)
+
+
+def rises(findings: Findings, look: LookName | str | None = None) -> "Figure":
+    """Draw the rise of the loss over the radius.
+
+    Args:
+        findings: Content of a sharpness file with at least one radius.
+        look: "paper", "dark" or "print"; None for "paper".
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: The look is unknown, or no radius is finished.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> found = lossatlas.sharpness(torch.nn.Linear(2, 2), data, rho=[0.1], adaptive_rho=[], progress=False)
+        >>> fig = rises(found.findings)
+    """
+    import matplotlib.pyplot as plt
+
+    if not any(name.endswith("/rises") for name in findings.arrays):
+        raise BadUsage("no radius is finished yet: there is nothing to draw")
+    with users_style(look=checked_look(look)):
+        return sharpness_plots.rises_figure(plt, [findings], [""])
+
+
+def coefficients(files: Sequence[Findings], labels: Sequence[str], look: LookName | str | None = None) -> "Figure":
+    """Draw the local learning coefficients of the checkpoints of runs, beside their losses.
+
+    Args:
+        files: Contents of files of runs, each with at least one checkpoint.
+        labels: A name for each.
+        look: "paper", "dark" or "print"; None for "paper".
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: The look is unknown, there is not one label for each file, or one holds no finished checkpoint.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> nets, data = [torch.nn.Linear(2, 2) for _ in range(3)], (torch.randn(20, 2), torch.randint(0, 2, (20,)))
+        >>> found = lossatlas.learning_coefficients(nets[0], nets, data, chains=2, draws=20, progress=False)
+        >>> fig = coefficients([found.findings], ["run"])
+    """
+    import matplotlib.pyplot as plt
+
+    if len(labels) != len(files):
+        raise BadUsage(f"{named('labels')} gives {len(labels)} names for {len(files)} runs")
+    if not all(coefficient_path_plots.estimated(each) for each in files):
+        raise BadUsage("a run has no finished checkpoint yet: there is nothing to draw")
+    with users_style(look=checked_look(look)):
+        return coefficient_path_plots.coefficient_paths_figure(plt, files, [mathtext(label) for label in labels])
 
 
 def spectra(

@@ -1,7 +1,6 @@
 """Keywords of the functions that draw surfaces in memory: which there are for each kind of figure, and their checks."""
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 import matplotlib
 import numpy as np
 
-from lossatlas.choices import COLOURS, Colours, LookName, is_word
+from lossatlas.argument_checks import checked_word, is_number
+from lossatlas.choices import COLOURS, Colours, LookName
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.camera import Camera
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
@@ -258,7 +258,7 @@ def check_keyword_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
 
 def _check_values(given: Mapping[str, Any]) -> None:
     for name in ("vmin", "vmax", "vlevel", "elev", "azim", "zlim"):
-        if name in given and not _is_number(given[name]):
+        if name in given and not is_number(given[name]):
             raise BadUsage(f"{named(name, given[name])}: give a finite number")
     for name in ("log", "colorbar"):
         if name in given and not isinstance(given[name], bool | np.bool_):
@@ -286,19 +286,13 @@ def _check_values(given: Mapping[str, Any]) -> None:
 def _check_look(given: Mapping[str, Any]) -> None:
     if "look" in given:
         checked_look(given["look"])
-    if "colours" in given and not is_word(given["colours"], COLOURS):
-        meant = did_you_mean(given["colours"], COLOURS)
-        raise BadUsage(f"{named('colours', given['colours'])}{meant}: choose from {', '.join(COLOURS)}")
-
-
-def _is_number(value: object) -> bool:
-    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return real and math.isfinite(cast("float", value))
+    if "colours" in given:
+        checked_word("colours", given["colours"], COLOURS)
 
 
 def _check_size(size: Any) -> None:
     try:
-        usable = len(size) == 2 and all(_is_number(side) and 0.5 <= side <= 100 for side in size)
+        usable = len(size) == 2 and all(is_number(side) and 0.5 <= side <= 100 for side in size)
     except TypeError:
         usable = False
     if not usable:
@@ -310,7 +304,7 @@ def _check_levels(levels: Any) -> None:
         usable = 1 <= levels <= 1000
     else:
         try:
-            usable = not isinstance(levels, str) and 1 <= len(levels) <= 1000 and all(map(_is_number, levels))
+            usable = not isinstance(levels, str) and 1 <= len(levels) <= 1000 and all(map(is_number, levels))
         except TypeError:
             usable = False
     if not usable:

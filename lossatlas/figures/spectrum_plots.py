@@ -242,7 +242,7 @@ def layers_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 
 
 def activations_figure(plt: FigureFactory, findings: Findings) -> "Figure":
-    """Draw the trace of the Hessian with respect to activations; arguments and result as for `layers_figure`."""
+    """Draw the trace of the matrix with respect to activations; arguments and result as for `layers_figure`."""
     a, at = findings.arrays, findings.about["parts"]["activations"]["at"]
     names = [f"{name} ({kind})" for name, kind, _ in findings.about["activations"]]
     title = f"trace with respect to the {at}{TWO_ERRORS}"

@@ -1,4 +1,4 @@
-"""The trace of the Hessian of the mean loss with respect to the outputs or inputs of layers.
+"""The trace of the Hessian of the mean loss, or of a matrix like it, with respect to the outputs or inputs of layers.
 
     activations = Activations(net, data, loss, patterns=["Conv2d"])
     table = traces(activations, activations.layers, tolerance=0.02)
@@ -6,6 +6,10 @@
 For a layer with the outputs a_i for sample i, the Hessian has one block for each sample, because samples do not depend
 on each other in evaluation mode; its trace is the mean over the samples of tr d2 l_i / d a_i2. It does not depend on
 the batch size. The estimator is Hutchinson's, see `lossatlas.hessian.trace`.
+
+For the matrices of `lossatlas.hessian.gauss_newton` the block is J^T B J, J being the Jacobian of the network's output
+with respect to a_i. Its trace is that of B J J^T, and is estimated by (J^T B u) (J^T u) with a random vector u of the
+size of the output: two backward passes for all layers.
 """
 
 import re
@@ -18,13 +22,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.choices import ActivationSite, ProductPrecision
+from lossatlas.choices import ActivationSite, CurvatureMatrix, ProductPrecision
+from lossatlas.data.drawn_targets import TargetDraws
 from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.curvature_copy import curvature_copy
+from lossatlas.hessian.gauss_newton import OutputCurvature, RecordedOutputs, check_likelihood
 from lossatlas.hessian.loss_samples import Reduce, sum_of_weights, weighted_sum
 from lossatlas.hessian.trace import enough_probes, random_signs, standard_errors
 from lossatlas.parameter_space.selection import patterns_of
@@ -46,12 +52,14 @@ class Activations:
         reduce: Sums a vector over the ranks where samples are distributed over ranks.
         reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
         precision: 'float32' or 'float64', see `Hessian`.
+        matrix: 'hessian', or a matrix of `GaussNewton`.
+        draws: For 'mc_fisher', the random numbers of the targets; by default one target for each sample.
 
     Attributes:
         layers: Name, type and shape (without the batch axis) of each activation.
 
     Raises:
-        BadUsage: No layer is chosen.
+        BadUsage: No layer is chosen, or the loss does not suit the matrix, see `GaussNewton`.
     """
 
     def __init__(
@@ -67,14 +75,19 @@ class Activations:
         reduce: Reduce | None = None,
         reduce_setup: Reduce | None = None,
         precision: ProductPrecision | None = None,
+        matrix: CurvatureMatrix = "hessian",
+        draws: TargetDraws | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
+        check_likelihood(matrix, loss)
+        self.curvature = None if matrix == "hessian" else OutputCurvature(matrix, loss, draws or TargetDraws())
         self.net, self.loss = curvature_copy(net, device, precision), loss
         self.reduce = reduce or (lambda v: v)
         dtype = next(self.net.parameters()).dtype
         # Every network takes images in the contiguous layout.
         self.samples = place_samples(data, torch.device(device), dtype, channels_last=False)
         self.samples.overwritten = True  # a network may overwrite its input
+        check_likelihood(matrix, loss, self.samples.first_samples(1))
         self.spans = list(self.samples.spans(0, len(data), batch_size))
         weight = torch.tensor([self.weight()], dtype=torch.float64)
         self.total_weight = float((reduce_setup or self.reduce)(weight)[0])
@@ -133,7 +146,7 @@ class Activations:
         return [(name, kind, tuple(a.shape[1:])) for name, (_, kind, a) in zip(names, self.recorded, strict=True)]
 
     def __call__(self, seed: int) -> Tensor:
-        """Compute z' H z with one Rademacher vector z for each layer.
+        """Compute a sample of each layer's trace, z' H z with a Rademacher vector z.
 
         Args:
             seed: Of the vectors; ranks use different ones.
@@ -143,14 +156,17 @@ class Activations:
         """
         generator, result = torch.Generator().manual_seed(seed), torch.zeros(len(self.layers), dtype=torch.float64)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            for batch in self.batches():
-                self.add_batch(batch, generator, result)
+            for (first, _), batch in zip(self.spans, self.batches(), strict=True):
+                self.recorded = []
+                if self.curvature is None:
+                    self.add_batch(batch, generator, result)
+                else:
+                    self.add_outputs(self.curvature, batch, first, generator, result)
         self.recorded = []
         return self.reduce(result)
 
     def add_batch(self, batch: Batch, generator: torch.Generator, result: Tensor) -> None:
         """Add one batch's part of z' H z to `result`."""
-        self.recorded = []
         part = weighted_sum(self.loss(self.net, batch)) / self.total_weight
         values = [value for _, _, value in self.recorded]
         gradients = torch.autograd.grad(part, values, create_graph=True, allow_unused=True)
@@ -161,6 +177,33 @@ class Activations:
             (product,) = torch.autograd.grad((gradient * z).sum(), value, retain_graph=True, allow_unused=True)
             if product is not None:
                 result[k] += (product.double() * z.double()).sum().cpu()
+
+    def add_outputs(
+        self, curvature: OutputCurvature, batch: Batch, first: int, generator: torch.Generator, result: Tensor
+    ) -> None:
+        """Add one batch's part of (J' B u) (J' u) to `result`, with a Rademacher vector u for the outputs.
+
+        Args:
+            curvature: The matrices B.
+            batch: The samples.
+            first: The number of the first of them on this rank.
+            generator: Draws u.
+            result: (layers,).
+        """
+        outputs = RecordedOutputs(self.net, None)
+        losses = self.loss(outputs, batch)
+        if not outputs.outputs:  # they depend on no chosen layer
+            return
+        signs = [random_signs(leaf.shape, generator).to(leaf) for leaf in outputs.leaves]
+        curved = curvature.product(losses, outputs, batch, first, signs)
+        values = [value for _, _, value in self.recorded]
+        there, back = (
+            torch.autograd.grad(outputs.outputs, values, grad_outputs=each, retain_graph=True, allow_unused=True)
+            for each in (curved, signs)
+        )
+        for k, (one, other) in enumerate(zip(there, back, strict=True)):
+            if one is not None and other is not None:
+                result[k] += (one.double() * other.double()).sum().cpu() / self.total_weight
 
 
 def chosen(name: str, kind: str, patterns: Sequence[str]) -> bool:

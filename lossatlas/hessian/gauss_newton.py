@@ -25,6 +25,7 @@ gradient is compared with finite differences, and J v with J^T w, before they ar
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -118,12 +119,7 @@ class GaussNewton(CurvatureOperator):
         reduce_setup: Reduce | None = None,
         precision: ProductPrecision | None = None,
     ) -> None:
-        of_distribution = matrix in ("fisher", "mc_fisher")
-        if of_distribution and loss not in LIKELIHOODS:
-            raise BadUsage(
-                f"{named('matrix', matrix)} needs the distribution of the targets, which is known for crossentropy, "
-                "next_token and mse: choose one of these losses, or ggn or empirical_fisher"
-            )
+        check_likelihood(matrix, loss)
         threads = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
         super().__init__(
             net,
@@ -137,12 +133,9 @@ class GaussNewton(CurvatureOperator):
             reduce_setup=reduce_setup,
             precision=precision,
         )
-        if of_distribution and loss is LOSSES["mse"] and has_labels(self.samples.few()):
-            raise BadUsage(
-                f"{named('matrix', matrix)}: mse of labels compares probabilities, and is no log-likelihood: "
-                "choose ggn or empirical_fisher"
-            )
-        self.forward_mode, self.matrix, self.draws = True, matrix, draws or TargetDraws()
+        check_likelihood(matrix, loss, self.samples.few())
+        self.forward_mode = True
+        self.curvature = OutputCurvature(matrix, self.samples.loss, draws or TargetDraws())
         with self.session():
             self.check()
         self.start_workers(threads, parallel_batches)
@@ -254,7 +247,7 @@ class GaussNewton(CurvatureOperator):
                 raise BadInput(NO_PARAMETER)
         else:
             tangents = jacobian_product(recorded.outputs, parameters, vectors, required=required)
-        curved = self.curved(losses, recorded, batch, first, tangents)
+        curved = self.curvature.product(losses, recorded, batch, first, tangents)
         scaled = [each / self.total_weight for each in curved]
         found = torch.autograd.grad(recorded.outputs, parameters, grad_outputs=scaled, allow_unused=True)
         if not are_transposes(tangents, scaled, vectors, found):
@@ -264,13 +257,23 @@ class GaussNewton(CurvatureOperator):
             )
         return flatten(found, parameters)
 
-    def curved(
-        self,
-        losses: Losses,
-        recorded: "RecordedOutputs",
-        batch: Batch,
-        first: int,
-        tangents: Sequence[Tensor],
+
+@dataclass(frozen=True)
+class OutputCurvature:
+    """The matrices B with respect to the outputs of a network.
+
+    Attributes:
+        matrix: 'ggn', 'fisher', 'mc_fisher' or 'empirical_fisher'.
+        loss: The loss.
+        draws: For 'mc_fisher', the random numbers of the targets.
+    """
+
+    matrix: CurvatureMatrix
+    loss: Loss
+    draws: TargetDraws
+
+    def product(
+        self, losses: Losses, recorded: "RecordedOutputs", batch: Batch, first: int, tangents: Sequence[Tensor]
     ) -> list[Tensor]:
         """Multiply the weighted sum of the samples' matrices B by tangents.
 
@@ -285,8 +288,33 @@ class GaussNewton(CurvatureOperator):
             return outer_product(losses, recorded.leaves, tangents)
         if self.matrix == "mc_fisher":
             numbers = range(first, first + len(losses.per_sample))
-            return drawn_product(self.samples.loss, recorded, batch, tangents, draws=self.draws, numbers=numbers)
+            return drawn_product(self.loss, recorded, batch, tangents, draws=self.draws, numbers=numbers)
         return hessian_product(losses, recorded.leaves, tangents)
+
+
+def check_likelihood(matrix: CurvatureMatrix, loss: Loss, batch: Batch | None = None) -> None:
+    """Check that a loss is the negative logarithm of a distribution, where a matrix needs one.
+
+    Args:
+        matrix: The matrix.
+        loss: The loss.
+        batch: A few samples, where they are known.
+
+    Raises:
+        BadUsage: The loss is no negative log-likelihood that is known.
+    """
+    if matrix not in ("fisher", "mc_fisher"):
+        return
+    if loss not in LIKELIHOODS:
+        raise BadUsage(
+            f"{named('matrix', matrix)} needs the distribution of the targets, which is known for crossentropy, "
+            "next_token and mse: choose one of these losses, or ggn or empirical_fisher"
+        )
+    if batch is not None and loss is LOSSES["mse"] and has_labels(batch):
+        raise BadUsage(
+            f"{named('matrix', matrix)}: mse of labels compares probabilities, and is no log-likelihood: "
+            "choose ggn or empirical_fisher"
+        )
 
 
 def pads(net: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 import torch
 
+from lossatlas.data.finite_check import NotFiniteLoss
 from lossatlas.errors import BadInput
 from lossatlas.hessian.batch_derivatives import RANDOM_LOSS
 from lossatlas.hessian.lanczos import Operator
@@ -29,7 +30,9 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
     with torch.random.fork_rng():
         first, second = operator(probe), operator(probe)
     if not torch.isfinite(first).all():
-        raise BadInput("the Hessian of this network's loss is not finite: a weight is not, or the loss overflows")
+        raise NotFiniteLoss(
+            "the Hessian of this network's loss is not finite", "a weight is not, or the loss overflows"
+        )
     error = float((first - second).norm() / first.norm().clamp(min=1e-30))
     if not error <= tolerance:
         raise BadInput(f"two products with the same vector differ by {error:.1e}: {RANDOM_LOSS}")

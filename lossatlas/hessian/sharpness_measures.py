@@ -1,6 +1,6 @@
 """Sharpness: the rise of the loss within a distance, at worst and on average, and along an update.
 
-    rises = sharpness(operator, [0.05, 0.1], adaptive=False)
+    rises = rises_within(operator, [0.05, 0.1], adaptive=False)
 
 Worst case: the largest rise in the ball of radius rho (Foret et al., arXiv 2010.01412, equation 1), or, adaptive, among
 relative changes of that length (Kwon et al., arXiv 2102.11600, definition 2). It is the largest of all rises that were
@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lossatlas.errors import BadInput
+from lossatlas.data.finite_check import NotFiniteLoss
 from lossatlas.parameter_space.directions import seed_of
 
 SHRINK, SHORTEST = 0.5, 0.02  # factor of the turn after a step that lowers the loss, and the turn that ends an ascent
@@ -83,7 +83,7 @@ def random_unit(size: int, seed: int, like: Tensor) -> Tensor:
     return (vector / vector.norm()).to(like.device, like.dtype)
 
 
-def sharpness(
+def rises_within(
     loss: LocalLoss,
     radii: Sequence[float],
     *,
@@ -122,7 +122,7 @@ def sharpness(
         >>> _ = torch.manual_seed(0)
         >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
         >>> operator = Hessian(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"])
-        >>> small, large = sharpness(operator, [0.05, 0.1])
+        >>> small, large = rises_within(operator, [0.05, 0.1])
         >>> 0 < small.worst < large.worst
         True
     """
@@ -131,7 +131,7 @@ def sharpness(
     found = [replace(rise, change=rise.change.to(weights.device, weights.dtype)) for rise in known]
     bottom, gradient = loss.gradient_at(None)
     if not math.isfinite(bottom):
-        raise BadInput(f"the loss of this network is {bottom}: there is no rise above it")
+        raise NotFiniteLoss(f"the loss of this network is {bottom}", "there is no rise above it")
     uphill = scaled(gradient, scale)
     if not vector_length(uphill) > 0:
         uphill = random_unit(loss.size, seed_of(seed, 0, 1), uphill)

@@ -56,8 +56,8 @@ def kind_of(path: str | Path) -> ContentKind:
         path: Any file of this project, or of the release of 2018.
 
     Returns:
-        'spectrum', 'sharpness', 'learning_coefficient', 'trajectory', 'surface' (curves too), or 'directions' for every
-        other file.
+        'spectrum', 'sharpness', 'learning_coefficient', 'learning_coefficients', 'trajectory', 'surface' (curves too),
+        or 'directions' for every other file.
 
     Raises:
         BadInput: It is no HDF5 file.
@@ -150,6 +150,7 @@ def describe_findings(findings: Findings) -> list[str]:
         "spectrum": f"spectrum of a {matrix_name(findings.request)}",
         "sharpness": "sharpness of a minimum",
         "learning_coefficient": "local learning coefficient of a minimum",
+        "learning_coefficients": "local learning coefficients of the checkpoints of a run",
     }
     lines = [titles[findings.kind]]
     names = dict.fromkeys(name for name in (*FIRST_FINDINGS, *findings.arrays) if name in findings.arrays)

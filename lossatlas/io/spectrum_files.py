@@ -16,21 +16,24 @@ from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
 from lossatlas.programs import program
 
-FindingsKind = Literal["spectrum", "sharpness", "learning_coefficient"]
+FindingsKind = Literal["spectrum", "sharpness", "learning_coefficient", "learning_coefficients"]
 FORMATS: dict[FindingsKind, str] = {
     "spectrum": "hessian spectrum 1",
     "sharpness": "sharpness 1",
     "learning_coefficient": "learning coefficient 1",
+    "learning_coefficients": "learning coefficients 1",
 }
 WRITERS: dict[FindingsKind, str] = {  # commands
     "spectrum": "hessian_spectrum",
     "sharpness": "sharpness",
     "learning_coefficient": "learning_coefficient",
+    "learning_coefficients": "learning_coefficient",
 }
 FILE_OPTIONS: dict[FindingsKind, str] = {
     "spectrum": "spectrum_file",
     "sharpness": "sharpness_file",
     "learning_coefficient": "coefficient_file",
+    "learning_coefficients": "coefficient_file",
 }
 DENSITY_ARRAYS = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
@@ -48,6 +51,20 @@ class Eigenpairs(NamedTuple):
     values: np.ndarray
     residuals: np.ndarray
     resolved: np.ndarray
+
+
+class PathCheckpoint(NamedTuple):
+    """A checkpoint in a file of the local learning coefficients of a run.
+
+    Attributes:
+        key: The beginning of the digest of its weights, under which its arrays are stored.
+        name: The name of its file.
+        epoch: Its epoch or step; None where it is not known.
+    """
+
+    key: str
+    name: str
+    epoch: float | None
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,16 @@ class Findings:
             raise BadInput("no chain is finished yet")
         beta, noise = float(self.request["inverse_temperature"]), float(self.arrays["noise"])
         return estimate_coefficient(self.arrays["differences"], self.arrays["slopes"], beta, noise)
+
+    def path_checkpoints(self) -> list[PathCheckpoint]:
+        """Return the checkpoints of a file of the local learning coefficients of a run, in their order."""
+        return [PathCheckpoint(*each) for each in self.about["checkpoints"]]
+
+    def of_checkpoint(self, checkpoint: PathCheckpoint) -> "Findings":
+        """Return what the file of a run holds of one checkpoint, as the file of a single network has it."""
+        start = f"{checkpoint.key}/"
+        own = {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
+        return replace(self, arrays=own, kind="learning_coefficient")
 
     def dimension(self) -> Dimension | None:
         """Return the effective dimension; None where it is not computed yet."""

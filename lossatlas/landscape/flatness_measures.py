@@ -4,12 +4,14 @@ Distances are in the coordinates of the line or plane: for filter-normalized dir
 the weights.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from lossatlas.argument_checks import checked_number
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.cell_prediction import prediction_errors
 from lossatlas.landscape.interpolant import Interpolant, cross_validate, plausible_range
@@ -32,6 +34,8 @@ class Measure:
         method: How the number was obtained, where there is more than one method.
         error: Error bound due to interpolated cells, NaN where it is not known.
         confidence: Half of the 95 % confidence interval of a mean over random directions, 0 for other numbers.
+        resolution: The distance of the cells between which the number lies, where they do not tell more; 0 where the
+            values between cells are those of a smooth field.
     """
 
     value: float
@@ -39,11 +43,14 @@ class Measure:
     method: str = ""
     error: float = 0.0
     confidence: float = 0.0
+    resolution: float = 0.0
 
     def __str__(self) -> str:
         method = "; ".join(filter(None, [self.method, "interpolated, error unknown" * bool(np.isnan(self.error))]))
         error = "".join(f" +- {each:.2g}" for each in (self.confidence, self.error) if each > 0)
-        return f"{'> ' * self.bound}{self.value:.4g}{error}{f' ({method})' if method else ''}"
+        decimals = max(0, -math.floor(math.log10(self.resolution))) if self.resolution else 0
+        value = f"{self.value:.{decimals}f}" if self.resolution else f"{self.value:.4g}"
+        return f"{'> ' * self.bound}{value}{error}{f' ({method})' if method else ''}"
 
 
 def flatness(surface: Surface, name: str = "train_loss", within: float | None = None) -> dict[str, Measure]:
@@ -139,8 +146,7 @@ class RelativeChange:
         Raises:
             BadUsage: The percentage is not positive and finite, or the centre is 0 or not finite.
         """
-        if isinstance(percent, bool) or not isinstance(percent, int | float | np.number) or not 0 < percent < np.inf:
-            raise BadUsage(f"{named('within', percent)}: give a percentage above 0")
+        checked_number("within", percent, above=0)
         if not 0 < abs(centre) < np.inf:
             raise BadUsage(f"{name} is {centre:g} at the centre: {named('within')} asks for a percentage of it")
         rises = not is_score(name)
@@ -176,8 +182,10 @@ def extents(field: "InterpolatedField", change: RelativeChange | None, rises: Se
     result = {}
     if change is not None:
         radii = change.radii(field)
-        result[f"radius within {change.words}, smallest"] = radii.smallest()
-        result[f"radius within {change.words}, mean"] = radii.mean()
+        # A score of samples has steps, and where a step lies between two cells is not known.
+        resolution = field.spacing if change.sign < 0 else 0.0
+        result[f"radius within {change.words}, smallest"] = replace(radii.smallest(), resolution=resolution)
+        result[f"radius within {change.words}, mean"] = replace(radii.mean(), resolution=resolution)
     for rise, radii in zip(rises, field.radii(centre, [centre[2] + rise for rise in rises]), strict=True):
         result[f"radius below +{rise:g}, smallest"] = radii.smallest()
         result[f"radius below +{rise:g}, mean"] = radii.mean()
@@ -358,6 +366,11 @@ class InterpolatedField:
         j, i = np.unravel_index(finite.argmin(), finite.shape)
         return (float(self.x[i]), float(self.y[j]), float(finite[j, i])), " (the lowest cell)"
 
+    @property
+    def spacing(self) -> float:
+        """The smallest distance of two cells along an axis."""
+        return min(float(np.diff(axis).min()) for axis in (self.x, self.y) if len(axis) > 1)
+
     def radii(self, centre: tuple[float, float, float], levels: Sequence[float]) -> list[Radii]:
         """Measure, for each level, how far the value stays below it along rays in all directions.
 
@@ -370,10 +383,9 @@ class InterpolatedField:
         """
         turns = np.array([0.0, np.pi]) if len(self.y) == 1 else np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
         rays = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
-        spacing = [np.diff(axis).min() for axis in (self.x, self.y) if len(axis) > 1]
         reach = float(np.hypot(np.ptp(self.x), np.ptp(self.y)))
         rays = rays[:, self.edge(centre, rays, np.full(len(turns), reach)) > 1e-9 * reach]
-        far = np.linspace(0, reach, max(2, int(np.ceil(reach / min(spacing) * STEPS_PER_CELL)) + 1))
+        far = np.linspace(0, reach, max(2, int(np.ceil(reach / self.spacing * STEPS_PER_CELL)) + 1))
         a, b = (c + far[:, None] * ray for c, ray in zip(centre, rays, strict=False))
         values = self.at(a, b)
         values[0] = centre[2]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import programs
+from lossatlas.argument_checks import checked_word
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.models.checkpoint import load_into, read_state, save_state
 from lossatlas.models.densenet import DenseNet
@@ -89,9 +90,7 @@ def build(name: str | UserFunction, shape: Sequence[int] = (3, 32, 32), classes:
         if seed:
             net.load_state_dict(_call_seeded(name, seed).state_dict())
         return net
-    if name not in MODELS:
-        raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
-    return MODELS[name](shape, classes)
+    return MODELS[checked_word("model", name, sorted(MODELS))](shape, classes)
 
 
 def _call_seeded(function: UserFunction, seed: int) -> nn.Module:

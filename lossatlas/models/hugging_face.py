@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from lossatlas.argument_checks import checked_word
 from lossatlas.data import Dataset
 from lossatlas.data.transformers_library import LOCAL, model_folder, transformers_library
 from lossatlas.datasets.texts import Text, TextSettings, read_texts
-from lossatlas.errors import BadInput, BadUsage, counted, first_line, note, say
+from lossatlas.errors import BadInput, counted, first_line, note, say
 from lossatlas.signatures import checking_keywords
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -113,8 +114,7 @@ def load_model(folder: str | Path, dtype: str | None = None) -> nn.Module:
         BadUsage: The dtype is unknown.
         BadInput: transformers is missing, or the folder holds no causal language model, or not all of its weights.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise BadUsage(f"dtype={dtype}: choose from {', '.join(DTYPES)}")
+    checked_word("dtype", dtype, list(DTYPES))
     path = model_folder(folder)
     with transformers_library() as library:
         key = "dtype" if int(library.__version__.split(".")[0]) >= 5 else "torch_dtype"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self, Unpack
 
 import numpy as np
 
+from lossatlas.argument_checks import checked_number
 from lossatlas.choices import FilmKind, PlotKind
-from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.errors import BadInput, BadUsage
 from lossatlas.figures.film import FilmKeywords
 from lossatlas.figures.plot_options import PlotKeywords, with_keywords
 from lossatlas.io import Directions, Projection, read_directions, read_surface
@@ -299,8 +300,7 @@ class Landscape(Surface):
         """
         self._check_rows("minima()")
         surface, name = self._find(field)
-        if not isinstance(depth, int | float | np.number) or not depth >= 0:
-            raise BadUsage(f"{named('depth', depth)}: give a number, at least 0")
+        checked_number("depth", depth, least=0)
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
     def _holds_plane_of(self, trajectory: "RunInPlane") -> bool:

@@ -9,16 +9,16 @@ samples.
     run_on_ranks(world, lambda: HessianShare(world, inputs, settings, device), job)     # on every rank
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.choices import ActivationSite, CurvatureMatrix, ProductPrecision
 from lossatlas.config.matrix_choice import check_matrix, matrix_request
-from lossatlas.errors import BadUsage, named
-from lossatlas.mpi.communicator import World
+from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.mpi.communicator import World, raise_reported
 from lossatlas.mpi.scheduler import answer, lead
 from lossatlas.process import how_to_continue, stopped_by
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
     from lossatlas.data import AnyData, Loss
+    from lossatlas.data.drawn_targets import TargetDraws
     from lossatlas.hessian.activations import Layer
     from lossatlas.hessian.curvature_operator import CurvatureOperator
+    from lossatlas.hessian.langevin import ChainSettings
     from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
 
     Vector = Tensor | np.ndarray
@@ -63,9 +65,10 @@ class HessianSettings:
         fisher_draws: For 'mc_fisher', the number of targets that are drawn for each sample.
         target_seed: Their seed.
         products: Products are needed; otherwise losses and gradients alone, which need no second derivatives.
+        without_products: What to do for a network without second derivatives, which ends the message of the error.
 
     Raises:
-        BadUsage: Products of another matrix than the Hessian are to be compiled, or activations to be probed for it.
+        BadUsage: Products of another matrix than the Hessian are to be compiled.
     """
 
     parameters: Sequence[str]
@@ -80,9 +83,10 @@ class HessianSettings:
     fisher_draws: int = 1
     target_seed: int = 0
     products: bool = True
+    without_products: str = ""
 
     def __post_init__(self) -> None:
-        check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled, activations=self.activations is not None)
+        check_matrix(self.matrix, self.fisher_draws, compiled=self.compiled)
 
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
@@ -123,7 +127,9 @@ class HessianShare:
         """
         from lossatlas.hessian import Activations
 
-        self.world, self.settings, self.device, self.part_count = world, settings, device, inputs.samples.parts
+        self.world, self.inputs, self.settings, self.device = world, inputs, settings, device
+        self.part_count = inputs.samples.parts
+        self.each_step: Callable[[int], None] = lambda step: None  # of a whole chain
         samples = inputs.samples.share(world.rank, world.size)
         common: dict[str, Any] = {
             "batch_size": settings.batch_size,
@@ -132,16 +138,14 @@ class HessianShare:
             "reduce_setup": self.sum_everywhere,
             "precision": settings.precision,
         }
-        self.hessian = self.fitting(
-            self.operator_class(inputs),
-            inputs.net,
-            samples,
-            inputs.loss,
-            parameters=settings.parameters,
-            without=settings.without,
-            matrices_only=settings.matrices_only,
-            **common,
-        )
+        chosen = {"parameters": settings.parameters, "without": settings.without, **common}
+        chosen["matrices_only"] = settings.matrices_only
+        try:
+            self.hessian = self.fitting(self.operator_class(inputs), inputs.net, samples, inputs.loss, **chosen)
+        except BadInput as error:
+            if settings.without_products and self.has_gradients(inputs, samples, chosen):
+                raise BadInput(f"{error}; {settings.without_products}") from error
+            raise
         self.activations: Activations | None = None
         if settings.activations is not None:
             self.activations = self.fitting(
@@ -151,23 +155,40 @@ class HessianShare:
                 inputs.loss,
                 patterns=settings.activations,
                 at=settings.activation_site,
+                matrix=settings.matrix,
+                draws=self.target_draws(inputs),
                 **common,
             )
 
+    def has_gradients(self, inputs: HessianInputs, samples: "AnyData", chosen: Mapping[str, Any]) -> bool:
+        """Return whether losses and gradients can be computed, where the operator cannot; without other ranks."""
+        from lossatlas.hessian.first_derivatives import FirstDerivatives
+
+        alone = {**chosen, "reduce": None, "reduce_setup": None}
+        try:
+            FirstDerivatives(inputs.net, samples, inputs.loss, **alone)
+        except BadInput:
+            return False
+        return True
+
     def operator_class(self, inputs: HessianInputs) -> "Callable[..., CurvatureOperator]":
         """Return what makes the operator of the settings from a network and this rank's samples."""
-        from lossatlas.data.drawn_targets import TargetDraws
         from lossatlas.hessian import GaussNewton, Hessian
         from lossatlas.hessian.first_derivatives import FirstDerivatives
 
-        settings, world = self.settings, self.world
+        settings = self.settings
         if not settings.products:
             return FirstDerivatives
         if settings.matrix == "hessian":
             return partial(Hessian, compiled=settings.compiled)
-        before = sum(len(inputs.samples.share(k, world.size)) for k in range(world.rank))
-        draws = TargetDraws(settings.fisher_draws, settings.target_seed, before)
-        return partial(GaussNewton, matrix=settings.matrix, draws=draws)
+        return partial(GaussNewton, matrix=settings.matrix, draws=self.target_draws(inputs))
+
+    def target_draws(self, inputs: HessianInputs) -> "TargetDraws":
+        """Return the random numbers of the targets of this rank's samples."""
+        from lossatlas.data.drawn_targets import TargetDraws
+
+        before = sum(len(inputs.samples.share(k, self.world.size)) for k in range(self.world.rank))
+        return TargetDraws(self.settings.fisher_draws, self.settings.target_seed, before)
 
     def sum_on_root(self, vector: "Tensor") -> "Tensor":
         """Return on rank 0 the sum of every rank's vector, in float64; elsewhere the result has no meaning."""
@@ -229,6 +250,32 @@ class HessianShare:
         assert self.activations is not None
         return self.fitting(self.activations, number * self.world.size + self.world.rank)
 
+    @cached_property
+    def alone(self) -> "DistributedHessian":
+        """The same operator of all samples, which this rank computes alone."""
+        settings = replace(self.settings, activations=None)
+        share = HessianShare(World(local_rank=self.world.local_rank), self.inputs, settings, self.device)
+        return DistributedHessian(share, lead(share.world, share.calls([])))
+
+    def whole_chains(self, settings: "ChainSettings", numbers: Sequence[int]) -> "np.ndarray":
+        """Run one chain on each rank, with all samples, see `hessian.langevin`.
+
+        Args:
+            settings: The settings of the chains.
+            numbers: The number of the chain of each rank.
+
+        Returns:
+            (ranks, 2, draws) the chains, on rank 0.
+        """
+        import numpy as np
+
+        from lossatlas.hessian.langevin import langevin_chain
+
+        rank = self.world.rank
+        rows = np.zeros((self.world.size, 2, settings.draws))
+        rows[rank] = self.fitting(langevin_chain, self.alone, settings, numbers[rank], self.each_step)
+        return self.world.total(rows)
+
     def calls(self, caught: list[int]) -> dict[str, Callable[..., Any]]:
         """Return the functions that rank 0 calls on every rank, by name.
 
@@ -250,6 +297,7 @@ class HessianShare:
             self.loss_of_parts,
             self.gradient_of_parts,
             self.probe,
+            self.whole_chains,
         )
         return {method.__name__: ended_by_signal(method) for method in methods}
 
@@ -361,6 +409,37 @@ class DistributedHessian:
         check_signals(self.caught)
         return self.on_every_rank("gradient_of_parts", None if change is None else self.portable(change), numbers)
 
+    @property
+    def rank_count(self) -> int:
+        """The number of ranks."""
+        return self.share.world.size
+
+    def whole_chains(
+        self, settings: "ChainSettings", numbers: Sequence[int], each: Callable[[int], None]
+    ) -> "np.ndarray":
+        """Run one chain on each rank at a time, with all samples.
+
+        Args:
+            settings: The settings of the chains.
+            numbers: The number of the chain of each rank.
+            each: Called with the number of finished steps of the first.
+
+        Returns:
+            (ranks, 2, draws) the chains, see `hessian.langevin`.
+
+        Raises:
+            Incomplete: A signal asks for an end.
+            WorkFailed: Another rank reports an error.
+        """
+
+        def step_done(step: int) -> None:
+            check_signals(self.caught)
+            raise_reported(self.share.world)
+            each(step)
+
+        self.share.each_step = step_done
+        return self.on_every_rank("whole_chains", settings, numbers)
+
     def probes(self) -> "ActivationProbes | None":
         """Return the probes of the traces with respect to activations; None where none were asked for."""
         from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
@@ -408,13 +487,17 @@ def run_on_ranks(
     Raises:
         WorkFailed: On rank 0, where another rank has reported an error.
     """
+    from lossatlas.data.finite_check import blamed_on
+
     signals = [] if caught is None else caught
     with chdir("."):  # a user's code may change the working directory
         share = make_share()
     with chdir("."):
         if not world.root:
+            share.each_step = lambda step: check_signals(signals)
             answer(world, lambda: share.calls(signals))
             return None
-        result = job(DistributedHessian(share, lead(world, share.calls([])), caught=signals))
+        with blamed_on(share.inputs.samples):
+            result = job(DistributedHessian(share, lead(world, share.calls([])), caught=signals))
     world.share(None)
     return result

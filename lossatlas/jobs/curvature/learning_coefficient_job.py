@@ -1,7 +1,7 @@
 """The local learning coefficient of a minimum, from its inputs to a finished file, chain by chain."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -101,23 +101,24 @@ def compute_chains(
         output: The findings so far.
         shown: Print the progress.
     """
-    from lossatlas.hessian.langevin import langevin_chain
+    from lossatlas.data.finite_check import NotFiniteLoss
 
     output.save(output.findings)
     if "loss" not in output.findings.arrays:
         loss = operator.loss_at(None)
         if not math.isfinite(loss):
-            raise BadInput(f"the loss of this network is {loss}: there is no distribution around it")
+            raise NotFiniteLoss(f"the loss of this network is {loss}", "there is no distribution around it")
         output.add({"loss": loss})
     chosen = chain_settings(operator, settings, output)
-    for number in range(len(draws_of(output.findings, "differences")), settings.chains):
-        chain = langevin_chain(operator, chosen, number, shown_steps(settings, number) if shown else lambda step: None)
-        names = ("differences", "slopes")
-        output.add(
-            {name: np.vstack([*draws_of(output.findings, name), own]) for name, own in zip(names, chain, strict=True)}
-        )
-        if shown:
-            say(f"chain {number + 1} of {settings.chains}: {chosen.inverse_temperature * chain[0].mean():.4g}")
+    while (first := len(draws_of(output.findings, "differences"))) < settings.chains:
+        for number, chain in enumerate(next_chains(operator, chosen, settings, first, shown=shown), first):
+            if shown:
+                say(f"chain {number + 1} of {settings.chains}: {chosen.inverse_temperature * chain[0].mean():.4g}")
+            names = ("differences", "slopes")
+            rows = {
+                name: np.vstack([*draws_of(output.findings, name), own]) for name, own in zip(names, chain, strict=True)
+            }
+            output.add(rows)
     found = output.findings.learning_coefficient()
     output.add(
         {
@@ -130,12 +131,38 @@ def compute_chains(
     )
 
 
-def shown_steps(settings: LangevinSettings, number: int) -> Callable[[int], None]:
-    """Return a function that shows the number of finished steps of a chain."""
+def next_chains(
+    operator: DistributedHessian, chosen: "ChainSettings", settings: LangevinSettings, first: int, *, shown: bool
+) -> Sequence[np.ndarray]:
+    """Run one chain on each rank while there are enough of them, otherwise one chain on all ranks.
+
+    Args:
+        operator: The loss and its gradients.
+        chosen: The distribution and the steps of the chains.
+        settings: Their settings, as asked for.
+        first: The number of the first chain that is not finished.
+        shown: Print the progress.
+
+    Returns:
+        The finished chains from the first on, see `hessian.langevin.langevin_chain`.
+    """
+    from lossatlas.hessian.langevin import langevin_chain
+
+    ranks = operator.rank_count
+    count = ranks if settings.chains - first >= ranks else 1
+    each = shown_steps(settings, first, count) if shown else lambda step: None
+    if count > 1:
+        return list(operator.whole_chains(chosen, range(first, first + count), each))
+    return [langevin_chain(operator, chosen, first, each)]
+
+
+def shown_steps(settings: LangevinSettings, first: int, count: int) -> Callable[[int], None]:
+    """Return a function that shows the number of finished steps of `count` chains that are computed at a time."""
     line, total = StatusLine(), chain_steps(settings)
+    name = f"chain {first + 1}" if count == 1 else f"chains {first + 1} to {first + count}"
 
     def show(step: int) -> None:
-        line.show(f"chain {number + 1} of {settings.chains}: {step} of {total} steps")
+        line.show(f"{name} of {settings.chains}: {step} of {total} steps")
         if step == total:
             line.close()
 
@@ -178,6 +205,11 @@ def largest_curvature(operator: DistributedHessian) -> float:
         raise BadInput(
             f"the Hessian of this network is not finite: give a {named('learning_rate')} for its chains"
         ) from error
+
+
+def without_second_derivatives() -> str:
+    """Say what to do for a network without second derivatives."""
+    return f"chains with a {named('learning_rate')} of your own need no second derivatives"
 
 
 def chain_steps(settings: LangevinSettings) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from lossatlas.config import RiseOptions
 from lossatlas.errors import BadInput, BadUsage, counted, named, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions
 from lossatlas.io.spectrum_files import FindingsKind
@@ -49,6 +50,19 @@ class SharpnessSettings:
     minibatch: int | None = None
     minibatches: int = 32
 
+    @classmethod
+    def of(cls, options: RiseOptions) -> "SharpnessSettings":
+        """Return the settings of options, with increasing radii."""
+        return cls(
+            rho=sorted(set(options.rho)),
+            adaptive_rho=sorted(set(options.adaptive_rho)),
+            steps=options.steps,
+            directions=options.directions,
+            seed=options.seed,
+            minibatch=options.minibatch,
+            minibatches=options.minibatches,
+        )
+
     def radii(self, kind: RiseKind) -> Sequence[float]:
         """Return the radii of one of KINDS."""
         return self.adaptive_rho if kind == "adaptive" else self.rho
@@ -77,15 +91,26 @@ class SharpnessResult:
 
 @dataclass(frozen=True)
 class SharpnessQuantity:
-    """The sharpness of a minimum, as a command computes it: a `CurvatureQuantity`."""
+    """The sharpness of a minimum: a `CurvatureQuantity`.
+
+    Attributes:
+        settings: The radii, and the effort of the search.
+        shown: Print a line for each radius.
+    """
 
     settings: SharpnessSettings
+    shown: bool = True
     kind: ClassVar[FindingsKind] = "sharpness"
 
     @property
     def seed(self) -> int:
         """The seed of the random directions."""
         return self.settings.seed
+
+    def say(self, line: str) -> None:
+        """Print a line where the progress is shown."""
+        if self.shown:
+            say(line)
 
     def check_files(self, path: Path) -> None:
         """Raise BadInput where something else has the name of the direction file."""
@@ -146,17 +171,17 @@ class SharpnessQuantity:
 
     def compute_rises(self, operator: DistributedHessian, output: FindingsOutput, kind: RiseKind) -> None:
         """Compute the rises within every radius of one kind that the output lacks, see `compute`."""
-        from lossatlas.hessian.sharpness_measures import sharpness
+        from lossatlas.hessian.sharpness_measures import rises_within
 
         def add(rise: "Rise") -> None:
             row = [rise.radius, rise.worst, rise.steps, rise.average, rise.average_se]
             rows = np.vstack([rows_of(output.findings, kind), row])
             output.add({f"{kind}/rises": rows, f"{kind}/change": rise.change.cpu().numpy()})
-            say(line_of(kind, row))
+            self.say(line_of(kind, row))
 
         for row in rows_of(output.findings, kind).tolist():
-            say(f"{line_of(kind, row)}, in the file already")
-        sharpness(
+            self.say(f"{line_of(kind, row)}, in the file already")
+        rises_within(
             operator,
             self.settings.radii(kind),
             adaptive=kind == "adaptive",
@@ -186,7 +211,7 @@ class SharpnessQuantity:
             rows = minibatch_rises(operator, weights, numbers, *radii)
             known = [np.vstack([before, row]) for before, row in zip(known, rows, strict=True)]
             output.add(dict(zip(names, known, strict=True)))
-        say(f"{counted(len(chosen), 'mini-batch', 'mini-batches')} of {size} samples")
+        self.say(f"{counted(len(chosen), 'mini-batch', 'mini-batches')} of {size} samples")
 
     def result(self, operator: DistributedHessian, findings: Findings, net: "nn.Module") -> SharpnessResult:
         """Return the findings, and the changes with the largest rises."""

@@ -135,8 +135,12 @@ def reporting(
         A function of the products so far and the error, called after each product. It raises Incomplete after a signal.
     """
     line, last = StatusLine(), (0, 0.0)
-    quantity = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
+    words = {"trace": "standard error", "activations": "relative standard error", "density": ""}
+    quantity = words.get(part, "relative residual")  # a density has no residual: its vectors have all of their products
     unit = "probes" if part == "activations" else "products"
+
+    def state(count: int, error: float) -> str:
+        return f"{part}: {count} {unit}" + (f", {quantity} {error:.2g}" if quantity else "")
 
     def progress(count: int, error: float) -> None:
         nonlocal last
@@ -145,8 +149,8 @@ def reporting(
             before = f"saved, {how_to_continue()}" if saved else "computed"
             raise stopped_by(caught[0], f" in the part '{part}'; the parts before it are {before}")
         if shown:
-            line.show(f"{part}: {count} {unit}, {quantity} {error:.2g}")
+            line.show(state(count, error))
 
     yield progress
     if shown:
-        line.end(f"{part}: {last[0]} {unit}, {quantity} {last[1]:.2g}" if last[0] else f"{part}: from what is there")
+        line.end(state(*last) if last[0] else f"{part}: from what is there")

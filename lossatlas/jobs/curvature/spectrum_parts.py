@@ -221,7 +221,7 @@ class Parts:
         return dict(zip(fields, (values, residuals, converged), strict=True))
 
     def activations(self, progress: PartProgress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Estimate the trace of the Hessian with respect to the activations of each layer."""
+        """Estimate the trace of the matrix with respect to the activations of each layer."""
         assert self.probes is not None
         seen = self.probes.layers()
         found = traces(

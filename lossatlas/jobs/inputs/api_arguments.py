@@ -1,40 +1,19 @@
 """Checks of the arguments of Python functions, each against the definition of the option of the same name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import overload
 
 import numpy as np
 
-from lossatlas.choices import DirType, Word, is_word
+from lossatlas.choices import DirType
 from lossatlas.config.option_fields import definitions
-from lossatlas.errors import BadUsage, did_you_mean, named, note
+from lossatlas.errors import BadUsage, named, note
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.landscape.grid import MAX_CELLS
 
 AxisLike = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
-
-
-@overload
-def checked_word(name: str, word: None, words: tuple[Word, ...]) -> None: ...
-
-
-@overload
-def checked_word(name: str, word: str, words: tuple[Word, ...]) -> Word: ...
-
-
-def checked_word(name: str, word: str | None, words: tuple[Word, ...]) -> Word | None:
-    """Return an argument after a check that it is one of some words; None is always allowed.
-
-    Raises:
-        BadUsage: It is another word.
-    """
-    if word is None or is_word(word, words):
-        return word
-    allowed = ", ".join(repr(each) for each in words)
-    raise BadUsage(f"{named(name, word)}{did_you_mean(word, words)}: there are {allowed}")
 
 
 def check_values(options: type, **values: object) -> None:
@@ -57,6 +36,17 @@ def check_values(options: type, **values: object) -> None:
                 each.kind(str(one))
             except ValueError as error:
                 raise BadUsage(f"{named(name)}: {error}") from error
+
+
+def numbers_given(name: str, numbers: Sequence[float]) -> tuple[float, ...]:
+    """Return a list of numbers, which is not empty by mistake: a single number is refused.
+
+    Raises:
+        BadUsage: It is no list.
+    """
+    if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        raise BadUsage(f"{named(name, numbers)}: give a list of numbers, such as [0.1, 0.2]")
+    return tuple(numbers)
 
 
 def check_settings(settings: object) -> None:

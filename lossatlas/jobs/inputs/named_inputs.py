@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossatlas import config
+from lossatlas.argument_checks import checked_word
 from lossatlas.choices import DirType, Memory
-from lossatlas.errors import BadInput, BadUsage, named, say
+from lossatlas.errors import BadInput, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.configured_data import checking_shapes, load_data, load_split, loss_of
 from lossatlas.jobs.inputs.loaded_inputs import LoadedInputs
@@ -295,8 +296,8 @@ def check_model(model: config.ModelChoice) -> None:
     """Raise BadUsage for a name that is not in the zoo."""
     from lossatlas.models import MODELS
 
-    if isinstance(model, str) and model not in MODELS:
-        raise BadUsage(f"unknown model '{model}': choose from {', '.join(sorted(MODELS))}")
+    if isinstance(model, str):
+        checked_word("model", model, sorted(MODELS))
 
 
 def check_checkpoints(*files: str | None) -> None:

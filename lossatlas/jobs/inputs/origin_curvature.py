@@ -74,6 +74,7 @@ class OriginCurvature:
     @property
     def hessian(self) -> "Hessian":
         """The Hessian of the mean loss with respect to the selected parameters."""
+        from lossatlas.data.finite_check import blamed_on
         from lossatlas.hessian import Hessian, check_deterministic
 
         if self.operator is None:
@@ -85,7 +86,8 @@ class OriginCurvature:
                 parameters=self.selection.only,  # the loss may cut gradients of what does not move
                 without=self.selection.without,
             )
-            check_deterministic(self.operator)
+            with blamed_on(self.data):
+                check_deterministic(self.operator)
         return self.operator
 
     @property

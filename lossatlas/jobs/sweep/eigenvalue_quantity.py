@@ -13,6 +13,7 @@ from torch import nn
 from lossatlas.choices import PRODUCT_PRECISIONS, CurvatureMatrix, ProductPrecision, is_word
 from lossatlas.config.matrix_choice import check_matrix, matrix_request
 from lossatlas.data.drawn_targets import TargetDraws
+from lossatlas.data.finite_check import blamed_on
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage, named, say
@@ -173,7 +174,8 @@ class EigenvalueQuantity:
             with operator.session():
                 operator.check()
         operator.move_to(plane.point(0.0, 0.0))
-        check_deterministic(operator)
+        with blamed_on(next(iter(problem.data.values()))):
+            check_deterministic(operator)
         if not plan["path"]:
             plan["path"] = "folded" if operator.folded else "unfolded"
             about["why_not_folded"] = operator.why_not_folded

@@ -26,6 +26,7 @@ from lossatlas.landscape.plan import ExecutionPath, ExecutionPlan
 from lossatlas.landscape.sample_count import FEWEST_CONTROLLED
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
+from lossatlas.parameter_space.offloaded import is_dispatched
 from lossatlas.sampling.multilevel import with_small_batches
 
 CHECKED_SAMPLES = 256  # samples on which a reduced precision is compared with float32
@@ -51,7 +52,7 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
     count, training = plan.get("recalibrated", 0), problem.training
     corrected, in_place = plan.get("corrected", False), plan["path"] == IN_PLACE
     trim_memory()  # releases the memory of the set-up
-    net = own_network(problem, plan["precision"]) if in_place else problem.net
+    net = own_network(problem, plan) if in_place else problem.net
     try:
         evaluator = Evaluator(
             net,
@@ -88,26 +89,50 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
         raise
 
 
-def own_network(problem: Problem, precision: EvaluationPrecision) -> nn.Module:
+def own_network(problem: Problem, plan: ExecutionPlan) -> nn.Module:
     """Return the user's network, to be evaluated in place.
+
+    Args:
+        problem: The network, its plane, data and loss.
+        plan: The execution plan.
 
     Raises:
         BadUsage: The network has another precision, or is on another device.
     """
-    net = problem.own()
+    net, precision = problem.own(), plan["precision"]
     own, device = resolve_precision(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
-        raise BadUsage(
-            f"precision {precision}: this network can only be evaluated in place, which is in its own precision "
-            f"({own}), because a converted copy does not compute the same (tensors that are no parameters, casts "
-            "within forward)"
-        )
+        raise BadUsage(f"{named('precision', precision)}: {why_not_converted(net, plan, own)}")
     if device.type != torch.device(problem.device).type:
         raise BadUsage(
             f"device {problem.device}: this network can only be evaluated in place, on {device}: move it to "
             f"{problem.device} first"
         )
     return net
+
+
+def why_not_converted(net: nn.Module, plan: ExecutionPlan, own: EvaluationPrecision) -> str:
+    """Say why a network is evaluated in its own precision alone, and what to do.
+
+    Args:
+        net: The network.
+        plan: The execution plan.
+        own: The precision of the network.
+    """
+    if is_dispatched(net):
+        return (
+            f"a network whose modules accelerate has placed is computed where its weights lie, in their precision "
+            f"({own}): leave {named('precision')} out, or convert the network before it is placed"
+        )
+    if plan.get("memory") == "low":
+        return (
+            f"with {named('memory', 'low')} there is one copy of the weights, in their precision ({own}): leave "
+            f"{named('precision')} out, convert the network first, or choose {named('memory', 'fast')}"
+        )
+    return (
+        f"this network can only be evaluated in place, which is in its own precision ({own}), because a converted "
+        "copy does not compute the same (tensors that are no parameters, casts within forward)"
+    )
 
 
 def fastest_path(net: nn.Module, loss: Loss, few: Any, precision: EvaluationPrecision) -> tuple[ExecutionPath, str]:

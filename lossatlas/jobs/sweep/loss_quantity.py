@@ -106,7 +106,9 @@ class LossQuantity:
         precision = resolve_precision(self.precision, net)
         if is_spread(net) and precision != (own_precision := resolve_precision(None, net)):
             raise BadUsage(
-                f"{named('precision', precision)}: a network on several ranks is computed in its own, {own_precision}"
+                f"{named('precision', precision)}: a network with weights on several ranks is computed in "
+                f"their precision ({own_precision}): leave {named('precision')} out, or convert the network before its "
+                "weights are spread"
             )
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():
