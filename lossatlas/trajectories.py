@@ -188,8 +188,7 @@ def trajectory(
 
     arguments = on_all(world, checked)
     same = {"data": data is not None, "points": arguments.counts, "margin": margin, "plane": plane}
-    same |= {"width": width, "own_planes": own_planes}
-    check_same_request(world, same)
+    check_same_request(world, same | {"width": width, "own_planes": own_planes})
     runs = on_all(world, lambda: runs_given(checkpoints, labels, epochs))
     return computed(TrajectoryJob(net=net, runs=runs, arguments=arguments))
 

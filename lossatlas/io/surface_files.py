@@ -186,13 +186,7 @@ def read_surface(path: str | Path) -> Surface:
     if z is not None:
         return read_surface(file).plane_at(z)
     with opened(path) as f:
-        if "xcoordinates" not in f:
-            raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
-        names = [name for letter in "xyz" if (name := f"{letter}coordinates") in f]
-        grid = Grid(*(read_array(f, name, 1) for name in names))
-        for name, axis in zip(names, reversed(grid.axes), strict=True):
-            if not (np.diff(axis) > 0).all():
-                raise BadInput(f"{path}: '{name}' does not increase from one point to the next: sort the cells first")
+        grid = read_grid(f, path)
         form = get_text(f, "format")
         if form is None and not (OURS_ALONE & {*f, *f.attrs}):
             return read_original(f, grid, path)
@@ -210,6 +204,24 @@ def read_surface(path: str | Path) -> Surface:
     if not matches:
         raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
     return surface
+
+
+def read_grid(f: h5py.File, path: str | Path) -> Grid:
+    """Read the grid of an open surface file.
+
+    Raises:
+        BadInput: There is none, or coordinates do not increase.
+    """
+    names = [name for letter in "xyz" if (name := f"{letter}coordinates") in f]
+    if "xcoordinates" not in names:
+        raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
+    if "zcoordinates" in names and "ycoordinates" not in names:
+        raise BadInput(f"{path} is damaged: it has 'zcoordinates' and no 'ycoordinates'")
+    grid = Grid(*(read_array(f, name, 1) for name in names))
+    for name, axis in zip(names, reversed(grid.axes), strict=True):
+        if not (np.diff(axis) > 0).all():
+            raise BadInput(f"{path}: '{name}' does not increase from one point to the next: sort the cells first")
+    return grid
 
 
 def read_own(f: h5py.File, grid: Grid) -> Surface:

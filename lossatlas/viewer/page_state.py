@@ -85,10 +85,10 @@ def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
             where = f"lie between {low:.10g} and {high:.10g}" if high < inf else f"be at least {low:g}"
             raise BadInput(f"{name}={state[name]}: this has to {where}")
     if "z" in state and limits.planes:
-        check_plane(state["z"], limits.planes)
+        check_plane_of_page(state["z"], limits.planes)
 
 
-def check_plane(text: str, planes: Sequence[float]) -> None:
+def check_plane_of_page(text: str, planes: Sequence[float]) -> None:
     """Check that a volume has a plane at a coordinate.
 
     Raises:
@@ -168,7 +168,7 @@ def check_value(name: str, value: str, fields: Collection[str]) -> None:
     """
     kind = STATE[name]
     parts = value.split("~") if kind in (TEXTS, NUMBERS) and value else [value] if kind == NUMBER else []
-    if kind in (NUMBER, NUMBERS) and not all(is_number(part) for part in parts):
+    if kind in (NUMBER, NUMBERS) and not all(is_number_text(part) for part in parts):
         raise BadInput(f"{name}={value}: this is not {kind}")
     if kind == FLAG and value not in ("true", "false"):
         raise BadInput(f"{name}={value}: this is not {kind}")
@@ -180,7 +180,7 @@ def check_value(name: str, value: str, fields: Collection[str]) -> None:
         raise BadInput(f"on={value}: there is no optimizer '{wrong[0]}', but {', '.join(OPTIMIZERS)}")
 
 
-def is_number(text: str) -> bool:
+def is_number_text(text: str) -> bool:
     """Return whether both Python and the page's script read a text as a finite number.
 
     Python's `float` alone also reads 1_000 and digits of other scripts; JavaScript's `Number` alone also reads 0x10.
