@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lossatlas.choices import Memory, Precision, is_word
+from lossatlas.choices import EvaluationPrecision, Memory, Precision, is_word
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
@@ -43,6 +43,25 @@ from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 
 LOW_MEMORY = "so that it takes little memory"
 PATH_SAMPLES = 8  # samples on which the path is chosen
+
+
+def precision_for(asked: Precision | None, net: nn.Module) -> EvaluationPrecision:
+    """Return the precision in which a network is computed.
+
+    Args:
+        asked: The precision that the user names; None for the network's own.
+        net: The network.
+
+    Raises:
+        BadUsage: As `resolve_precision`, or the weights lie on several ranks and have another precision.
+    """
+    precision = resolve_precision(asked, net)
+    if is_spread(net) and precision != (own := resolve_precision(None, net)):
+        raise BadUsage(
+            f"{named('precision', precision)}: a network with weights on several ranks is computed in their precision "
+            f"({own}): leave {named('precision')} out, or convert the network before its weights are spread"
+        )
+    return precision
 
 
 @dataclass(frozen=True)
@@ -103,13 +122,7 @@ class LossQuantity:
         first, low = next(iter(data.values())), takes_little_memory(net, self.memory)
         size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
         few = fitted(next(first.batches(size)), net)
-        precision = resolve_precision(self.precision, net)
-        if is_spread(net) and precision != (own_precision := resolve_precision(None, net)):
-            raise BadUsage(
-                f"{named('precision', precision)}: a network with weights on several ranks is computed in "
-                f"their precision ({own_precision}): leave {named('precision')} out, or convert the network before its "
-                "weights are spread"
-            )
+        precision = precision_for(self.precision, net)
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():
             found = loss(own, copy_samples(few))
