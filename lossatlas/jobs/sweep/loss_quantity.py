@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lossatlas.choices import Memory, Precision, is_word
+from lossatlas.choices import EvaluationPrecision, Memory, Precision, is_word
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
@@ -104,12 +104,7 @@ class LossQuantity:
         size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
         few = fitted(next(first.batches(size)), net)
         precision = resolve_precision(self.precision, net)
-        if is_spread(net) and precision != (own_precision := resolve_precision(None, net)):
-            raise BadUsage(
-                f"{named('precision', precision)}: a network with weights on several ranks is computed in "
-                f"their precision ({own_precision}): leave {named('precision')} out, or convert the network before its "
-                "weights are spread"
-            )
+        check_spread_precision(net, precision)
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():
             found = loss(own, copy_samples(few))
@@ -341,3 +336,12 @@ def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str
         f"max({relative:g} x loss, {absolute:g})"
         f"{checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )
+
+
+def check_spread_precision(net: nn.Module, precision: EvaluationPrecision) -> None:
+    """Raise BadUsage where a network on several ranks would be computed in another precision than its own."""
+    if is_spread(net) and precision != (own := resolve_precision(None, net)):
+        raise BadUsage(
+            f"{named('precision', precision)}: a network with weights on several ranks is computed in their precision "
+            f"({own}): leave {named('precision')} out, or convert the network before its weights are spread"
+        )
