@@ -10,21 +10,20 @@ from lossatlas.errors import BadUsage, did_you_mean, named
 
 
 @overload
-def checked_word(name: str, word: None, words: Sequence[Word], otherwise: str = "") -> None: ...
+def checked_word(name: str, word: None, words: Sequence[Word]) -> None: ...
 
 
 @overload
-def checked_word(name: str, word: object, words: Sequence[Word], otherwise: str = "") -> Word: ...
+def checked_word(name: str, word: object, words: Sequence[Word]) -> Word: ...
 
 
-def checked_word(name: str, word: object, words: Sequence[Word], otherwise: str = "") -> Word | None:
+def checked_word(name: str, word: object, words: Sequence[Word]) -> Word | None:
     """Return an argument after a check that it is one of some words; None is always allowed.
 
     Args:
         name: The name of the argument, as `errors.named` takes it.
         word: Its value.
         words: The words.
-        otherwise: What is allowed besides, which ends the message.
 
     Raises:
         BadUsage: It is another word.
@@ -37,7 +36,7 @@ def checked_word(name: str, word: object, words: Sequence[Word], otherwise: str 
     if word is None or is_word(word, tuple(words)):
         return word
     allowed = ", ".join(repr(each) for each in words)
-    raise BadUsage(f"{named(name, word)}{did_you_mean(word, words)}: choose from {allowed}{otherwise}")
+    raise BadUsage(f"{named(name, word)}{did_you_mean(word, words)}: choose from {allowed}")
 
 
 def checked_number(
@@ -65,16 +64,16 @@ def checked_number(
         *([f"above {above:g}"] if above > -math.inf else []),
         *([f"at most {most:g}"] if most < math.inf else []),
     ]
-    if is_number(value) and least <= (number := float(value)) <= most and number > above:
+    if is_finite_number(value) and least <= (number := float(value)) <= most and number > above:
         return number
     raise BadUsage(f"{named(name, value)}: give a number{', ' * bool(limits)}{' and '.join(limits)}")
 
 
-def is_number(value: object) -> TypeGuard[float]:
+def is_finite_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a finite number of Python or numpy; texts and truth values are none.
 
     Example:
-        >>> is_number(2.5), is_number(True), is_number("2.5"), is_number(float("inf"))
+        >>> is_finite_number(2.5), is_finite_number(True), is_finite_number("2.5"), is_finite_number(float("inf"))
         (True, False, False, False)
     """
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -783,9 +783,9 @@ def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
         ("surface", {"precision": "half"}, "precision='half': choose from 'float32', 'float64'"),
         ("surface", {"bn": "keeps"}, "bn='keeps' (did you mean keep?): choose from 'keep', 'recalibrate'"),
         ("surface", {"memory": 1}, "memory=1: choose from 'fast', 'low'"),
-        ("eigenvalues", {"norm": "unt"}, "norm='unt' (did you mean unit?): there are"),
+        ("eigenvalues", {"norm": "unt"}, "norm='unt' (did you mean unit?): choose from"),
         ("eigenvalues", {"precision": "tf32"}, "precision='tf32': choose from 'float32', 'float64'"),
-        ("spectrum", {"precision": "float16"}, "precision='float16' (did you mean float64?): there are"),
+        ("spectrum", {"precision": "float16"}, "precision='float16' (did you mean float64?): choose from"),
         ("spectrum", {"activation_site": "in"}, "activation_site='in': choose from 'output', 'input'"),
         ("trajectory", {"ignore": "bn"}, "ignore='bn'"),
     ],
@@ -1215,7 +1215,11 @@ def test_code_that_differs_far_from_the_origin_is_noticed_by_both_front_ends(
 
 
 FIRST = {  # arguments of the public functions, up to their keywords
-    **{name: lambda: (seeded(Mlp), (X, Y)) for name in ("surface", "eigenvalues", "spectrum", "learning_coefficient")},
+    **{
+        name: lambda: (seeded(Mlp), (X, Y))
+        for name in ("surface", "eigenvalues", "spectrum", "sharpness", "learning_coefficient")
+    },
+    "learning_coefficients": lambda: (seeded(Mlp), [], (X, Y)),
     "trajectory": lambda: (seeded(Mlp), [], (X, Y)),
     "language_model": lambda: ("no folder", []),
     "question_data": lambda: ("no folder", []),

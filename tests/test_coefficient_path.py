@@ -152,6 +152,8 @@ def test_several_runs_are_refused():
     nets = networks()
     with pytest.raises(BadUsage, match="these are 2 runs"):
         lossatlas.learning_coefficients(nets[0], [nets, nets], DATA, **FEW)
+    with pytest.raises(BadUsage, match="there is no checkpoint"):
+        lossatlas.learning_coefficients(nets[0], [], DATA, **FEW)
 
 
 @pytest.mark.mpi

@@ -405,7 +405,10 @@ def as_loss(function: LossLike) -> Loss:
         torch.Size([4])
     """
     if isinstance(function, str):
-        return LOSSES[checked_word("loss", function, LOSS_NAMES, ", or give a function")]
+        try:
+            return LOSSES[checked_word("loss", function, LOSS_NAMES)]
+        except BadUsage as error:
+            raise BadUsage(f"{error}, or give a function") from None
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 import matplotlib
 import numpy as np
 
-from lossatlas.argument_checks import checked_word, is_number
+from lossatlas.argument_checks import checked_word, is_finite_number
 from lossatlas.choices import COLOURS, Colours, LookName
 from lossatlas.errors import BadUsage, did_you_mean, named
 from lossatlas.figures.camera import Camera
@@ -258,7 +258,7 @@ def check_keyword_names(kind: Kind, keywords: Mapping[str, Any]) -> None:
 
 def _check_values(given: Mapping[str, Any]) -> None:
     for name in ("vmin", "vmax", "vlevel", "elev", "azim", "zlim"):
-        if name in given and not is_number(given[name]):
+        if name in given and not is_finite_number(given[name]):
             raise BadUsage(f"{named(name, given[name])}: give a finite number")
     for name in ("log", "colorbar"):
         if name in given and not isinstance(given[name], bool | np.bool_):
@@ -292,7 +292,7 @@ def _check_look(given: Mapping[str, Any]) -> None:
 
 def _check_size(size: Any) -> None:
     try:
-        usable = len(size) == 2 and all(is_number(side) and 0.5 <= side <= 100 for side in size)
+        usable = len(size) == 2 and all(is_finite_number(side) and 0.5 <= side <= 100 for side in size)
     except TypeError:
         usable = False
     if not usable:
@@ -304,7 +304,7 @@ def _check_levels(levels: Any) -> None:
         usable = 1 <= levels <= 1000
     else:
         try:
-            usable = not isinstance(levels, str) and 1 <= len(levels) <= 1000 and all(map(is_number, levels))
+            usable = not isinstance(levels, str) and 1 <= len(levels) <= 1000 and all(map(is_finite_number, levels))
         except TypeError:
             usable = False
     if not usable:

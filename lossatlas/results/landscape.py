@@ -276,7 +276,7 @@ class Landscape(Surface):
             >>> print(s.flatness()["radius below +0.5, mean"])
             0.4542
             >>> print(s.flatness("train_acc", within=5)["radius within -5 %, smallest"])
-            0.2636
+            0.26
         """
         if self.rows_of == "repeats":
             return flatness_of_repeats(*self._find(field), within)

@@ -45,25 +45,6 @@ LOW_MEMORY = "so that it takes little memory"
 PATH_SAMPLES = 8  # samples on which the path is chosen
 
 
-def precision_for(asked: Precision | None, net: nn.Module) -> EvaluationPrecision:
-    """Return the precision in which a network is computed.
-
-    Args:
-        asked: The precision that the user names; None for the network's own.
-        net: The network.
-
-    Raises:
-        BadUsage: As `resolve_precision`, or the weights lie on several ranks and have another precision.
-    """
-    precision = resolve_precision(asked, net)
-    if is_spread(net) and precision != (own := resolve_precision(None, net)):
-        raise BadUsage(
-            f"{named('precision', precision)}: a network with weights on several ranks is computed in their precision "
-            f"({own}): leave {named('precision')} out, or convert the network before its weights are spread"
-        )
-    return precision
-
-
 @dataclass(frozen=True)
 class LossQuantity:
     """Loss and metrics at every cell, see `grid_job.Quantity`.
@@ -122,7 +103,8 @@ class LossQuantity:
         first, low = next(iter(data.values())), takes_little_memory(net, self.memory)
         size = min(PATH_SAMPLES, small_batch_size(first)) if low else PATH_SAMPLES
         few = fitted(next(first.batches(size)), net)
-        precision = precision_for(self.precision, net)
+        precision = resolve_precision(self.precision, net)
+        check_spread_precision(net, precision)
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():
             found = loss(own, copy_samples(few))
@@ -354,3 +336,12 @@ def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str
         f"max({relative:g} x loss, {absolute:g})"
         f"{checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )
+
+
+def check_spread_precision(net: nn.Module, precision: EvaluationPrecision) -> None:
+    """Raise BadUsage where a network on several ranks would be computed in another precision than its own."""
+    if is_spread(net) and precision != (own := resolve_precision(None, net)):
+        raise BadUsage(
+            f"{named('precision', precision)}: a network with weights on several ranks is computed in their precision "
+            f"({own}): leave {named('precision')} out, or convert the network before its weights are spread"
+        )

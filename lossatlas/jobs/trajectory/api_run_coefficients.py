@@ -37,8 +37,10 @@ def only_run(runs: tuple[CheckpointSeries, ...]) -> CheckpointSeries:
     """Return the run of a function that takes one.
 
     Raises:
-        BadUsage: There are several.
+        BadUsage: There are several, or there is no checkpoint.
     """
+    if not runs[0].checkpoints:
+        raise BadUsage("there is no checkpoint: give a list of them, or the folder of a run")
     if len(runs) > 1:
         raise BadUsage(f"these are {len(runs)} runs: call learning_coefficients() for each of them")
     return runs[0]
