@@ -16,7 +16,7 @@ from lossatlas.figures.local_plane_plots import describe_distortion
 from lossatlas.io import read_projection, read_surface
 from lossatlas.jobs.sweep.grid_points import points_of_chart
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
-from lossatlas.jobs.trajectory.local_chart import charted
+from lossatlas.jobs.trajectory.local_chart import charted, own_plane_cells
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, RunDifferences
 from lossatlas.landscape import Grid
 from lossatlas.models import build
@@ -276,6 +276,16 @@ def test_wrong_arguments_of_a_chart_are_named(arguments, message):
         lossatlas.trajectory(net, given, **{"data": (X, Y), "points": 3, **more}, **LOCAL)
 
 
+def test_a_few_cells_in_their_own_planes_lie_at_the_borders_between_planes():
+    planes, grid = planes_of(random_walk(30, 40)), Grid(np.linspace(-2, 190, 200), np.linspace(-1, 1, 9))
+    found = own_plane_cells(grid, planes, "few")
+    assert (len(found.x), len(found.y)) == (12, 5)
+    borders = (planes.at[1:] + planes.at[:-1]) / 2
+    assert np.abs(np.subtract.outer(found.x, borders)).min(1).max() <= 0.5 * (grid.x[1] - grid.x[0]) + 1e-9
+    assert set(found.y) <= set(grid.y)
+    assert own_plane_cells(grid, planes, "all") is grid
+
+
 def test_checkpoints_on_a_line_are_refused():
     net, states = net_and_states(4)
     line = [{n: v + k * torch.ones_like(v) for n, v in states[0].items()} for k in range(4)]
@@ -322,7 +332,7 @@ def test_a_chart_of_the_command_is_continued_after_a_kill_and_from_python(tmp_pa
     assert plot_trajectory.main(command) == 0
     said = capsys.readouterr().out
     assert "from one step to the next it turns by" in said
-    assert "in the planes of their nearest checkpoints the losses of 35 cells differ by" in said
+    assert "in the planes of their nearest checkpoints the losses of 15 cells differ by" in said
     whole = read_surface(file)
     cut(file, [3, 11, 20])
     assert plot_trajectory.main(command) == 0

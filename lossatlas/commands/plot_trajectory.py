@@ -208,7 +208,22 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
 
 
 def chart_on_rank(world: World, args: TrajectoryOptions, line: str, log: Log) -> int:
-    """Compute a chart of local planes on one rank, see `run_on_rank`."""
+    """Compute a chart of local planes on one rank; the others take part in the grid jobs alone.
+
+    Args:
+        world: Communicator.
+        args: Command line.
+        line: The same as text, which files record.
+        log: Log beside the output.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BadUsage: Options contradict each other, or do not suit the run.
+        BadInput: A file is missing, damaged or of another kind, or there are no local planes.
+        CannotWrite: A file cannot be written.
+    """
     from lossatlas.jobs.trajectory.named_trajectory import chart_configs
 
     prepared = run_in_compute_thread(world, lambda: chart_and_print(args, line)) if world.root else None

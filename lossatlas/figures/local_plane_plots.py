@@ -45,7 +45,14 @@ class Strip:
 
     @classmethod
     def of(cls, title: str, x: np.ndarray, values: np.ndarray, *, whole: bool) -> "Strip":
-        """Return the strip of values (ny, nx); columns without a finite value are left out."""
+        """Return the strip of some columns.
+
+        Args:
+            title: Their name.
+            x: (nx,) abscissae of the columns.
+            values: (ny, nx) values; columns without a finite one are left out.
+            whole: All columns of the chart are there.
+        """
         known = np.isfinite(values).any(0)
         shown = values[:, known]
         return cls(title, x[known], np.nanmedian(shown, 0), np.nanmax(shown, 0, initial=0.0), whole)

@@ -261,7 +261,14 @@ def normals_of(tangents: np.ndarray, turns: np.ndarray, turning: np.ndarray, pro
 
 
 def transported(normal: np.ndarray, tangent: np.ndarray, there: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """Transport a normal in parallel: by the smallest rotation that turns one tangent into another one."""
+    """Transport a normal in parallel: by the smallest rotation that turns one tangent into another one.
+
+    Args:
+        normal: (steps,) coefficients of the normal.
+        tangent: (steps,) coefficients of the tangent where it is.
+        there: (steps,) coefficients of the tangent to which it is transported.
+        products: (steps, steps) inner products of the steps.
+    """
     cosine = inner_of_steps(tangent, there, products)
     if 1 + cosine < STRAIGHT:  # the opposite tangent has the same normals
         return normal
