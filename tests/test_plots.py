@@ -18,6 +18,7 @@ from lossatlas.figures import matplotlib_style
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, flat_figure
 from lossatlas.figures.line_plots import AxisLimits, lines_figure
 from lossatlas.figures.panels import surface_panel
+from lossatlas.figures.solid_layout import corners_of, meet
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.figures.surface_sheets import height_interpolant
@@ -246,6 +247,28 @@ def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
                 assert box.y1 <= frame.y1
                 assert not any(box.overlaps(other) for other in boxes[:k])
             assert draw_panel is draw_filled_contours or len(boxes) >= 2
+
+
+@pytest.mark.parametrize("degrees", [0, 60, 90])
+def test_labels_of_contours_leave_the_mark_of_the_lowest_cell_free(degrees):
+    """Along a ravine they are turned."""
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    p = surface_panel(
+        surface_of(lambda a, b: 0.02 + 2 * (c * a + s * b) ** 2 + 600 * (c * b - s * a) ** 2, "-1:1:33", "-1:1:33"),
+        "train_loss",
+        "one",
+    )
+    shared = figures.choose_colour_scale([p.values], log=True)
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], shared, "train_loss", draw_contours)
+    axis = fig.axes[0]
+    fig.canvas.draw()
+    texts = [t for t in axis.texts if t.get_visible()]
+    assert len(texts) > 1
+    place = axis.transData.transform((0, 0))
+    mark = 4 / 72 * fig.dpi  # half of its size
+    around = place + mark * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
+    assert not any(meet(corners_of(text), around) for text in texts)
 
 
 def test_the_colour_of_a_minimum_is_its_own():

@@ -270,10 +270,15 @@ def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourSc
         text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
-        share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
-        free = all(abs(share[0] - a) > wide / 2 + half or abs(share[1] - b) > high for a, b, half in taken)
-        if free and wide / 2 < share[0] < 1 - wide / 2 and high / 2 < share[1] < 1 - high / 2:
-            taken.append((*share, wide / 2))
+        x, y = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
+        across, along = abs(np.cos(np.deg2rad(text.get_rotation()))), abs(np.sin(np.deg2rad(text.get_rotation())))
+        half, low = (
+            (wide * across + high * along) / 2,
+            (wide * along + high * across) / 2,
+        )  # of the text as it is turned
+        free = all(abs(x - a) > half + width or abs(y - b) > low + height for a, b, width, height in taken)
+        if free and half < x < 1 - half and low < y < 1 - low:
+            taken.append((x, y, half, low))
         else:
             text.set_visible(False)
 

@@ -112,8 +112,8 @@ def mark_networks(axis: "Axes", p: Panel) -> None:
         note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
 
 
-def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[tuple[float, float, float]]:
-    """List where the names of networks stand, which labels of contours should leave free.
+def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[tuple[float, float, float, float]]:
+    """List where networks, their names and the mark of the best cell stand, which labels of contours should leave free.
 
     Args:
         axis: Axis of the panel.
@@ -121,14 +121,16 @@ def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[t
         size: Width and height of a contour's label, as shares of the frame.
 
     Returns:
-        Centre (x, y) and half of the width, as shares of the frame, a few for each network.
+        Centre (x, y) and half of width and height, as shares of the frame.
     """
     (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
-    taken = []
+    taken, low = [], size[1] / 2
     for each in p.networks:
         x, y = (each.x - x0) / (x1 - x0), (each.y - y0) / (y1 - y0)
         half = 0.13 * size[0] * min(len(each.name), 28)
-        taken += [(x, y, size[0] / 2), (x, y + 0.8 * size[1], half)]
+        taken += [(x, y, size[0] / 2, low), (x, y + 0.8 * size[1], half, low)]
+    if (best := p.best_cell()) is not None:
+        taken.append(((p.x[best[1]] - x0) / (x1 - x0), (p.y[best[0]] - y0) / (y1 - y0), low, low))
     return taken
 
 
