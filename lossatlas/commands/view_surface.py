@@ -22,7 +22,7 @@ from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
 from lossatlas.viewer import Shown, write_page
 from lossatlas.viewer.notebook import flatness_in_words
-from lossatlas.viewer.volumes import check_alone
+from lossatlas.viewer.volumes import check_volume_alone
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def read_shown(
         raise BadUsage("name a surface file to show")
     check_label_count(labels, paths)
     surfaces = [_read_showable(path) for path in paths]
-    check_alone(surfaces, with_path=bool(proj_file), files=[str(path) for path in paths])
+    check_volume_alone(surfaces, with_path=bool(proj_file), files=[str(path) for path in paths])
     if len({surface.grid.y is None for surface in surfaces}) > 1:
         raise BadUsage("a curve and a plane cannot be shown on one page: make a page of each")
     trajectory = None

@@ -27,7 +27,7 @@ from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.landscape.surface import Surface
 from lossatlas.viewer.axis_names import axis_names, full_axis_names
 from lossatlas.viewer.axis_words import axes_in_words, norm_in_words
-from lossatlas.viewer.volumes import check_alone, is_single, planes_of
+from lossatlas.viewer.volumes import check_volume_alone, is_single, planes_of
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -77,7 +77,7 @@ def content_of(shown: Sequence[Shown], vmax: float | None = None) -> dict[str, A
         BadUsage: The values of a field are too large to be drawn, vmax does not lie above the lowest one, or a volume
             is not alone.
     """
-    check_alone([each.surface for each in shown], with_path=any(each.trajectory is not None for each in shown))
+    check_volume_alone([each.surface for each in shown], with_path=any(each.trajectory is not None for each in shown))
     fields = [fields_of(each.surface) for each in shown]
     common = [name for name in fields[0] if all(name in own for own in fields) and not name.endswith("_se")]
     losses = {name for each in shown for name in loss_names(each.surface)}

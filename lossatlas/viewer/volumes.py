@@ -44,7 +44,7 @@ def is_single(values: np.ndarray) -> bool:
     return bool(sizes.size == 0 or (sizes.max() < LARGEST and sizes.min() > SMALLEST))
 
 
-def check_alone(surfaces: Sequence[Surface], *, with_path: bool = False, files: Sequence[str] = ()) -> None:
+def check_volume_alone(surfaces: Sequence[Surface], *, with_path: bool = False, files: Sequence[str] = ()) -> None:
     """Check that a volume has its page to itself.
 
     Args:
