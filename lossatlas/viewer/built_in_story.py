@@ -113,7 +113,7 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
         field: The name of the field that is its height.
         scale: The name of the first scale of the field.
     """
-    surface, sheet = shown.surface, sheet_word(shown.surface)
+    surface, sheet = shown.surface, form_of(shown.surface)
     values = finite_values(surface, field)
     height = {"linear": "", "log": " The scale is logarithmic."}.get(
         scale, " The scale is nearly logarithmic, so that deep basins and high walls both can be seen."
@@ -153,7 +153,7 @@ def what_it_is(shown: Shown, field: str, scale: str) -> Step:
 
 def coordinates(shown: Shown, field: str) -> Step:
     """Explain the coordinates, and the place of the trained network."""
-    surface, sheet, dimensions = shown.surface, sheet_word(shown.surface), len(shown.surface.grid.axes)
+    surface, sheet, dimensions = shown.surface, form_of(shown.surface), len(shown.surface.grid.axes)
     flat = dimensions == 1
     number = ("One number", "Two numbers", "Three numbers")[dimensions - 1]
     count = number.lower()
@@ -177,7 +177,7 @@ def coordinates(shown: Shown, field: str) -> Step:
     )
 
 
-def sheet_word(surface: Surface) -> str:
+def form_of(surface: Surface) -> str:
     """Name what a surface is: a line, a sheet or a volume."""
     return ("line", "sheet", "volume")[len(surface.grid.axes) - 1]
 
@@ -340,7 +340,7 @@ def limits(shown: Sequence[Shown]) -> Step:
     """Explain what the surface leaves out."""
     if is_path(shown[0].surface):
         return limits_of_checkpoints()
-    sheet = sheet_word(shown[0].surface)
+    sheet = form_of(shown[0].surface)
     where = "in this volume" if sheet == "volume" else f"on this {sheet}"
     numbers = {"line": "one number changes", "sheet": "two numbers change", "volume": "three numbers change"}[sheet]
     moves = f"A training changes {many(shown[0].surface) or 'all'} weights; here {numbers}."

@@ -85,10 +85,10 @@ def check_numbers(state: Mapping[str, str], limits: Limits) -> None:
             where = f"lie between {low:.10g} and {high:.10g}" if high < inf else f"be at least {low:g}"
             raise BadInput(f"{name}={state[name]}: this has to {where}")
     if "z" in state and limits.planes:
-        check_plane_of_page(state["z"], limits.planes)
+        check_named_plane(state["z"], limits.planes)
 
 
-def check_plane_of_page(text: str, planes: Sequence[float]) -> None:
+def check_named_plane(text: str, planes: Sequence[float]) -> None:
     """Check that a volume has a plane at a coordinate.
 
     Raises:
