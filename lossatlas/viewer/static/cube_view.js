@@ -39,8 +39,8 @@ export class CubeView {
     const pictures = crossing.map((share, axis) => this.picture(axis, share));
     this.drawBox(context, view, false);
     for (const piece of piecesOf(crossing, view.towards)) drawPiece(context, view, piece, pictures[piece.axis], crossing);
-    this.drawOutlines(context, view, crossing);
     this.drawBox(context, view, true);
+    this.drawOutlines(context, view, crossing);
     const words = `The volume as three slices that cross at the start. The sheet shows the one at ${planeName(this.surface)}.`;
     if (this.canvas.getAttribute("aria-label") !== words) this.canvas.setAttribute("aria-label", words);
   }
