@@ -249,7 +249,13 @@ def with_mask(surface: Surface, field: str) -> dict[str, np.ndarray]:
 
 
 def volume_points(args: VtkOptions, surface: Surface, field: str, values: np.ndarray) -> tuple[bytes, str]:
-    """Return the content of a file of a volume, and what it holds in words; arguments as for `polygons`.
+    """Return the content of a file of a volume, and what it holds in words.
+
+    Args:
+        args: The options.
+        surface: The volume.
+        field: Name of the field.
+        values: (nz, ny, nx) its values.
 
     Raises:
         BadUsage: An option is of polygons alone, or VTK is not installed.

@@ -1,4 +1,4 @@
-"""Compute the loss of a network on a line or a plane through its parameters, and store it as HDF5.
+"""Compute the loss of a network on a line, a plane or a volume through its parameters, and store it as HDF5.
 
     python plot_surface.py --model resnet56 --dataset fashion_mnist_mini --limit 500 \\
         --model_file trained_nets/resnet56_fashion_mnist.safetensors \\

@@ -11,7 +11,7 @@ from lossatlas.figures.panels import Panel, cell_edges
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.trajectory_plots import factor_words
 from lossatlas.io.trajectory_files import Projection
-from lossatlas.landscape.chart_cells import DISTORTION
+from lossatlas.landscape.chart_cells import CHART_FOLDS, DISTORTION
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ MOST_BORDERS = 60  # between planes; more of them would hide the map
 LIGHT, DARK = 0.3, 0.8  # opacity of the largest values of the columns, and of their medians
 BAR = 3.0  # points, of the bars of some columns
 BORDER_LABEL = "border between two planes"
+FOLD_LABEL, FOLD_HATCH = "the chart folds", "xxxx"
 MEDIAN_LABEL, LARGEST_LABEL = "median of a column", "largest of a column"
 
 
@@ -72,6 +73,8 @@ def draw_distortion(axis: "Axes", p: Panel, path: Projection | None) -> None:
         path: The training run along which it lies; None where only the file of the surface is at hand.
     """
     look, panels = current_look(), [axis]
+    if p.folded is not None and p.folded.any():
+        mark_folds(axis, p, p.folded)
     for k, strip in enumerate(strips_of(p, path)):
         inset = axis.inset_axes((0, -(k + 1) * (STRIP + GAP), 1, STRIP), sharex=axis)
         draw_strip(inset, strip)
@@ -89,6 +92,15 @@ def draw_distortion(axis: "Axes", p: Panel, path: Projection | None) -> None:
         each.tick_params(labelbottom=False)
     panels[-1].set_xlabel(axis.get_xlabel())
     axis.set_xlabel("")
+
+
+def mark_folds(axis: "Axes", p: Panel, folded: np.ndarray) -> None:
+    """Hatch the cells (ny, nx) at which a chart folds."""
+    ink = current_look().ink
+    looks: Looks = {"levels": [0.5, 1.5], "colors": "none", "hatches": [FOLD_HATCH], "zorder": 2}
+    hatched = axis.contourf(p.x, p.y, folded.astype(float), **looks)
+    hatched.set(edgecolor=ink, linewidth=0)
+    axis.fill_between([], [], [], facecolor="none", edgecolor=ink, hatch=FOLD_HATCH, linewidth=0.5, label=FOLD_LABEL)
 
 
 def draw_strip(axis: "Axes", strip: Strip) -> None:
@@ -136,6 +148,11 @@ def describe_distortion(surface: Surface, path: Projection) -> list[str]:
     if (known := shares[np.isfinite(shares)]).size:
         lines.append(
             f"{field_title(DISTORTION)}: {100 * np.median(known):.2g} % (median), {100 * known.max():.2g} % at most"
+        )
+    if CHART_FOLDS in surface.fields and (count := int((surface.fields[CHART_FOLDS] > 0).sum())):
+        lines.append(
+            f"the chart folds at {count} of {surface.grid.size} cells: too far aside for the turns of the path, "
+            "neighbouring columns cross"
         )
     if path.own_planes is None:
         return lines

@@ -74,7 +74,19 @@ def minima_figure(
 def volume_minima_figure(
     plt: FigureFactory, scale: ColourScale, name: str, *, minima: Sequence[Minimum], depth: float, tree: bool = False
 ) -> "Figure":
-    """Draw the depths of the minima of a volume, or their merge tree; keywords as for `minima_figure`."""
+    """Draw the depths of the minima of a volume, or their merge tree.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        scale: Colour scale of the field.
+        name: Name of the field.
+        minima: Minima, the deepest first.
+        depth: A minimum that is deeper counts as deep, in units of the field.
+        tree: Draw the merge tree of the minima instead of their depths.
+
+    Returns:
+        The figure.
+    """
     fig, axis = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
     _draw_minima(axis, minima, depth, field_title(name), tree=tree, log=scale.log)
     fig.draw_without_rendering()

@@ -13,7 +13,7 @@ from lossatlas.choices import CurveOrNone
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.network_marks import NetworkMark, curve_kind, network_marks
 from lossatlas.figures.plotted_fields import is_accuracy, mathtext
-from lossatlas.landscape.chart_cells import DISTORTION
+from lossatlas.landscape.chart_cells import CHART_FOLDS, DISTORTION
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
@@ -45,6 +45,7 @@ class Panel:
         standard_errors: Size of the standard errors in words; "" where there are none.
         interpolated: (ny, nx) mask of interpolated cells; None where all cells are computed.
         distortion: (ny, nx) distortion of a chart of local planes; None for a plane.
+        folded: (ny, nx) mask of the cells at which a chart folds; None for a plane.
     """
 
     label: str
@@ -63,6 +64,7 @@ class Panel:
     standard_errors: str = ""
     interpolated: np.ndarray | None = None
     distortion: np.ndarray | None = None
+    folded: np.ndarray | None = None
 
     @property
     def complete_part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -197,6 +199,7 @@ def surface_panel(surface: Surface, name: str, label: str, *, infinite_as_larges
         standard_errors=largest_error_of_field(surface, name),
         interpolated=surface.interpolated if surface.interpolated.any() else None,
         distortion=surface.fields.get(DISTORTION) if surface.is_chart else None,
+        folded=surface.fields[CHART_FOLDS] > 0 if surface.is_chart and CHART_FOLDS in surface.fields else None,
     )
 
 

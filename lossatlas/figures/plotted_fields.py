@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lossatlas.landscape.chart_cells import DISTORTION
+from lossatlas.landscape.chart_cells import CHART_FOLDS, DISTORTION
 from lossatlas.landscape.derived_fields import is_expression, no_field, resolved_field
 from lossatlas.landscape.spectrum import MATRIX_NAMES
 from lossatlas.landscape.surface import Surface, unresolved
@@ -17,6 +17,7 @@ FIELD_TITLES = {
     "train_loss_se": "standard error of the training loss",
     "test_loss_se": "standard error of the test loss",
     DISTORTION: "part of a cell's displacement outside the plane of its checkpoint",
+    CHART_FOLDS: "1 where the chart folds",
     **{f"{matrix}_max_eig": f"largest eigenvalue of the {name}" for matrix, name in MATRIX_NAMES.items()},
 }
 

@@ -10,6 +10,7 @@ coordinates and fields only.
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -150,14 +151,18 @@ def split_plane(path: str | Path) -> tuple[str, float | None]:
         The file and Z; None of a file.
 
     Raises:
-        BadInput: Z is no number.
+        BadInput: Z is no number, or a plane is named by x or y.
 
     Example:
         >>> split_plane("v.h5:z=0.5"), split_plane("s.h5")
         (('v.h5', 0.5), ('s.h5', None))
     """
     file, mark, text = str(path).rpartition(PLANE_MARK)
-    if not mark or Path(path).exists():
+    if Path(path).exists():
+        return str(path), None
+    if not mark:
+        if other := re.fullmatch(r"(.+\.(?:h5|hdf5)):[xy]=.*", str(path)):
+            raise BadInput(f"{path}: planes of a volume are named by their z alone, as in {other[1]}{PLANE_MARK}0")
         return str(path), None
     try:
         return file, float(text)

@@ -6,7 +6,7 @@ import numpy as np
 
 from lossatlas.landscape.surface import Surface
 
-DISTORTION = "distortion"  # the field of a surface
+DISTORTION, CHART_FOLDS = "distortion", "folded"  # fields of a surface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,15 @@ class ChartCells:
         weight: (nx,) weight of the second checkpoint's plane, from 0 to 1; that of the first one is the rest.
         distortion: (ny, nx) share of each cell's displacement from its nearest checkpoint that lies outside the plane
             of this checkpoint, from 0 to 1; None for cells that are moved into this plane.
+        folded: (ny, nx) mask of the cells at which the chart folds: from one column to the next they go back along the
+            path, because they lie too far aside for its turns; None as for `distortion`.
     """
 
     first: np.ndarray
     second: np.ndarray
     weight: np.ndarray
     distortion: np.ndarray | None = None
+    folded: np.ndarray | None = None
 
     def on(self, surface: Surface) -> Surface:
         """Return a surface of these cells that records where they come from."""
@@ -35,4 +38,6 @@ class ChartCells:
             "second_weight": self.weight * rows,
         }
         distorted: dict[str, np.ndarray] = {} if self.distortion is None else {DISTORTION: self.distortion}
+        if self.folded is not None:
+            distorted[CHART_FOLDS] = self.folded.astype(float)
         return replace(surface, provenance={**surface.provenance, **sources}, values={**surface.values, **distorted})

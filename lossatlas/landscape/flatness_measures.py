@@ -77,8 +77,8 @@ def flatness(surface: Surface, name: str = "train_loss", within: float | None = 
     """
     if surface.is_chart:
         raise BadUsage(
-            "the cells lie on a chart along a training path, which is no plane: how flat the loss is around a network, "
-            "a line or a plane through it says"
+            "this is a chart along a training path, and flatness is measured on a line or a plane through one network: "
+            "compute one with lossatlas surface"
         )
     if name not in surface.fields:
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from lossatlas.argument_checks import checked_number
 from lossatlas.errors import BadUsage
 from lossatlas.landscape.control_variates import Samples
 from lossatlas.landscape.grid import Grid, refinement
@@ -167,7 +168,7 @@ class Surface:
         """Return one plane of a volume.
 
         Args:
-            z: The coordinate of the plane, one of `grid.z`.
+            z: The coordinate of the plane, one of those of the grid.
 
         Returns:
             The surface over x and y. The networks on the plane through the origin stay marked on it alone.
@@ -175,6 +176,7 @@ class Surface:
         Raises:
             BadUsage: This is no volume, or it has no plane at this coordinate; the message names the nearest one.
         """
+        z = checked_number("z", z)
         if self.grid.z is None:
             raise BadUsage(f"z = {z:g}: this is no volume, and has no third axis")
         k = int(np.abs(self.grid.z - z).argmin())

@@ -13,6 +13,7 @@ no vector of the size of the network is made before a cell is evaluated.
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -192,6 +193,27 @@ class LocalPlanes:
         lengths = [np.array([length_of_steps(each, self.products) for each in rows]) for rows in (whole, outside)]
         return np.minimum(1.0, np.divide(lengths[1], lengths[0], out=np.zeros(len(t)), where=lengths[0] > 0))
 
+    def folded(self, grid: Grid) -> np.ndarray:
+        """Return where a chart folds, see `ChartCells`.
+
+        Args:
+            grid: The grid of the chart.
+
+        Returns:
+            (ny, nx) mask. A cell folds if the step to the same row of the next column has no part along the path.
+        """
+        assert grid.y is not None
+        columns = [self.column(s) for s in grid.x]
+        folded = np.zeros(grid.shape, bool)
+        for i, (column, after) in enumerate(pairwise(columns)):
+            between = np.zeros(len(self.products))
+            between[column.anchor : after.anchor] = 1.0
+            ahead, turn = between + after.along - column.along, after.across - column.across
+            at_path, change = (inner_of_steps(each, ahead, self.products) for each in (ahead, turn))
+            folded[:, i] |= at_path + grid.y * change <= 0
+        folded[:, -1] = folded[:, -2]
+        return folded
+
     @property
     def turns(self) -> np.ndarray:
         """(checkpoints - 2,) angles between consecutive steps, in radians."""
@@ -311,6 +333,7 @@ class LocalChart:
             second=np.array([column.second for column in columns]),
             weight=np.array([column.weight for column in columns]),
             distortion=np.stack(distortion, 1) if distortion else None,
+            folded=None if self.in_own_planes else self.planes.folded(grid),
         )
 
 

@@ -120,7 +120,7 @@ class Landscape(Surface):
         """Return one plane of a volume, as `FILE.h5:z=Z` does for the commands.
 
         Args:
-            z: The coordinate of the plane, one of `landscape.z`.
+            z: The coordinate of the plane, one of those in `z`.
 
         Returns:
             The landscape over x and y at this z.

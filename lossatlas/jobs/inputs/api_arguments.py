@@ -10,7 +10,7 @@ from lossatlas.choices import DirType
 from lossatlas.config.option_fields import definitions
 from lossatlas.errors import BadUsage, named, note
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.grid import MAX_CELLS
+from lossatlas.landscape.grid import MAX_CELLS, read_range
 
 AxisLike = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
@@ -80,7 +80,7 @@ def grid_of(x: AxisLike, y: AxisLike | None, z: AxisLike | None = None) -> Grid:
 
     def axis(name: str, coordinates: AxisLike) -> np.ndarray:
         if isinstance(coordinates, str):
-            return Grid.parse(coordinates).x
+            return np.linspace(*read_range(name, coordinates))
         try:
             values = np.asarray(coordinates, np.float64)
         except (TypeError, ValueError) as error:

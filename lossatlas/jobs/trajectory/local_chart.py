@@ -125,7 +125,7 @@ def charted(found: RunDifferences, choice: PlaneChoice) -> ChartedRun:
     moved = tuple(name for name, is_kept in found.rows.kept.items() if is_kept)
     if len(digests) < FEWEST_IN_CHART:
         raise BadUsage(
-            f"{named('plane', 'local')} needs {FEWEST_IN_CHART} checkpoints, of which {len(digests)} are given"
+            f"{named('plane', 'local')} needs at least {FEWEST_IN_CHART} checkpoints, and the run has {len(digests)}"
         )
     try:
         planes = LocalPlanes.of(step_products(Steps(found.rows)), rounding_of(found.rows))

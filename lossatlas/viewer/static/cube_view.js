@@ -4,7 +4,7 @@
 import { colourOf } from "./colours.js";
 import { FONT, fit, line } from "./drawing2d.js";
 import { element } from "./elements.js";
-import { drawn } from "./interpolant.js";
+import { evaluate } from "./interpolant.js";
 import { clamp } from "./numbers.js";
 import { interpolantOf, planeName, planesOf, toPlane, toShare } from "./surface.js";
 
@@ -109,7 +109,7 @@ function valuesOf(surface, name) {
     while (k + 2 < z.length && z[k + 1] <= c) k++;
     const part = clamp((c - z[k]) / (z[k + 1] - z[k]), 0, 1);
     const point = toPlane(surface, s, t);
-    const at = (plane) => drawn(plane, ...point)?.[0] ?? NaN;
+    const at = (plane) => evaluate(plane, ...point)?.[0] ?? NaN;
     if (part === 0 || part === 1) return at(planes[k + part]);
     return (1 - part) * at(planes[k]) + part * at(planes[k + 1]);
   };
