@@ -23,6 +23,7 @@ from lossatlas.figures.plane_marks import (
     mark_networks,
 )
 from lossatlas.figures.plotted_fields import field_title, mathtext
+from lossatlas.figures.solid_layout import meet, turned_box
 from lossatlas.figures.trajectory_plots import draw_trajectory
 from lossatlas.io.trajectory_files import Projection
 
@@ -41,6 +42,7 @@ PANEL, LONGEST_SIDE = 3.2, 5.0  # inches: the shorter side of a panel, and the l
 TEXT_CONTRAST = 4.5  # of the labels of contours, to the ground (WCAG 2)
 NOTE_LETTERS = 36  # of a line above a panel
 LABEL_SIZE = 0.1, 0.05  # width and height of a contour's label, as shares of the frame
+LETTER, LABEL_ENDS = 0.2, 0.1  # of that width, for each letter and for the ends
 
 
 def flat_figure(
@@ -270,15 +272,11 @@ def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourSc
         text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
-        x, y = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
-        across, along = abs(np.cos(np.deg2rad(text.get_rotation()))), abs(np.sin(np.deg2rad(text.get_rotation())))
-        half, low = (
-            (wide * across + high * along) / 2,
-            (wide * along + high * across) / 2,
-        )  # of the text as it is turned
-        free = all(abs(x - a) > half + width or abs(y - b) > low + height for a, b, width, height in taken)
-        if free and half < x < 1 - half and low < y < 1 - low:
-            taken.append((x, y, half, low))
+        place = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
+        length = wide * (LABEL_ENDS + LETTER * len(text.get_text()))
+        box = turned_box(place, (length, high), float(text.get_rotation()))
+        if (box > 0).all() and (box < 1).all() and not any(meet(box, each) for each in taken):
+            taken.append(box)
         else:
             text.set_visible(False)
 

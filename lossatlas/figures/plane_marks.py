@@ -12,6 +12,7 @@ from lossatlas.figures.matplotlib_style import Looks, is_single_column
 from lossatlas.figures.network_marks import curve_points
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel, cell_edges, legend_name
+from lossatlas.figures.solid_layout import turned_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def mark_networks(axis: "Axes", p: Panel) -> None:
         note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
 
 
-def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[tuple[float, float, float, float]]:
+def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[np.ndarray]:
     """List where networks, their names and the mark of the best cell stand, which labels of contours should leave free.
 
     Args:
@@ -121,16 +122,18 @@ def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[t
         size: Width and height of a contour's label, as shares of the frame.
 
     Returns:
-        Centre (x, y) and half of width and height, as shares of the frame.
+        Corners (4, 2) of boxes, as shares of the frame.
     """
     (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
-    taken, low = [], size[1] / 2
+    wide, high = size
+    taken = []
     for each in p.networks:
         x, y = (each.x - x0) / (x1 - x0), (each.y - y0) / (y1 - y0)
-        half = 0.13 * size[0] * min(len(each.name), 28)
-        taken += [(x, y, size[0] / 2, low), (x, y + 0.8 * size[1], half, low)]
+        name = 0.26 * wide * min(len(each.name), 28)
+        taken += [turned_box((x, y), (wide, high)), turned_box((x, y + 0.8 * high), (name, high))]
     if (best := p.best_cell()) is not None:
-        taken.append(((p.x[best[1]] - x0) / (x1 - x0), (p.y[best[0]] - y0) / (y1 - y0), low, low))
+        place = (p.x[best[1]] - x0) / (x1 - x0), (p.y[best[0]] - y0) / (y1 - y0)
+        taken.append(turned_box(place, (0.8 * high, 0.8 * high)))
     return taken
 
 

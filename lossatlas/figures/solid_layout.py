@@ -348,14 +348,17 @@ def broken_in_two(text: str) -> str:
 
 def corners_of(text: "Text") -> np.ndarray:
     """Return the corners (4, 2) of a text, turned or not, in pixels; the first two are the ends of its lower side."""
-    angle = np.deg2rad(text.get_rotation())
     box = text.get_window_extent()
-    wide, high = _size_before_turning(text)
+    middle = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    return turned_box(middle, _size_before_turning(text), float(text.get_rotation()))
+
+
+def turned_box(centre: tuple[float, float], size: tuple[float, float], degrees: float = 0.0) -> np.ndarray:
+    """Return the corners (4, 2) of a box of a width and a height that is turned around its centre."""
+    angle, middle = np.deg2rad(degrees), np.asarray(centre)
     across, up = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-    middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
-    return np.array(
-        [middle + a * wide / 2 * across + b * high / 2 * up for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    )
+    steps = (-1, -1), (1, -1), (1, 1), (-1, 1)
+    return np.array([middle + a * size[0] / 2 * across + b * size[1] / 2 * up for a, b in steps])
 
 
 def _size_before_turning(text: "Text") -> tuple[float, float]:
