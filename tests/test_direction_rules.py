@@ -174,7 +174,7 @@ def test_a_command_without_a_grid_names_its_own_option_of_an_axis():
 
 
 def test_low_memory_is_for_lines_and_planes_in_both_front_ends():
-    reason = "is for lines and planes along directions: leave out"
+    reason = "is for lines, planes and volumes along directions: leave out"
     words = ["--model", "mlp", "--model_file", "a.pt", "--memory", "low", "--repeat", "2"]
     task = grid_task(plot_surface.parser().parse_args(words), ["plot_surface"])
     with option_names(), pytest.raises(BadUsage, match=f"^--memory low {reason} --repeat$"):

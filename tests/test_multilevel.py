@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from binomial import counts, least_hits
-from conftest import cut
+from conftest import cut, seeded
 from replays import PLANE as MARGIN_PLANE
 from replays import covered, of_margins
 
@@ -717,3 +717,13 @@ def test_a_surface_of_a_zero_one_loss_of_a_user(problem):
     assert within.mean() >= 0.9
     assert (np.abs(found.loss - whole.loss) <= 4 * error + 1e-9).all()
     assert found.statistics["train"]["n"].mean() < 3000
+
+
+def test_a_corrected_low_precision_measures_its_own_batch_size():
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(4000, 4, generator=generator), torch.randint(0, 3, (4000,), generator=generator)
+    net = seeded(lambda: torch.nn.Linear(4, 3))
+    line = {"x": "-1:1:3", "progress": False}
+    exact = lossatlas.surface(net, data, **line)
+    found = lossatlas.surface(net, data, tolerance=(0.02, 0.02), precision="bfloat16", **line)
+    assert (np.abs(found.loss - exact.loss) <= 5 * found.fields["train_loss_se"] + 1e-3).all()

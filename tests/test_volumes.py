@@ -122,6 +122,15 @@ def test_orthogonal_directions_are_orthogonal_in_pairs():
         assert abs(inner(a, b)) <= 1e-6 * (inner(a, a) * inner(b, b)) ** 0.5
 
 
+def test_a_direction_in_the_plane_of_the_others_is_named():
+    net = network()
+    a, b = ({name: torch.randn_like(p) for name, p in net.named_parameters()} for _ in range(2))
+    with pytest.raises(BadInput, match="the z direction lies in the plane of the x and the y direction"):
+        lossatlas.surface(
+            network(), (X, Y), directions=[a, b, {n: a[n] + b[n] / 2 for n in a}], orthogonalize=True, **SPACE
+        )
+
+
 def test_directions_of_all_kinds_have_second_derivatives_along_them(tmp_path):
     net = network()
     found = lossatlas.surface(net, (X, Y), directions=["gradient", "eigenvector", "eigenvector:2"], ignore="", **SPACE)
@@ -195,6 +204,8 @@ def test_predictions_are_exact_for_cubic_polynomials_of_three_variables():
         ({"z": "1:0:3"}, "z='1:0:3'|needs min < max"),
         ({"x": "-1:1:999", "y": "-1:1:999", "z": "-1:1:99"}, "more than ten million"),
         ({"directions": ["random", "random"]}, "3 directions are needed"),
+        ({"directions": ["random"] * 4}, "directions: 4 directions for 3 axes: leave out the others$"),
+        ({"y": None, "z": None, "directions": ["random"] * 2}, "2 directions for 1 axis: .* or give y too"),
         ({"per_layer": True}, "per_layer computes several lines"),
         ({"repeat": 3}, "repeat computes several lines"),
         ({"towards": [network(), network(), network()]}, "towards: 3 networks, and axes lead to 2 at most"),

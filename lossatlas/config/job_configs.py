@@ -279,7 +279,7 @@ def memory_of(asked: Memory | None, others: Sequence[str]) -> Memory | None:
         return asked
     if asked == "low":
         raise BadUsage(
-            f"{named('memory', 'low')} is for lines and planes along directions: leave out {named(others[0])}"
+            f"{named('memory', 'low')} is for lines, planes and volumes along directions: leave out {named(others[0])}"
         )
     return "fast"
 

@@ -70,7 +70,8 @@ class EvaluationOptions(BatchOptions):
         None,
         "low: the network itself is moved, with its weights at the origin and the directions in temporary files (in "
         "TMPDIR, which has to be on a disk), so that a rank takes little more memory than inference does; fast: "
-        "everything in memory (default: low from 100 million parameters on, for lines and planes along directions)",
+        "everything in memory (default: low from 100 million parameters on, for lines, planes and volumes along "
+        "directions)",
     )
     tolerance: str | None = option(
         None,

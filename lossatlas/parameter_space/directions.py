@@ -189,18 +189,19 @@ def widened_dtype(value: Tensor) -> torch.dtype:
     return torch.float32 if value.dtype in (torch.bfloat16, torch.float16) else value.dtype
 
 
-def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:
+def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor], letter: str = "y") -> Point:
     """Project a direction on the complement of another one, and restore its length.
 
     Args:
-        direction: The y direction; one in a file (`MappedPoint`) is overwritten.
-        other: The x direction.
+        direction: The y or the z direction; one in a file (`MappedPoint`) is overwritten.
+        other: The x direction, or the y direction for z.
+        letter: The name of the direction, for the message.
 
     Returns:
         The projected direction, as long as `direction`.
 
     Raises:
-        BadInput: The directions are parallel, or one of them is zero.
+        BadInput: The direction lies along those before it, or is zero.
     """
     length, in_place = inner(direction, direction) ** 0.5, isinstance(direction, MappedPoint)
     result = dict(direction)
@@ -209,9 +210,8 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
         result = {name: minus(d, share, other[name], out=in_place) for name, d in result.items()}
     left = inner(result, result) ** 0.5
     if left <= 1e-4 * length:
-        raise BadInput(
-            "the y direction is parallel to the x direction, or zero: no direction at a right angle is left of it"
-        )
+        before = "is parallel to the x direction" if letter == "y" else "lies in the plane of the x and the y direction"
+        raise BadInput(f"the {letter} direction {before}, or is zero: no direction at a right angle is left of it")
     return {name: d.mul_(length / left) if in_place else d * (length / left) for name, d in result.items()}
 
 

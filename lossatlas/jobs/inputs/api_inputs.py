@@ -100,6 +100,10 @@ class DirectionArguments:
         towards, wanted = len(self.others), len(self.wanted(axes))
         if towards > MAX_NETWORKS:
             raise BadUsage(f"{named('towards')}: {towards} networks, and axes lead to {MAX_NETWORKS} at most")
+        if wanted > axes:
+            given, there = counted(wanted, "direction", "directions"), counted(axes, "axis", "axes")
+            more = f", or give {named('xyz'[axes])} too" if axes < 3 else ""
+            raise BadUsage(f"{named('directions')}: {given} for {there}: leave out the others{more}")
         if towards > axes or wanted < axes:
             needed = counted(axes, "direction is", "directions are")
             networks = f"{counted(towards, 'network', 'networks')} in {named('towards')}"

@@ -260,7 +260,7 @@ class DirectionRequest:
             before = [vectors[0] if orthogonal_to is None else orthogonal_to]
             for k in range(1, len(vectors)):
                 for other in before:  # these are orthogonal to each other
-                    vectors[k] = orthogonal(vectors[k], other)
+                    vectors[k] = orthogonal(vectors[k], other, "xyz"[k])
                 before.append(vectors[k])
         return vectors
 

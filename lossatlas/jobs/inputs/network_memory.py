@@ -38,7 +38,7 @@ def takes_little_memory(net: "nn.Module", memory: Memory | None) -> bool:
     if memory == "fast" and (is_spread(net) or len(devices) > 1):
         places = "several ranks" if is_spread(net) else " and ".join(devices)
         raise BadUsage(
-            f"the network has weights on {places}: they stay there on lines and planes along directions with "
+            f"the network has weights on {places}: they stay there on lines, planes and volumes along directions with "
             f"{named('memory', 'low')} alone"
         )
     if memory is not None:

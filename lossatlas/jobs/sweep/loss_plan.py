@@ -224,6 +224,8 @@ def measure_plan(problem: Problem, surface: Surface, evaluator: Evaluator, cells
         if surface.samples:
             plan = with_small_batches(evaluator, plan, keep_batch_size=chosen)
             evaluator.batch_size = plan["batch_size"]
+        if (full := evaluator.full_precision) is not None:
+            full.batch_size, full.parallel_batches = evaluator.batch_size, evaluator.parallel_batches
     if surface.plan["points_per_call"] == 0:
         if plan["precision"] not in EXACT and plan["path"] != IN_PLACE:
             about["precision_error"] = precision_error(problem, surface.grid, plan)
