@@ -185,7 +185,8 @@ STILL = RANDOM.normal(0.01, 0.002, size=(4, 400))
     ("draws", "doubt"),
     [
         (STILL, None),
-        (-STILL, "negative"),
+        (-STILL, "it is negative: the chains found lower losses"),
+        (STILL - np.array([0.0, 0.005, 0.02, 0.02])[:, None], "it is negative, by less than two standard errors"),
         (STILL + np.array([0.0, 0.01, 0.02, 0.03])[:, None], "disagree"),
         (STILL + np.linspace(0, 0.02, 400), "still rise"),
         (STILL - np.linspace(0, 0.005, 400), "still fall"),

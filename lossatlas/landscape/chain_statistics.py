@@ -94,9 +94,12 @@ def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: flo
     if values.shape[1] < FEWEST_DRAWS:
         found.append("there are too few draws to compare parts of the chains: take more")
     if value < 0:
+        error = values.mean(1).std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
         found.append(
-            "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; train it "
-            "further, or take a larger localization or a smaller learning rate"
+            "it is negative, by less than two standard errors: take more draws or chains"
+            if value > -2 * error
+            else "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; "
+            "train it further, or take a larger localization or a smaller learning rate"
         )
     if spread > LARGEST_SPREAD:
         apart = "chains" if len(values) > 1 else "halves of the chain"
