@@ -74,8 +74,8 @@ MUTANTS = (
     mutant(
         "rows and columns of a cell",
         f"{LANDSCAPE}/grid.py",
-        "j, i = divmod(cell, len(self.x))",
-        "i, j = divmod(cell, len(self.x) if self.y is None else len(self.y))",
+        "np.unravel_index(cell, self.shape)",
+        "np.unravel_index(cell, self.shape[::-1])[::-1]",
         "landscape",
     ),
     mutant(

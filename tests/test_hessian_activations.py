@@ -117,14 +117,14 @@ def test_of_other_matrices_against_explicit_jacobians(matrix, kind):
     net = seeded(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 3)))
     net = net.double()
     for at in ("output", "input"):
-        draws = TargetDraws(2000) if matrix == "mc_fisher" else None
+        draws = TargetDraws(500) if matrix == "mc_fisher" else None
         probes = Activations(net, data, LOSSES[kind], at=at, batch_size=4, matrix=matrix, draws=draws)
         found = traces(probes, probes.layers, tolerance=1e-9, max_probes=40 if draws else 400)
         for k in range(5):
             a = net[: k + (at == "output")](data.inputs).detach()
             exact = dense_trace(matrix, net[k + (at == "output") :], a, data.targets, kind)
             off = abs(found.values[k] - exact)
-            assert off <= 4 * found.errors[k] + (0.05 * exact if draws else 1e-12), (at, k, found.values[k], exact)
+            assert off <= 4 * found.errors[k] + (0.1 * exact if draws else 1e-12), (at, k, found.values[k], exact)
             assert found.errors[k] < 0.35 * exact
 
 

@@ -315,6 +315,8 @@ QUICK = [  # each command, where it is cheap; all blocks are run only by `make t
     part("lossatlas gallery"),
     part("lossatlas sharpness"),
     part("lossatlas learning-coefficient"),
+    part("lossatlas plot-volume"),
+    part("volume.h5:z=0"),
     part("plot_trajectory.py"),
     part("net_plotter.py layer3.h5"),
     part("plot_hessian_eigen.py"),

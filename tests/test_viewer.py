@@ -26,7 +26,7 @@ from lossatlas.viewer.content import caption
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
 from lossatlas.viewer.notebook import flatness_in_words
-from lossatlas.viewer.page_state import WORDS, is_number
+from lossatlas.viewer.page_state import WORDS, is_number_text
 
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
 PURE = (
@@ -936,7 +936,7 @@ def test_the_page_keeps_each_word_that_a_story_may_have():
 @pytest.mark.parametrize("number", ["5", "+5", "-.5", "5.", "1e-3", " 5 ", "1_000", "\u0663", "1e999", "nan", "", " "])
 def test_python_accepts_the_numbers_that_the_page_reads(number):
     found = run_js("return Object.keys(fromFragment(given, { x: 0 }));", urlencode({"x": number}))
-    assert (found == ["x"]) == is_number(number)
+    assert (found == ["x"]) == is_number_text(number)
 
 
 # What x and y are -------------------------------------------------------------------------------------------------
