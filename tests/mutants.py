@@ -76,7 +76,7 @@ MUTANTS = (
         f"{LANDSCAPE}/grid.py",
         "np.unravel_index(cell, self.shape)",
         "np.unravel_index(cell, self.shape[::-1])[::-1]",
-        "landscape",
+        "volumes",
     ),
     mutant(
         "no finite-population factor",
