@@ -104,7 +104,7 @@ def dense_trace(matrix, rest, a, targets, kind):
     [
         ("ggn", "crossentropy"),
         ("fisher", "crossentropy"),
-        ("mc_fisher", "crossentropy"),
+        pytest.param("mc_fisher", "crossentropy", marks=pytest.mark.full),
         ("empirical_fisher", "crossentropy"),
         ("ggn", "mse"),
     ],
