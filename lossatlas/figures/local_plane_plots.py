@@ -152,7 +152,7 @@ def describe_distortion(surface: Surface, path: Projection) -> list[str]:
     if CHART_FOLDS in surface.fields and (count := int((surface.fields[CHART_FOLDS] > 0).sum())):
         lines.append(
             f"the chart folds at {count} of {surface.grid.size} cells: too far aside for the turns of the path, "
-            "neighbouring columns cross"
+            "they go back along it"
         )
     if path.own_planes is None:
         return lines

@@ -19,8 +19,8 @@ class ChartCells:
         weight: (nx,) weight of the second checkpoint's plane, from 0 to 1; that of the first one is the rest.
         distortion: (ny, nx) share of each cell's displacement from its nearest checkpoint that lies outside the plane
             of this checkpoint, from 0 to 1; None for cells that are moved into this plane.
-        folded: (ny, nx) mask of the cells at which the chart folds: from one column to the next they go back along the
-            path, because they lie too far aside for its turns; None as for `distortion`.
+        folded: (ny, nx) mask of the cells within which the chart folds: they go back along the path while s grows,
+            because they lie too far aside for its turns; None as for `distortion`.
     """
 
     first: np.ndarray

@@ -72,7 +72,7 @@ class Interpolant:
         """
         free = cls.of(x, y, values, log=log)
         ux, uy = limited_slopes(free.x, free.u), limited_slopes(free.y, free.u.T).T
-        uxy = smaller(limited_slopes(free.y, ux.T).T, limited_slopes(free.x, uy))
+        uxy = minmod(limited_slopes(free.y, ux.T).T, limited_slopes(free.x, uy))
         return replace(free, ux=ux, uy=uy, uxy=uxy)
 
     def at(self, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -213,11 +213,11 @@ def limited_slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     lines = np.diff(u) / steps
     turns = steps * shared_bends(x, lines)
     none = np.full((*u.shape[:-1], 1), np.nan)
-    line = smaller(np.concatenate([none, lines], -1), np.concatenate([lines, none], -1))
-    parabola = smaller(np.concatenate([none, lines + turns], -1), np.concatenate([lines - turns, none], -1))
+    line = minmod(np.concatenate([none, lines], -1), np.concatenate([lines, none], -1))
+    parabola = minmod(np.concatenate([none, lines + turns], -1), np.concatenate([lines - turns, none], -1))
     steepest = np.maximum(3 * np.abs(np.where(np.sign(line) == np.sign(parabola), line, 0.0)), 1.5 * np.abs(parabola))
     found = slopes(x, u)
-    return np.where(np.isnan(parabola), found, smaller(found, np.sign(parabola) * steepest))
+    return np.where(np.isnan(parabola), found, minmod(found, np.sign(parabola) * steepest))
 
 
 def shared_bends(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
@@ -234,11 +234,11 @@ def shared_bends(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
     left, right = bends[..., 1:-2], bends[..., 2:-1]
     left = np.where(np.isnan(left), bends[..., 3:], left)
     right = np.where(np.isnan(right), bends[..., :-3], right)
-    return np.nan_to_num(smaller(left, right))
+    return np.nan_to_num(minmod(left, right))
 
 
-def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the one nearer to 0 of two numbers of one sign, 0 for two signs; if one is NaN, the other one."""
+def minmod(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the minmod of two numbers: the one nearer to 0, 0 for two signs; if one is NaN, the other one."""
     a, b = np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b)
     nearer = np.sign(a) * np.minimum(np.abs(a), np.abs(b))
     return np.where(np.isnan(a), np.nan, np.where(np.sign(a) == np.sign(b), nearer, 0.0))

@@ -155,7 +155,7 @@ class Surface:
 
     @property
     def is_chart(self) -> bool:
-        """Whether the cells lie on a chart along a training path, which is no plane, see `chart_cells`."""
+        """True if the cells lie on a chart along a training path instead of a plane, see `chart_cells`."""
         return "chart" in self.request
 
     def curve(self, k: int) -> "Surface":

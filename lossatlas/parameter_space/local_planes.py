@@ -27,6 +27,7 @@ from lossatlas.parameter_space.projection import RowMatrix
 FEWEST_IN_CHART = 3  # checkpoints that have an acceleration
 STRAIGHT = 1e-6  # turns, in radians, that are none
 ROUNDINGS = 4  # a turn that rounding of the checkpoints causes is smaller than so many of its bounds
+PLACES_IN_CELL = 9  # of the width of a cell, at which it is asked whether a chart folds
 BLOCK_BYTES = 1 << 26  # of rows in float64 that are in memory at a time
 
 
@@ -200,19 +201,36 @@ class LocalPlanes:
             grid: The grid of the chart.
 
         Returns:
-            (ny, nx) mask. A cell folds if the step to the same row of the next column has no part along the path.
+            (ny, nx) mask of the cells within whose width the derivative along s has, somewhere, no part along the path.
         """
         assert grid.y is not None
-        columns = [self.column(s) for s in grid.x]
+        edges = np.concatenate([grid.x[:1], (grid.x[1:] + grid.x[:-1]) / 2, grid.x[-1:]])
+        middles = (self.at[1:] + self.at[:-1]) / 2  # where the blend turns fastest
         folded = np.zeros(grid.shape, bool)
-        for i, (column, after) in enumerate(pairwise(columns)):
-            between = np.zeros(len(self.products))
-            between[column.anchor : after.anchor] = 1.0
-            ahead, turn = between + after.along - column.along, after.across - column.across
-            at_path, change = (inner_of_steps(each, ahead, self.products) for each in (ahead, turn))
-            folded[:, i] |= at_path + grid.y * change <= 0
-        folded[:, -1] = folded[:, -2]
+        for i, (low, high) in enumerate(pairwise(edges)):
+            inside = middles[(middles >= low) & (middles <= high)]
+            for s in (*np.linspace(low, high, PLACES_IN_CELL), *inside):
+                along, across = self.derivatives(float(s))
+                ahead, turn = (inner_of_steps(each, along, self.products) for each in (along, across))
+                folded[:, i] |= ahead + grid.y * turn <= 0
         return folded
+
+    def derivatives(self, s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the derivatives along s of a cell at t = 0, and of the part that t multiplies.
+
+        Returns:
+            Coefficients (steps,) of both.
+        """
+        first = int(np.clip(np.searchsorted(self.at, s, "right") - 1, 0, len(self.at) - 2))
+        length = self.at[first + 1] - self.at[first]
+        part = float(np.clip((s - self.at[first]) / length, 0.0, 1.0))
+        weight, growth = part * part * (3 - 2 * part), 6 * part * (1 - part) / length
+        tangents, normals = self.tangents[first : first + 2], self.normals[first : first + 2]
+        step = np.zeros(len(self.products))
+        step[first] = 1.0
+        apart = step + (s - self.at[first + 1]) * tangents[1] - (s - self.at[first]) * tangents[0]
+        along = (1 - weight) * tangents[0] + weight * tangents[1] + growth * apart
+        return along, growth * (normals[1] - normals[0])
 
     @property
     def turns(self) -> np.ndarray:

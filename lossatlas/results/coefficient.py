@@ -2,22 +2,20 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.choices import LookName
-from lossatlas.io import Findings
 from lossatlas.landscape.chain_statistics import LearningCoefficientEstimate
-from lossatlas.results import exports
+from lossatlas.results.findings_result import FindingsResult
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure
 
 
 @dataclass(frozen=True, repr=False)
-class LearningCoefficient:
+class LearningCoefficient(FindingsResult):
     """A local learning coefficient with its chains.
 
     Attributes:
@@ -30,8 +28,6 @@ class LearningCoefficient:
         >>> found = lossatlas.learning_coefficient(net, data, chains=2, draws=20, burn_in=10, progress=False)
         >>> fig = found.plot()
     """
-
-    findings: Findings
 
     @cached_property
     def estimate(self) -> LearningCoefficientEstimate:
@@ -83,18 +79,6 @@ class LearningCoefficient:
         from lossatlas import figures
 
         return figures.chains(self.findings, look)
-
-    def save(self, file: str | Path) -> None:
-        """Write the result to a file, in the format that its ending says.
-
-        Args:
-            file: A name that ends in .h5 or .hdf5, or in .npz (arrays that `numpy.load` reads).
-
-        Raises:
-            BadUsage: The ending is another one.
-            CannotWrite: The file cannot be written.
-        """
-        exports.save_findings(file, self.findings)
 
     def __repr__(self) -> str:
         doubtful = f", doubtful: {'; '.join(self.doubts)}" if self.doubts else ""

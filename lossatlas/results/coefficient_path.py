@@ -2,23 +2,21 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.choices import LookName
-from lossatlas.io import Findings
 from lossatlas.io.spectrum_files import PathCheckpoint
-from lossatlas.results import exports
 from lossatlas.results.coefficient import LearningCoefficient
+from lossatlas.results.findings_result import FindingsResult
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure
 
 
 @dataclass(frozen=True, repr=False)
-class LearningCoefficientPath:
+class LearningCoefficientPath(FindingsResult):
     """The local learning coefficients of the checkpoints of a training run, those that are finished.
 
     Attributes:
@@ -33,8 +31,6 @@ class LearningCoefficientPath:
         ((3,), 3)
         >>> fig = found.plot()
     """
-
-    findings: Findings
 
     @cached_property
     def finished(self) -> list[PathCheckpoint]:
@@ -87,18 +83,6 @@ class LearningCoefficientPath:
         from lossatlas import figures
 
         return figures.coefficients([self.findings], [str(self.findings.about["run"])], look)
-
-    def save(self, file: str | Path) -> None:
-        """Write the result to a file, in the format that its ending says.
-
-        Args:
-            file: A name that ends in .h5 or .hdf5, or in .npz (arrays that `numpy.load` reads).
-
-        Raises:
-            BadUsage: The ending is another one.
-            CannotWrite: The file cannot be written.
-        """
-        exports.save_findings(file, self.findings)
 
     def __repr__(self) -> str:
         doubtful = sum(bool(each.doubts) for each in self.coefficients)

@@ -1,15 +1,14 @@
 """Results on the Hessian of a loss, as the Python functions return them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.choices import LookName, SpectrumPart
-from lossatlas.io import Findings
 from lossatlas.landscape.spectrum import Dimension, Spectrum, TraceEstimate
-from lossatlas.results import exports, summaries
+from lossatlas.results import summaries
+from lossatlas.results.findings_result import FindingsResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Curvature:
+class Curvature(FindingsResult):
     """Results on the Hessian of a network's mean loss; a part that is not computed yet is None.
 
     Attributes:
@@ -30,8 +29,6 @@ class Curvature:
         >>> found = lossatlas.Curvature(read_findings("docs/surfaces/spectrum.h5"))
         >>> fig = found.plot("density")
     """
-
-    findings: Findings
 
     @property
     def eigenvalues(self) -> np.ndarray:
@@ -104,19 +101,6 @@ class Curvature:
         from lossatlas import figures
 
         return figures.spectrum(self.findings, kind, look)
-
-    def save(self, file: str | Path) -> None:
-        """Write the results to a file, in the format that its ending says.
-
-        Args:
-            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or
-                in .npz (arrays that `numpy.load` reads).
-
-        Raises:
-            BadUsage: The ending is another one.
-            CannotWrite: The file cannot be written.
-        """
-        exports.save_findings(file, self.findings)
 
     def __repr__(self) -> str:
         a = self.findings.arrays

@@ -1,15 +1,13 @@
 """The sharpness of a minimum, as the Python function returns it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.choices import LookName
 from lossatlas.errors import BadUsage
-from lossatlas.io import Findings
-from lossatlas.results import exports
+from lossatlas.results.findings_result import FindingsResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Sharpness:
+class Sharpness(FindingsResult):
     """The rise of the loss within distances from a network.
 
     Attributes:
@@ -33,8 +31,6 @@ class Sharpness:
         (array([0.5]), torch.Size([2, 2]))
         >>> fig = found.plot()
     """
-
-    findings: Findings
 
     def radii(self, *, adaptive: bool = False) -> np.ndarray:
         """Return (radii,) the radii that are finished, increasing.
@@ -109,18 +105,6 @@ class Sharpness:
         from lossatlas import figures
 
         return figures.rises(self.findings, look)
-
-    def save(self, file: str | Path) -> None:
-        """Write the result to a file, in the format that its ending says.
-
-        Args:
-            file: A name that ends in .h5 or .hdf5, or in .npz (arrays that `numpy.load` reads).
-
-        Raises:
-            BadUsage: The ending is another one.
-            CannotWrite: The file cannot be written.
-        """
-        exports.save_findings(file, self.findings)
 
     def _column(self, array: str, number: int, adaptive: bool) -> np.ndarray:
         return self.findings.arrays.get(f"{kind_word(adaptive)}/{array}", np.zeros((0, 5)))[:, number]

@@ -1,4 +1,4 @@
-"""What x, y and z of a surface are, in a plain sentence for a reader who sees it for the first time."""
+"""The axes of a surface in words, as pages explain them."""
 
 import re
 from collections.abc import Mapping

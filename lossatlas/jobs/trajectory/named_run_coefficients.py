@@ -126,7 +126,7 @@ def lead_path_job(world: World, command: PathCommand, log: Log, releases: ExitSt
         return 0
     if command.force:
         keep_aside(path)
-    found = compute_left(world, command, findings, Left(left, digests, first), lock=lock, log=log)
+    found = compute_left(world, command, findings, Unfinished(left, digests, first), lock=lock, log=log)
     log.line("complete")
     command.report(path, found)
     if command.plot:
@@ -151,8 +151,8 @@ def digests_of(run: CheckpointSeries) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What is left to compute.
+class Unfinished:
+    """The checkpoints of a run that are not finished.
 
     Attributes:
         numbers: The numbers of the checkpoints.
@@ -166,7 +166,7 @@ class Left:
 
 
 def compute_left(
-    world: World, command: PathCommand, findings: Findings, left: Left, *, lock: Lock | None, log: Log
+    world: World, command: PathCommand, findings: Findings, left: Unfinished, *, lock: Lock | None, log: Log
 ) -> Findings:
     """Compute the checkpoints that are left, one after the other, with all ranks.
 

@@ -2,8 +2,8 @@
 // lossatlas/landscape/interpolant.py has for drawing: slopes at the nodes from parabolas, limited so that a cell which differs
 // much from all others makes no pits and towers beside it; Hermite's polynomial between the nodes.
 
-/** The one nearer to 0 of two numbers of one sign, 0 for two signs; if one is NaN, the other one. */
-function smaller(first, second) {
+/** The minmod of two numbers: the one nearer to 0, 0 for two signs; if one is NaN, the other one. */
+function minmod(first, second) {
   const a = Number.isNaN(first) ? second : first;
   const b = Number.isNaN(second) ? first : second;
   if (Number.isNaN(a)) return NaN;
@@ -25,7 +25,7 @@ function differences(x, u, offset, stride) {
   for (let k = 1; k < n; k++) lines[k] = (u[offset + k * stride] - u[offset + (k - 1) * stride]) / (x[k] - x[k - 1]);
   for (let k = 1; k + 1 < n; k++) bends[k + 2] = (lines[k + 1] - lines[k]) / (x[k + 1] - x[k - 1]);
   for (let k = 1; k < n; k++) {
-    const shared = smaller(either(bends[k + 1], bends[k + 3]), either(bends[k + 2], bends[k]));
+    const shared = minmod(either(bends[k + 1], bends[k + 3]), either(bends[k + 2], bends[k]));
     turns[k] = (shared || 0) * (x[k] - x[k - 1]);
   }
   return { lines, bends, turns };
@@ -47,11 +47,11 @@ function writeSlopes(x, u, offset, stride, slopes) {
   for (let k = 0; k < x.length; k++) {
     const at = offset + k * stride;
     slopes[at] = Number.isNaN(u[at]) ? NaN : parabolaSlope(x, known, k);
-    const chord = smaller(lines[k], lines[k + 1]);
-    const parabola = smaller(lines[k] + turns[k], lines[k + 1] - turns[k + 1]);
+    const chord = minmod(lines[k], lines[k + 1]);
+    const parabola = minmod(lines[k] + turns[k], lines[k + 1] - turns[k + 1]);
     if (Number.isNaN(parabola)) continue;
     const monotone = Math.sign(chord) === Math.sign(parabola) ? 3 * Math.abs(chord) : 0;
-    slopes[at] = smaller(slopes[at], Math.sign(parabola) * Math.max(monotone, 1.5 * Math.abs(parabola)));
+    slopes[at] = minmod(slopes[at], Math.sign(parabola) * Math.max(monotone, 1.5 * Math.abs(parabola)));
   }
 }
 
@@ -78,7 +78,7 @@ export function makeInterpolant(x, y, values, log) {
   const ux = slopesAlongX(x, y, u);
   const uy = slopesAlongY(x, y, u);
   const other = slopesAlongX(x, y, uy);
-  const uxy = slopesAlongY(x, y, ux).map((slope, k) => smaller(slope, other[k]));
+  const uxy = slopesAlongY(x, y, ux).map((slope, k) => minmod(slope, other[k]));
   return { x, y, u, ux, uy, uxy, log };
 }
 
