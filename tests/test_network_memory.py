@@ -119,7 +119,7 @@ def test_a_file_of_the_other_kind_is_not_continued(tmp_path):
 
 def test_what_moves_no_plane_is_refused():
     for more in ({"repeat": 3}, {"per_layer": True}):
-        with pytest.raises(BadUsage, match=r"memory='low' is for lines and planes"):
+        with pytest.raises(BadUsage, match=r"memory='low' is for lines, planes and volumes"):
             lossatlas.surface(seeded(network), (TOKENS, LABELS), memory="low", x="-1:1:3", progress=False, **more)
 
 
