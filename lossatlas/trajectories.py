@@ -61,8 +61,8 @@ def trajectory(
     labels: Sequence[str] | None = None,
     points: int | tuple[int, int] | None = 25,
     margin: float = 0.15,
-    width: float = 0.2,
-    own_planes: OwnPlaneCells | str = "few",
+    width: float | None = None,
+    own_planes: OwnPlaneCells | str | None = None,
     test: DataLike | None = None,
     loss: LossLike = "crossentropy",
     limit: int | None = None,
@@ -104,9 +104,9 @@ def trajectory(
         labels: A name for each of several runs. By default the parts in which the names of their folders differ.
         points: Grid points along both axes, or (along x, along y); None for no surface.
         margin: Margin around the path, as a share of its extent.
-        width: Extent across the path of a 'local' chart, as a share of the path's length.
+        width: Extent across the path of a 'local' chart, as a share of the path's length; 0.2 by default.
         own_planes: Cells of a 'local' chart whose loss is computed in the plane of their nearest checkpoint too, which
-            says how much the chart distorts: 'few' at the borders between planes, at most 60, or 'all'.
+            says how much the chart distorts: 'few' at the borders between planes, at most 60, the default, or 'all'.
         test: Further samples, evaluated as a second split.
         loss: The loss, as for `surface`.
         limit: Use the first `limit` samples of each split only.
@@ -158,9 +158,12 @@ def trajectory(
         own_precision = checked_word("precision", precision, PRECISIONS)
         check_values(config.BatchOptions, batch_size=batch_size)
         own = LossQuantity(precision=own_precision, batch_size=batch_size)
+        cells = None if own_planes is None else checked_word("own_planes", own_planes, OWN_PLANE_CELLS)
+        kind = checked_word("plane", plane, PLANE_KINDS)
+        across, compared = config.chart_extent(kind, width, cells)
         made = TrajectoryArguments(
             choice=PlaneChoice(
-                kind=checked_word("plane", plane, PLANE_KINDS),
+                kind=kind,
                 dir_type=moved,
                 ignore=ignored,
                 selection=Selection(only, without),
@@ -168,8 +171,8 @@ def trajectory(
             directions=directions,
             counts=None if points is None else counts_of(points),
             margin=margin,
-            width=width,
-            own_planes=checked_word("own_planes", own_planes, OWN_PLANE_CELLS),
+            width=across,
+            own_planes=compared,
             quantity=replace(own, tolerance=tolerance_of(tolerance)),
             own=own,
             device=device,
@@ -188,7 +191,7 @@ def trajectory(
 
     arguments = on_all(world, checked)
     same = {"data": data is not None, "points": arguments.counts, "margin": margin, "plane": plane}
-    check_same_request(world, same | {"width": width, "own_planes": own_planes})
+    check_same_request(world, same | {"width": arguments.width, "own_planes": arguments.own_planes})
     runs = on_all(world, lambda: runs_given(checkpoints, labels, epochs))
     return computed(TrajectoryJob(net=net, runs=runs, arguments=arguments))
 

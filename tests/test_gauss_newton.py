@@ -83,6 +83,28 @@ def test_against_the_dense_matrix(matrix, name, batch_size):
     assert np.linalg.eigvalsh(dense(operator))[0] > -1e-12
 
 
+@pytest.mark.parametrize("matrix", ["ggn", "fisher", "mc_fisher", "empirical_fisher"])
+def test_no_eigenvalue_of_a_semidefinite_matrix_is_said_to_be_below_0(matrix):
+    few = {"top": 1, "bottom": 0, "max_products": 8, "tolerance": 1e-12, "progress": False}
+    found = lossatlas.spectrum(network(), (X, LABELS), matrix=matrix, **few)
+    assert -1e-12 < found.bounds[0] <= 0
+    assert found.bounds[1] >= found.eigenvalues[0]
+    assert lossatlas.spectrum(network(), (X, LABELS), **few).bounds[0] < -1e-3  # of the Hessian
+
+
+def folded_error(output, target):
+    return 1 - torch.exp(-(output - target).square().sum(1))
+
+
+def test_a_loss_that_is_not_convex_may_have_a_negative_eigenvalue():
+    operator = GaussNewton(network(), data(NUMBERS), as_loss(folded_error), matrix="ggn")
+    exact = np.linalg.eigvalsh(dense(operator))
+    found = lossatlas.spectrum(network(), (X, NUMBERS), loss=folded_error, matrix="ggn", top=1, progress=False)
+    assert exact[0] < -1e-3
+    assert found.bounds[0] <= exact[0]
+    assert not GaussNewton(network(), data(LABELS), LOSSES["mse"], matrix="ggn").semidefinite
+
+
 def test_the_mean_over_drawn_targets_is_the_fisher_matrix():
     """The definition: gradients of targets that the network itself draws."""
     net = network()

@@ -21,7 +21,7 @@ from lossatlas.errors import BadInput, BadUsage
 from lossatlas.figures.learning_coefficient_plots import chains_figure, coefficients_figure
 from lossatlas.hessian import Hessian
 from lossatlas.hessian.langevin import usual_learning_rate
-from lossatlas.io import read_findings
+from lossatlas.io import read_findings, write_findings
 from lossatlas.landscape.chain_statistics import estimate_coefficient
 
 N = 64
@@ -186,7 +186,8 @@ STILL = RANDOM.normal(0.01, 0.002, size=(4, 400))
     [
         (STILL, None),
         (-STILL, "it is negative: the chains found lower losses"),
-        (STILL - np.array([0.0, 0.005, 0.02, 0.02])[:, None], "it is negative, by less than two standard errors"),
+        (STILL - np.array([0.0, 0.005, 0.02, 0.02])[:, None], "it is 0 within two standard errors"),
+        (STILL - np.array([-0.005, 0.005, 0.02, 0.01])[:, None], "it is 0 within two standard errors"),
         (STILL + np.array([0.0, 0.01, 0.02, 0.03])[:, None], "disagree"),
         (STILL + np.linspace(0, 0.02, 400), "still rise"),
         (STILL - np.linspace(0, 0.005, 400), "still fall"),
@@ -198,6 +199,37 @@ def test_what_speaks_against_an_estimate(draws, doubt):
     found = estimate_coefficient(draws, 2 * np.abs(draws), 100.0)
     assert found.doubts == () if doubt is None else doubt in " ".join(found.doubts)
     assert found.value == pytest.approx(100 * draws.mean(), nan_ok=True)
+
+
+@pytest.mark.parametrize("away", [0.0, 0.005, 0.1])
+def test_a_network_that_is_at_no_minimum_is_noticed(away):
+    """The part of first order of a shifted Gaussian is known; it matters where it is a tenth of the estimate."""
+    curvatures, beta, localization = np.array([4.0, 2.0, 1.0, 0.5]), 200.0, 20.0
+    net = Quadratic(curvatures.tolist())
+    with torch.no_grad():
+        net.w += away
+    settings = {"inverse_temperature": beta, "localization": localization, "learning_rate": 2e-3, "chains": 6}
+    found = lossatlas.learning_coefficient(
+        net, DATA, loss=half_square, minibatch=N, draws=400, burn_in=200, **settings, **QUIET
+    )
+    parts = beta * found.findings.arrays["first_order"].mean(axis=1)
+    slope = curvatures * away
+    expected = -(beta**2) * (slope**2 / (beta * curvatures + localization)).sum()
+    assert abs(parts.mean() - expected) < 4 * parts.std(ddof=1) / np.sqrt(6) + 1e-9
+    assert any("not at a minimum" in each for each in found.doubts) == (away == 0.1)
+
+
+def test_chains_of_a_file_without_the_parts_of_first_order_are_continued(tmp_path):
+    net, file = network(), tmp_path / "c.h5"
+    few = {"draws": 20, "burn_in": 5, "minibatch": 8, "learning_rate": 1e-4, **QUIET}
+    lossatlas.learning_coefficient(net, DATA, chains=2, file=file, **few)
+    written = read_findings(file, "learning_coefficient")
+    write_findings(file, replace(written, arrays={k: v for k, v in written.arrays.items() if k != "first_order"}))
+    more = lossatlas.learning_coefficient(net, DATA, chains=3, file=file, **few)
+    parts = more.findings.arrays["first_order"]
+    assert np.isnan(parts[:2]).all()
+    assert np.isfinite(parts[2]).all()
+    assert np.isfinite(more.value)
 
 
 class Saturating(Quadratic):

@@ -283,6 +283,8 @@ def test_tensors_that_are_left_out_are_mixed_by_the_weights_alone():
         ({"dir_file": "d.h5"}, "plane='local' makes planes, and dir_file names one"),
         ({"directions": "d.h5"}, "plane='local' makes planes, and directions names one"),
         ({"width": 0}, "width=0: give a part of the path's length, above 0"),
+        ({"plane": "pca", "width": 0.1}, "width=0.1 is for plane='local'"),
+        ({"plane": "river", "own_planes": "all"}, "own_planes='all' is for plane='local'"),
         ({"own_planes": "some"}, "own_planes='some'"),
         ({"checkpoints": 2}, "needs at least 3 checkpoints, and the run has 2|2 checkpoints span no plane"),
         ({"checkpoints": "twice"}, "plane='local' follows one training run, not 2"),
@@ -294,7 +296,7 @@ def test_wrong_arguments_of_a_chart_are_named(arguments, message):
     given = {None: states, 2: states[:2], "twice": [states, states]}[arguments.get("checkpoints")]
     more = {name: value for name, value in arguments.items() if name != "checkpoints"}
     with pytest.raises(BadUsage, match=message):
-        lossatlas.trajectory(net, given, **{"data": (X, Y), "points": 3, **more}, **LOCAL)
+        lossatlas.trajectory(net, given, **{**LOCAL, "data": (X, Y), "points": 3, **more})
 
 
 def test_a_few_cells_in_their_own_planes_lie_at_the_borders_between_planes():
@@ -322,6 +324,7 @@ def test_checkpoints_on_a_line_are_refused():
         ([], "--plane local is a map of the loss along the path: add --surface 25"),
         (["--surface", "5", "--dir_file", "d.h5"], "--plane local makes planes, and --dir_file names one"),
         (["--surface", "5", "--width", "0"], "--width 0.0: give a part of the path's length, above 0"),
+        (["--plane", "pca", "--width", "0.1"], "--width 0.1 is for --plane local"),
         (["--surface", "5", "--model_folder", "a", "b"], "--plane local follows one training run, not 2"),
     ],
     ids=str,

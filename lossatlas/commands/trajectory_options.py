@@ -82,13 +82,15 @@ class UnderPathOptions:
     margin: float = option(
         0.15, "margin around the path, as a fraction of its extent along each axis", kind=not_negative
     )
-    width: float = option(
-        0.2, "with --plane local: extent across the path, as a fraction of its length", kind=not_negative
+    width: float | None = option(
+        None,
+        "with --plane local: extent across the path, as a fraction of its length (default: 0.2)",
+        kind=not_negative,
     )
-    own_planes: OwnPlaneCells = option(
-        "few",
+    own_planes: OwnPlaneCells | None = option(
+        None,
         "with --plane local: compute the loss of a few cells at the borders between planes, or of all, in the plane of "
-        "their nearest checkpoint too",
+        "their nearest checkpoint too (default: few)",
     )
     surf_file: str | None = changed(config.OutputConfig, "surf_file")
     force: bool = changed(
@@ -127,6 +129,7 @@ def check_options(args: TrajectoryOptions) -> None:
         check_folder("surface", Path(args.surf_file))
     if args.plane == "local":
         check_local_options(args)
+    config.chart_extent(args.plane, args.width, args.own_planes)
     river = named("plane", "river")
     if args.plane == "river" and args.dir_file:
         raise BadUsage(f"{river} makes a plane, and {named('dir_file')} names one: leave one of them out")
@@ -143,8 +146,6 @@ def check_local_options(args: TrajectoryOptions) -> None:
         raise BadUsage(f"{local} is a map of the loss along the path: add {named('surface', 25)}")
     if len(args.model_folder) > 1:
         raise BadUsage(f"{local} follows one training run, not {len(args.model_folder)}: give one folder")
-    if not 0 < args.width <= config.MOST_MARGIN:
-        raise BadUsage(f"{named('width', args.width)}: give a part of the path's length, above 0")
 
 
 def grid_counts(text: str) -> tuple[int, int]:
@@ -207,6 +208,7 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
     plane = PlaneChoice(
         kind=args.plane, dir_type=args.dir_type, ignore=args.ignore, selection=Selection(args.only, args.without)
     )
+    width, own_planes = config.chart_extent(args.plane, args.width, args.own_planes)
     return TrajectoryConfig(
         runs=runs,
         plane=plane,
@@ -219,8 +221,8 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
         output=config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose),
         counts=grid_counts(args.surface) if args.surface else None,
         margin=args.margin,
-        width=args.width,
-        own_planes=args.own_planes,
+        width=width,
+        own_planes=own_planes,
         figures=config.PlotConfig(**figure_keywords.look_keywords(args)),
         command=command,
         resolved=resolved_options(args),

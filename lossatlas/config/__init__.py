@@ -55,6 +55,7 @@ from lossatlas.config.point_options import (
     GridOptions,
     SchemeOptions,
     SelectionOptions,
+    chart_extent,
 )
 from lossatlas.config.run_options import (
     BatchOptions,
@@ -116,4 +117,5 @@ __all__ = [
     "ShowOptions",
     "SpectrumSettings",
     "TwoNetworksOptions",
+    "chart_extent",
 ]

@@ -1,14 +1,17 @@
 """Options of the points at which a loss is computed: the grid, its directions, lines and curves, BatchNorm on them."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
-from lossatlas.choices import BatchNormMode, CurveKind, DirType, Ignore, NormOrNone, Scheme
+from lossatlas.choices import BatchNormMode, CurveKind, DirType, Ignore, NormOrNone, OwnPlaneCells, PlaneKind, Scheme
 from lossatlas.config.option_fields import natural, option, pattern, positive
+from lossatlas.errors import BadUsage, named
 
 DIRECTION_SEED = 123  # of the random directions, as in the original release
 BN_SAMPLES = 1000  # training samples for the statistics of BatchNorm at every point
 MOST_MARGIN = 100.0  # around a path, as a share of its extent
+CHART_WIDTH = 0.2  # across a path, as a share of its length
 
 
 @dataclass(frozen=True)
@@ -143,3 +146,30 @@ class BatchNormOptions:
         kind=positive,
         metavar="N",
     )
+
+
+def chart_extent(
+    plane: PlaneKind, width: float | None, own_planes: OwnPlaneCells | None
+) -> tuple[float, OwnPlaneCells]:
+    """Return the settings of a chart of local planes, checked.
+
+    Args:
+        plane: The kind of plane.
+        width: Extent across the path, as a share of its length; None for the usual one.
+        own_planes: Cells whose losses are computed in their own planes too; None for a few.
+
+    Raises:
+        BadUsage: The width makes no sense, or one of them is given for another kind of plane.
+
+    Example:
+        >>> chart_extent("local", None, "all"), chart_extent("pca", None, None)
+        ((0.2, 'all'), (0.2, 'few'))
+    """
+    for name, value in (("width", width), ("own_planes", own_planes)):
+        if value is not None and plane != "local":
+            raise BadUsage(f"{named(name, value)} is for {named('plane', 'local')}: leave it out, or choose that plane")
+    if width is None:
+        width = CHART_WIDTH
+    if not isinstance(width, Real) or not 0 < width <= MOST_MARGIN:
+        raise BadUsage(f"{named('width', width)}: give a part of the path's length, above 0")
+    return float(width), own_planes or "few"

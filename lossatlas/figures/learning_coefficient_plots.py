@@ -170,6 +170,11 @@ def number_with_error(found: LearningCoefficientEstimate) -> str:
     return f"{found.value:.4g}" + (f" \u00b1 {found.error:.2g}" if np.isfinite(found.error) else "")
 
 
+def first_order_text(found: LearningCoefficientEstimate) -> str:
+    """Write the part of an estimate that comes from the gradient at the network."""
+    return f"{found.first_order:.2g}" if np.isfinite(found.first_order) else "not recorded"
+
+
 def coefficient_table(files: Sequence[Findings], names: Sequence[str]) -> list[str]:
     """Format coefficients as a table, and below it what speaks against each.
 
@@ -187,6 +192,7 @@ def coefficient_table(files: Sequence[Findings], names: Sequence[str]) -> list[s
         ["chains x draws", *("x".join(map(str, each.arrays["differences"].shape)) for each in files)],
         ["scale reduction of the chains", *(f"{each.spread:.3f}" for each in found)],
         ["growth of the loss, power of the distance", *(f"{each.growth:.3g}" for each in found)],
+        ["part from the gradient at the network", *map(first_order_text, found)],
         ["drift, in standard errors", *(f"{each.drift:.2g}" for each in found)],
         ["learning rate", *(f"{float(each.arrays['learning_rate']):.3g}" for each in files)],
         ["noise of the mini-batches, at most", *(f"{float(each.arrays['noise']):.1%}" for each in files)],

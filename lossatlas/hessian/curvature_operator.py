@@ -20,6 +20,7 @@ class CurvatureOperator(MeanLoss):
     """A symmetric matrix of second order of a mean loss, whose products with vectors are sums over batches."""
 
     why_not_folded = "products of this matrix are not folded"
+    semidefinite = False  # it is not known that no eigenvalue is negative
 
     @property
     def folded(self) -> bool:

@@ -1,6 +1,6 @@
 """Langevin dynamics around a minimum: draws of the loss, from which its local learning coefficient follows.
 
-    chain = langevin_chain(loss, settings, number=0)      # rises of the loss, and its slopes, (2, draws)
+    chain = langevin_chain(loss, settings, 0, gradient)   # rises of the loss, slopes, first-order parts, (3, draws)
 
 The estimate of the coefficient, see `landscape.chain_statistics`, is
 
@@ -112,7 +112,11 @@ def minibatch_noise(loss: SampledLoss, minibatch: int, seed: int) -> float:
 
 
 def langevin_chain(
-    loss: SampledLoss, settings: ChainSettings, number: int, each: Callable[[int], None] = lambda step: None
+    loss: SampledLoss,
+    settings: ChainSettings,
+    number: int,
+    start_gradient: Tensor,
+    each: Callable[[int], None] = lambda step: None,
 ) -> np.ndarray:
     """Run one chain from the parameters of the network.
 
@@ -120,11 +124,13 @@ def langevin_chain(
         loss: The loss and its gradient, such as a `DistributedHessian`.
         settings: The distribution, and the steps.
         number: The number of the chain, which its random numbers depend on.
+        start_gradient: (size,) the gradient of the mean loss of all samples at the network itself.
         each: Called with the number of finished steps.
 
     Returns:
-        (2, draws): for each draw w, on its mini-batch, the difference of the loss from that of the network, and the
-        derivative of the loss along w - w*. A chain whose loss is no longer finite ends with NaN.
+        (3, draws): for each draw w, on its mini-batch, the difference of the loss from that of the network, and the
+        derivative of the loss along w - w*; and the derivative at w* along w - w* of the loss of all samples, the part
+        of first order of the difference. A chain whose loss is no longer finite ends with NaN.
 
     Example:
         >>> import torch
@@ -142,14 +148,15 @@ def langevin_chain(
         ...     minibatch=16,
         ...     seed=0,
         ... )
-        >>> langevin_chain(operator, settings, number=0).shape
-        (2, 5)
+        >>> langevin_chain(operator, settings, 0, operator.gradient_at(None)[1]).shape
+        (3, 5)
     """
     noise = torch.Generator().manual_seed(seed_of(settings.seed, number, 0))
     choice = np.random.default_rng(seed_of(settings.seed, number, 1))
     count, epsilon = min(settings.minibatch, loss.part_count), settings.learning_rate
     moving, change = loss.moving(), torch.zeros(loss.size, dtype=torch.float64)
-    found = np.full((2, settings.draws), np.nan)
+    at_start = start_gradient.cpu().double()
+    found = np.full((3, settings.draws), np.nan)
     for step in range(settings.burn_in + (settings.draws - 1) * settings.steps_between + 1):
         numbers = np.sort(choice.choice(loss.part_count, count, replace=False)).tolist()
         value, gradient = loss.gradient_of_parts(change, numbers)
@@ -158,7 +165,7 @@ def langevin_chain(
         after = step - settings.burn_in
         if after >= 0 and after % settings.steps_between == 0:
             rise, slope = value - loss.loss_of_parts(None, numbers), float(gradient.cpu().double() @ change)
-            found[:, after // settings.steps_between] = rise, slope
+            found[:, after // settings.steps_between] = rise, slope, float(at_start @ change)
         drift = settings.inverse_temperature * gradient.cpu().double() + settings.localization * change
         kick = torch.randn(loss.size, generator=noise, dtype=torch.float64)
         change += math.sqrt(epsilon) * (kick if moving is None else kick * moving.cpu()) - epsilon / 2 * drift

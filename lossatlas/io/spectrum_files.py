@@ -143,7 +143,8 @@ class Findings:
         if "differences" not in self.arrays:
             raise BadInput("no chain is finished yet")
         beta, noise = float(self.request["inverse_temperature"]), float(self.arrays["noise"])
-        return estimate_coefficient(self.arrays["differences"], self.arrays["slopes"], beta, noise)
+        first_order = self.arrays.get("first_order")  # earlier versions did not record it
+        return estimate_coefficient(self.arrays["differences"], self.arrays["slopes"], beta, noise, first_order)
 
     def path_checkpoints(self) -> list[PathCheckpoint]:
         """Return the checkpoints of a file of the local learning coefficients of a run, in their order."""

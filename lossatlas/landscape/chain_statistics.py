@@ -12,6 +12,7 @@ import numpy as np
 
 LARGEST_SPREAD = 1.1  # of the potential scale reduction, above which chains disagree
 SLOWEST_GROWTH = 1.5  # power of the distance, below which draws are not in the valley of a minimum
+LARGEST_DESCENT = 0.1  # of the estimate without it, that the gradient at the network itself may contribute
 LARGEST_NOISE = 0.2  # of mini-batches, relative to the noise of the dynamics
 FEWEST_DRAWS = 4  # with which halves of chains are compared
 DRIFT_RISK = 0.01  # the probability that draws without a drift, or within a valley, are said to be otherwise
@@ -31,6 +32,8 @@ class LearningCoefficientEstimate:
             derivative along w - w* over that of its rise; 2 where it is quadratic, more where it is degenerate.
         drift: The change of the estimate from the first half of the draws to the second, in standard errors over the
             chains; NaN for one chain.
+        first_order: The part of the estimate that comes from the gradient at the network itself, 0 at a minimum; NaN
+            where it is not known.
         doubts: Sentences that say why not to believe the value; none where nothing was found.
     """
 
@@ -40,11 +43,16 @@ class LearningCoefficientEstimate:
     spread: float
     growth: float
     drift: float
+    first_order: float
     doubts: tuple[str, ...]
 
 
 def estimate_coefficient(
-    differences: np.ndarray, slopes: np.ndarray, inverse_temperature: float, noise: float = 0.0
+    differences: np.ndarray,
+    slopes: np.ndarray,
+    inverse_temperature: float,
+    noise: float = 0.0,
+    first_order: np.ndarray | None = None,
 ) -> LearningCoefficientEstimate:
     """Estimate a local learning coefficient from chains.
 
@@ -53,6 +61,7 @@ def estimate_coefficient(
         slopes: (chains, draws) derivatives of the loss along the way from the minimum.
         inverse_temperature: n beta.
         noise: By how much the noise of mini-batches makes the variance of the draws too large, at most and relatively.
+        first_order: (chains, draws) parts of first order of the differences, NaN in chains where they are not known.
 
     Example:
         >>> import numpy as np
@@ -68,10 +77,14 @@ def estimate_coefficient(
     error = float(chains.std(ddof=1) / math.sqrt(len(chains))) if len(chains) > 1 else math.nan
     value = float(chains.mean())
     found = (*reasons_to_doubt(value, values, spread, drift), *saturation(excess))
+    parts = np.full(len(chains), np.nan) if first_order is None else inverse_temperature * first_order.mean(axis=1)
+    known = np.isfinite(parts) & np.isfinite(chains)
+    part = float(parts[known].mean()) if known.any() else math.nan
+    found += descent(chains[known], parts[known])
     if noise > LARGEST_NOISE:
         more = "the noise of the mini-batches makes the variance of the draws too large, by up to"
         found += (f"{more} {noise:.0%}: take a smaller learning rate, or larger mini-batches",)
-    return LearningCoefficientEstimate(value, error, chains, spread, growth, drift, found)
+    return LearningCoefficientEstimate(value, error, chains, spread, growth, drift, part, found)
 
 
 def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: float) -> tuple[str, ...]:
@@ -93,12 +106,12 @@ def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: flo
     found = []
     if values.shape[1] < FEWEST_DRAWS:
         found.append("there are too few draws to compare parts of the chains: take more")
-    if value < 0:
-        error = values.mean(1).std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    error = values.mean(1).std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    if abs(value) <= 2 * error:
+        found.append("it is 0 within two standard errors: take more draws or chains")
+    elif value < 0:
         found.append(
-            "it is negative, by less than two standard errors: take more draws or chains"
-            if value > -2 * error
-            else "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; "
+            "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; "
             "train it further, or take a larger localization or a smaller learning rate"
         )
     if spread > LARGEST_SPREAD:
@@ -130,6 +143,26 @@ def saturation(excess: np.ndarray) -> tuple[str, ...]:
     return (
         "the loss grows more slowly than with the square of the distance: the draws have left the valley of the "
         "network; take a larger localization",
+    )
+
+
+def descent(chains: np.ndarray, first_order: np.ndarray) -> tuple[str, ...]:
+    """Say that the network is not at a minimum, where that matters: the draws have gone down along its gradient.
+
+    Args:
+        chains: (chains,) the estimate of each chain whose part of first order is known.
+        first_order: (chains,) this part.
+    """
+    from scipy import stats
+
+    if not len(chains) or first_order.mean() >= -LARGEST_DESCENT * abs((chains - first_order).mean()):
+        return ()
+    error = first_order.std(ddof=1) / math.sqrt(len(chains)) if len(chains) > 1 else 0.0
+    if error > 0 and stats.t.cdf(first_order.mean() / error, len(chains) - 1) > DRIFT_RISK:
+        return ()
+    return (
+        f"the network is not at a minimum: the draws go down its gradient, which adds {first_order.mean():.3g} to the "
+        "estimate; train it further, or take a larger localization",
     )
 
 

@@ -37,6 +37,19 @@ def check_kind(path: Path) -> bytes:
     return head
 
 
+def is_text(path: Path) -> bool:
+    """Return whether the beginning of a file is text."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    try:
+        words = head.decode()
+    except UnicodeDecodeError as error:
+        if error.end < len(head):  # otherwise a letter that the beginning cuts
+            return False
+        words = head[: error.start].decode()
+    return bool(words) and all(letter.isprintable() or letter.isspace() for letter in words)
+
+
 def _kind_of(head: bytes) -> str:
     """Name the kind of a file by its first bytes; '' for none of these."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -257,23 +257,25 @@ class HessianShare:
         share = HessianShare(World(local_rank=self.world.local_rank), self.inputs, settings, self.device)
         return DistributedHessian(share, lead(share.world, share.calls([])))
 
-    def whole_chains(self, settings: "ChainSettings", numbers: Sequence[int]) -> "np.ndarray":
+    def whole_chains(self, settings: "ChainSettings", numbers: Sequence[int], start_gradient: "Vector") -> "np.ndarray":
         """Run one chain on each rank, with all samples, see `hessian.langevin`.
 
         Args:
             settings: The settings of the chains.
             numbers: The number of the chain of each rank.
+            start_gradient: (size,) the gradient at the network itself.
 
         Returns:
-            (ranks, 2, draws) the chains, on rank 0.
+            (ranks, 3, draws) the chains, on rank 0.
         """
         import numpy as np
 
         from lossatlas.hessian.langevin import langevin_chain
 
         rank = self.world.rank
-        rows = np.zeros((self.world.size, 2, settings.draws))
-        rows[rank] = self.fitting(langevin_chain, self.alone, settings, numbers[rank], self.each_step)
+        rows = np.zeros((self.world.size, 3, settings.draws))
+        gradient = as_vector(start_gradient)
+        rows[rank] = self.fitting(langevin_chain, self.alone, settings, numbers[rank], gradient, self.each_step)
         return self.world.total(rows)
 
     def calls(self, caught: list[int]) -> dict[str, Callable[..., Any]]:
@@ -342,6 +344,11 @@ class DistributedHessian:
     @property
     def device(self) -> "torch.device":
         return self.share.hessian.device
+
+    @property
+    def semidefinite(self) -> bool:
+        """True where it is known that no eigenvalue is negative."""
+        return self.share.hessian.semidefinite
 
     @property
     def folded(self) -> bool:
@@ -415,17 +422,22 @@ class DistributedHessian:
         return self.share.world.size
 
     def whole_chains(
-        self, settings: "ChainSettings", numbers: Sequence[int], each: Callable[[int], None]
+        self,
+        settings: "ChainSettings",
+        numbers: Sequence[int],
+        start_gradient: "Tensor",
+        each: Callable[[int], None],
     ) -> "np.ndarray":
         """Run one chain on each rank at a time, with all samples.
 
         Args:
             settings: The settings of the chains.
             numbers: The number of the chain of each rank.
+            start_gradient: (size,) the gradient at the network itself.
             each: Called with the number of finished steps of the first.
 
         Returns:
-            (ranks, 2, draws) the chains, see `hessian.langevin`.
+            (ranks, 3, draws) the chains, see `hessian.langevin`.
 
         Raises:
             Incomplete: A signal asks for an end.
@@ -438,7 +450,7 @@ class DistributedHessian:
             each(step)
 
         self.share.each_step = step_done
-        return self.on_every_rank("whole_chains", settings, numbers)
+        return self.on_every_rank("whole_chains", settings, numbers, self.portable(start_gradient))
 
     def probes(self) -> "ActivationProbes | None":
         """Return the probes of the traces with respect to activations; None where none were asked for."""

@@ -18,10 +18,11 @@ from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
 from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import nn
+    from torch import Tensor, nn
 
     from lossatlas.hessian.langevin import ChainSettings
 
+CHAIN_ARRAYS = ("differences", "slopes", "first_order")  # of the file, in the order of `langevin_chain`
 CURVATURE_TOLERANCE = 0.1  # of the largest eigenvalue, by which the usual learning rate is chosen
 
 
@@ -104,21 +105,18 @@ def compute_chains(
     from lossatlas.data.finite_check import NotFiniteLoss
 
     output.save(output.findings)
+    loss, gradient = operator.gradient_at(None)
+    if not math.isfinite(loss):
+        raise NotFiniteLoss(f"the loss of this network is {loss}", "there is no distribution around it")
     if "loss" not in output.findings.arrays:
-        loss = operator.loss_at(None)
-        if not math.isfinite(loss):
-            raise NotFiniteLoss(f"the loss of this network is {loss}", "there is no distribution around it")
         output.add({"loss": loss})
     chosen = chain_settings(operator, settings, output)
     while (first := len(draws_of(output.findings, "differences"))) < settings.chains:
-        for number, chain in enumerate(next_chains(operator, chosen, settings, first, shown=shown), first):
+        chains = next_chains(operator, chosen, settings, first, gradient, shown=shown)
+        for number, chain in enumerate(chains, first):
             if shown:
                 say(f"chain {number + 1} of {settings.chains}: {chosen.inverse_temperature * chain[0].mean():.4g}")
-            names = ("differences", "slopes")
-            rows = {
-                name: np.vstack([*draws_of(output.findings, name), own]) for name, own in zip(names, chain, strict=True)
-            }
-            output.add(rows)
+            output.add(with_chain(output.findings, chain))
     found = output.findings.learning_coefficient()
     output.add(
         {
@@ -131,8 +129,22 @@ def compute_chains(
     )
 
 
+def with_chain(findings: Findings, chain: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the arrays (chains, draws) of the finished chains with one more, see `hessian.langevin.langevin_chain`."""
+    before = {name: draws_of(findings, name) for name in CHAIN_ARRAYS}
+    if len(before["first_order"]) < len(before["differences"]):  # of a version that did not record it
+        before["first_order"] = np.full_like(before["differences"], np.nan)
+    return {name: np.vstack([before[name], own]) for name, own in zip(CHAIN_ARRAYS, chain, strict=True)}
+
+
 def next_chains(
-    operator: DistributedHessian, chosen: "ChainSettings", settings: LangevinSettings, first: int, *, shown: bool
+    operator: DistributedHessian,
+    chosen: "ChainSettings",
+    settings: LangevinSettings,
+    first: int,
+    gradient: "Tensor",
+    *,
+    shown: bool,
 ) -> Sequence[np.ndarray]:
     """Run one chain on each rank while there are enough of them, otherwise one chain on all ranks.
 
@@ -141,6 +153,7 @@ def next_chains(
         chosen: The distribution and the steps of the chains.
         settings: Their settings, as asked for.
         first: The number of the first chain that is not finished.
+        gradient: (size,) that at the network itself.
         shown: Print the progress.
 
     Returns:
@@ -152,8 +165,8 @@ def next_chains(
     count = ranks if settings.chains - first >= ranks else 1
     each = shown_steps(settings, first, count) if shown else lambda step: None
     if count > 1:
-        return list(operator.whole_chains(chosen, range(first, first + count), each))
-    return [langevin_chain(operator, chosen, first, each)]
+        return list(operator.whole_chains(chosen, range(first, first + count), gradient, each))
+    return [langevin_chain(operator, chosen, first, gradient, each)]
 
 
 def shown_steps(settings: LangevinSettings, first: int, count: int) -> Callable[[int], None]:

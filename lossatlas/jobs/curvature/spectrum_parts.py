@@ -37,6 +37,9 @@ class Products(Operator, Protocol):
     @property
     def shapes(self) -> Sequence[torch.Size]: ...
 
+    @property
+    def semidefinite(self) -> bool: ...
+
     def block(self, names: Sequence[str]) -> Operator: ...
 
 
@@ -158,7 +161,7 @@ class Parts:
             "eigenvalues": found.values[:top],
             "residuals": found.residuals[:top],
             "converged": found.converged[:top],
-            "bounds": found.bounds,
+            "bounds": bounds_of(found, semidefinite=self.operator.semidefinite),
             "smallest": found.values[top:][::-1],
             "smallest_residuals": found.residuals[top:][::-1],
             "smallest_converged": found.converged[top:][::-1],
@@ -235,6 +238,17 @@ class Parts:
         self.about["activations"] = [[name, kind, list(shape)] for name, kind, shape in seen]
         names = ("activations/trace", "activations/trace_se", "activations/probes")
         return dict(zip(names, (found.values, found.errors, found.probes), strict=True))
+
+
+def bounds_of(found: Pairs, *, semidefinite: bool) -> tuple[float, float]:
+    """Return bounds of all eigenvalues, see `hessian.lanczos.Pairs`.
+
+    Args:
+        found: The eigenvalues that were computed.
+        semidefinite: No eigenvalue is negative, so that 0 is a lower bound, or a value that rounding made negative.
+    """
+    low, high = found.bounds
+    return (max(low, min(0.0, float(found.values.min()))) if semidefinite else low), high
 
 
 def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:

@@ -163,8 +163,6 @@ class TrajectoryArguments:
                 raise BadUsage(f"{local} makes planes, and {named(field)} names one: leave one of them out")
         if not self.has_surface:
             raise BadUsage(f"{local} is a map of the loss along the path: give data and points")
-        if not isinstance(self.width, int | float | np.number) or not 0 < self.width <= config.MOST_MARGIN:
-            raise BadUsage(f"{named('width', self.width)}: give a part of the path's length, above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
