@@ -222,7 +222,7 @@ ENTRIES = [
     Entry(
         "volume.png",
         "A volume: three directions",
-        "The eighth that faces the camera is cut away; in the opening are surfaces of equal loss. Needs pyvista.",
+        "The part with a low loss, of which the eighth that faces the camera is cut away. Needs pyvista.",
         f"-m lossatlas plot-volume --surf_file {FILES}/volume.h5 --render",
         "_train_loss_cutaway.png",
         560,

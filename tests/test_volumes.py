@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -300,10 +301,14 @@ def test_minima_of_a_landscape_have_three_coordinates(tmp_path):
     assert (lowest.x, lowest.y, lowest.z) == pytest.approx((0.2, 0, -0.2), abs=0.11)
 
 
-def test_shown_planes_are_few_and_hold_both_ends():
-    assert shown_planes(np.arange(4.0)).tolist() == [0, 1, 2, 3]
-    assert shown_planes(np.linspace(-1, 1, 50))[[0, -1]].tolist() == [0, 49]
-    assert len(shown_planes(np.linspace(-1, 1, 50))) == 9
+@pytest.mark.parametrize("count", [4, 12, 13, 24, 25, 50, 101])
+def test_shown_planes_are_few_in_equal_steps_and_hold_the_origin(count):
+    z = np.linspace(-1, 1.3, count)
+    found = shown_planes(z)
+    assert len(found) <= 12
+    assert len(found) == count or len(found) >= 6
+    assert len(set(np.diff(found))) == 1
+    assert np.abs(z).argmin() in found
 
 
 @pytest.mark.pictures
@@ -312,6 +317,8 @@ def test_slices_show_each_plane_on_one_scale():
     fig = figures.plot(found, vmax=4)
     titles = [axis.get_title() for axis in fig.axes if axis.get_visible() and axis.get_title()]
     assert titles == ["z = -1", "z = -0.5", "z = 0", "z = 0.5", "z = 1"]
+    assert [len(axis.lines) for axis in fig.axes[:5]] == [0, 0, 1, 0, 0]
+    assert "white dot: the network" in fig.get_supxlabel()
     share = 100 * (found.fields["train_loss"] > 4).mean()
     assert f"{share:.2g} % of the cells above 4" in fig.get_supxlabel().replace("\n", " ")
     filled = [c for axis in fig.axes for c in axis.collections if getattr(c, "filled", False) and c.colors is None]
@@ -372,14 +379,16 @@ def test_the_eighth_that_faces_the_camera_is_cut_away(camera):
     found = volume_of(bowl, (9, 9, 9))
     scale = choose_colour_scale([found.fields["train_loss"]])
     block, opening = volume_renderer.cut_open(found, found.fields["train_loss"], scale, camera)
-    assert (block.n_cells, opening.n_cells) == (7 * 64, 64)
+    assert block.n_cells == 7 * opening.n_cells == 7 * 32**3
     towards = np.asarray(opening.cell_centers().points) * camera.direction
     assert (towards > 0).all()
     low, high = scale.limits
-    x, y, z = np.linspace(-1, 1, 9)[np.round((np.asarray(block.points).T + 1) * 4).astype(int)]
-    np.testing.assert_allclose(
-        np.asarray(block["height"]), (scale.height(bowl(x, y, z)) - low) / (high - low), atol=1e-9
-    )
+    numbers = (np.asarray(block.points).T + 1) * 4
+    cells = (np.abs(numbers - np.round(numbers)) < 1e-6).all(axis=0)
+    x, y, z = np.linspace(-1, 1, 9)[np.round(numbers[:, cells]).astype(int)]
+    expected = (scale.height(bowl(x, y, z)) - low) / (high - low)
+    np.testing.assert_allclose(np.asarray(block["height"])[cells], expected, atol=1e-6)
+    assert cells.sum() == 9**3 - 4**3
 
 
 @pytest.mark.pictures
@@ -394,11 +403,36 @@ def test_a_rendered_volume_says_what_it_shows(tmp_path):
         scale = choose_colour_scale([found.fields["train_loss"]])
         fig = volume_renderer.cutaway_figure(plt, found, scale, "train_loss")
         words = fig.axes[0].get_xlabel()
-    assert "in the opening: surfaces of " in words
+    assert "surfaces of " in words
+    assert "in the opening, of " in words
     assert "1 of 729 cells are not finite or not computed: left out" in words
     assert [text.get_text() for text in fig.axes[0].texts] == ["x: -1 to 1", "y: -1 to 1", "z: -1 to 1"]
     pixels = np.asarray(fig.axes[0].images[0].get_array()).astype(int)
     assert pixels.std() > 20
+
+
+def rendered_levels(field: str, values: np.ndarray) -> list[float]:
+    """The values of the outer and of the inner surface of a rendered volume, as its words say; none without them."""
+    found = volume_of(bowl, (9, 9, 9))
+    found.values[field] = values
+    scale = choose_colour_scale([values])
+    with figures.style() as plt:
+        words = volume_renderer.cutaway_figure(plt, found, scale, field).axes[0].get_xlabel()
+    return [float(each) for each in re.findall(r"of (-?[\d.]+)", words) if "surfaces" in words]
+
+
+@pytest.mark.pictures
+@pytest.mark.usefixtures("rendering")
+def test_the_levels_of_a_rendered_volume_hold_their_shares_of_it():
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, 9)] * 3, indexing="ij")
+    loss = 1 + 0 * x + y + 0 * z  # evenly distributed from 0 to 2
+    outer, inner = rendered_levels("train_loss", loss)
+    assert (outer, inner) == (pytest.approx(1.2, abs=0.05), pytest.approx(0.04, abs=0.03))
+    outer, inner = rendered_levels("train_acc", 50 * loss)
+    assert (outer, inner) == (pytest.approx(40, abs=2.5), pytest.approx(98, abs=1.5))
+    assert rendered_levels("train_loss", np.ones_like(loss)) == []
+    half = np.where(x + y - z > 0.3, np.nan, loss)  # nothing is known of the opening
+    assert rendered_levels("train_loss", half)
 
 
 @pytest.mark.commands

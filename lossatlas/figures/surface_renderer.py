@@ -26,7 +26,7 @@ from lossatlas.io.trajectory_files import Projection
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
-    from pyvista import PolyData
+    from pyvista import Plotter, PolyData
 
 
 RENDERED_SIZE = (1600, 1200)  # of a picture, in pixels
@@ -135,9 +135,7 @@ class SurfaceRenderer:
             colour_map = overlay_colour_map(k) if several else scale.colour_map
             self._add_surface(mesh, colour_map, opacity=0.8 if several else 1)
             self._add_contours(mesh, colour_map)
-        for position, strength in LIGHTS:
-            light = {"position": position, "focal_point": (0, 0, 0), "intensity": strength}
-            self.plotter.add_light(pyvista.Light(**light, light_type="scene light"))
+        add_lights(self.plotter)
         self.lines: list[tuple[np.ndarray, str]] = []  # points (n, 3) along each path, and its colour
         for k, path in enumerate(paths):
             self._add_path(self.panels[0], path, run_colour(k, len(paths)))
@@ -270,6 +268,14 @@ def import_pyvista() -> Any:
 
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
     return pyvista
+
+
+def add_lights(plotter: "Plotter") -> None:
+    """Add the lights of all rendered figures."""
+    pyvista = import_pyvista()
+    for position, strength in LIGHTS:
+        light = {"position": position, "focal_point": (0, 0, 0), "intensity": strength}
+        plotter.add_light(pyvista.Light(**light, light_type="scene light"))
 
 
 def _unit_square(p: Panel, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

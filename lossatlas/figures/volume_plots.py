@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,19 +10,20 @@ import numpy as np
 from lossatlas.figures.clipped_parts import clipped_in_words, ends_of
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat, flat_size
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.panels import Panel, largest_error_of_field, surface_panel
 from lossatlas.landscape import Surface
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_SLICES = 9
+MOST_SLICES = 12
 SMALLER = 0.72  # size of a slice, relative to a plane that is drawn alone
 
 
 def shown_planes(z: np.ndarray, most: int = MOST_SLICES) -> np.ndarray:
-    """Choose planes of a volume, evenly spaced and with both ends; all of them where they are few.
+    """Choose planes of a volume in equal steps, with the one nearest to the origin; all of them where they are few.
 
     Args:
         z: (nz,) coordinates of the planes.
@@ -31,10 +33,16 @@ def shown_planes(z: np.ndarray, most: int = MOST_SLICES) -> np.ndarray:
         Their numbers, ascending.
 
     Example:
-        >>> shown_planes(np.linspace(-1, 1, 17)).tolist()
-        [0, 2, 4, 6, 8, 10, 12, 14, 16]
+        >>> shown_planes(np.linspace(-1, 1, 17)).tolist(), shown_planes(np.linspace(-1, 1, 15)).tolist()
+        ([0, 2, 4, 6, 8, 10, 12, 14, 16], [1, 3, 5, 7, 9, 11, 13])
     """
-    return np.unique(np.round(np.linspace(0, len(z) - 1, min(len(z), most))).astype(int))
+    step = -(-len(z) // most)
+    return np.arange(int(np.abs(z).argmin()) % step, len(z), step)
+
+
+def plane_name(z: float) -> str:
+    """Return the name of a plane of a volume in figures."""
+    return f"z = {z:.4g}"
 
 
 def slice_panels(surface: Surface, name: str) -> list[Panel]:
@@ -50,7 +58,7 @@ def slice_panels(surface: Surface, name: str) -> list[Panel]:
     assert surface.grid.z is not None
     planes = [surface.plane_at(float(z)) for z in surface.grid.z[shown_planes(surface.grid.z)]]
     return [
-        surface_panel(plane, name, f"z = {plane.request['plane_of_volume']:.4g}")
+        surface_panel(plane, name, plane_name(plane.request["plane_of_volume"]))
         for plane in planes
         if plane.known.any()
     ]
@@ -85,6 +93,18 @@ def volume_notes(surface: Surface, name: str, scale: ColourScale, shown: int) ->
     return [each for each in notes if each]
 
 
+def _mark_origin(surface: Surface, axes: "Sequence[Axes]", panels: Sequence[Panel]) -> str:
+    """Mark the network, which lies at the origin, on its plane; returns what the mark is, '' where it is not drawn."""
+    if not all(axis[0] <= 0 <= axis[-1] for axis in surface.grid.point_axes):
+        return ""
+    for axis, p in zip(axes, panels, strict=True):
+        if p.label == plane_name(0.0):
+            looks: Looks = {"markerfacecolor": "#ffffff", "markeredgecolor": "#10131c", "markeredgewidth": 0.8}
+            axis.plot(0, 0, "o", markersize=4.5, **looks)
+            return "white dot: the network"
+    return ""
+
+
 def slices_figure(
     plt: FigureFactory, surface: Surface, scale: ColourScale, name: str, *, colour_bar: bool = True
 ) -> "Figure":
@@ -111,9 +131,12 @@ def slices_figure(
     used = axes[: len(panels)]
     draw_flat(fig, used, panels, scale, name, draw_panel=draw_filled_contours, colour_bar=colour_bar, own=True)
     for k, (axis, p) in enumerate(zip(used, panels, strict=True)):
-        is_lowest = k + columns >= len(panels)
+        is_lowest = k // columns == rows - 1
         axis.set(title=p.label, xlabel="x" if is_lowest else "", ylabel="" if k % columns else "y")
         axis.tick_params(labelbottom=is_lowest)
-    if notes := volume_notes(surface, name, scale, len(panels)):
+    notes = volume_notes(surface, name, scale, len(panels))
+    if marked := _mark_origin(surface, used, panels):
+        notes.append(marked)
+    if notes:
         fig.supxlabel("\n".join(textwrap.wrap("; ".join(notes), 30 * columns)), fontsize="small")
     return fig

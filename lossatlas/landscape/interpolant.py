@@ -158,6 +158,33 @@ def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple
     return value, slope
 
 
+def subdivided(x: np.ndarray, u: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate along the last axis, as `Interpolant.for_drawing` does along one axis.
+
+    Args:
+        x: Coordinates, (n,).
+        u: Finite values at the nodes, (..., n).
+        parts: Parts that each interval is divided into.
+
+    Returns:
+        Coordinates (m,) and values (..., m), with the nodes among them, m being (n - 1) parts + 1.
+
+    Example:
+        >>> x = np.array([0.0, 1.0, 2.0])
+        >>> [values.tolist() for values in subdivided(x, x**2, 2)]
+        [[0.0, 0.5, 1.0, 1.5, 2.0], [0.0, 0.25, 1.0, 2.25, 4.0]]
+    """
+    t, ux, h = np.arange(parts) / parts, limited_slopes(x, u), np.diff(x)[:, None]
+    (a, b, c, d), _ = weights(t, h)
+    left, right, slope, next_slope = u[..., :-1, None], u[..., 1:, None], ux[..., :-1, None], ux[..., 1:, None]
+    values = a * left + b * slope + c * right + d * next_slope
+    between = (*u.shape[:-1], (len(x) - 1) * parts)
+    return (
+        np.append((x[:-1, None] + t * h).ravel(), x[-1]),
+        np.concatenate([values.reshape(between), u[..., -1:]], axis=-1),
+    )
+
+
 def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return slopes along the last axis of u (..., n), from the parabola through a node and its neighbours.
 
