@@ -16,12 +16,13 @@ from lossatlas.errors import BadUsage
 from lossatlas.figures.clipped_parts import percent
 from lossatlas.io import Projection, read_surface
 from lossatlas.io.surface_files import write_surface
-from lossatlas.io.trajectory_files import write_projection
+from lossatlas.io.trajectory_files import read_projection, write_projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.interpolant import Interpolant, cross_validate
 from lossatlas.landscape.recorded_options import recorded_option
 from lossatlas.viewer import Shown, page_of
 from lossatlas.viewer.axis_words import axes_in_words
+from lossatlas.viewer.built_in_story import built_in_story
 from lossatlas.viewer.content import caption
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
@@ -919,6 +920,20 @@ def test_no_optimizers_race_along_numbers_of_checkpoints():
     assert mixed[:2] == [reason, "coordinate, or number of the checkpoint"]
     line = run_js(code, content(page_of([Shown(made(gy=None), "line")])))
     assert line[:2] == ["", "coordinate along the direction"]
+
+
+@needs_node
+def test_no_optimizers_race_on_a_chart_along_a_training():
+    folder = ROOT / "docs" / "surfaces"
+    chart = Shown(read_surface(folder / "chart.h5"), "chart", trajectory=read_projection(folder / "chart_path.h5"))
+    code = 'const m = new Model(given, ""); return [m.noRace, sentenceOn(m), coordinatesOn(m)];'
+    reason, sentence, axes = run_js(code, content(page_of([chart])))
+    assert reason.startswith("No race here: this map bends along a training")
+    assert sentence == "Height is the training loss along the path of a training, and beside it."
+    assert axes.startswith("x: distance along the path of a training")
+    titles = [step.title for step in built_in_story([chart], "train_loss", "soft").steps]
+    assert titles == ["What is this sheet?", "Along a training, and beside it", "What it does not show"]
+    assert "Roll a ball" in [step.title for step in built_in_story([Shown(made(), "a")], "train_loss", "soft").steps]
 
 
 @needs_node

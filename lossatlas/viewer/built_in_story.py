@@ -42,14 +42,16 @@ def built_in_story(shown: Sequence[Shown], field: str, scale: str) -> Story:
     """
     first = shown[0]
     paths = [is_path(each.surface) for each in shown]
-    steps = [what_it_is(first, field, scale), (checkpoints if paths[0] else coordinates)(first, field)]
+    chart = first.surface.is_chart
+    about_axes = checkpoints if paths[0] else along_training if chart else coordinates
+    steps = [what_it_is(first, field, scale), about_axes(first, field)]
     if first.surface.grid.z is not None:
         steps.append(through_volume(first, field))
     if len(shown) > 1:
         steps.append(comparison(shown, field))
-    if first.trajectory is not None:
+    if first.trajectory is not None and not chart:
         steps.append(training(first))
-    if is_loss(field) and not any(paths):
+    if is_loss(field) and not any(paths) and not any(each.surface.is_chart for each in shown):
         steps.append(ball(first.surface))
     steps.append(limits(shown))
     return Story(tuple(steps))
@@ -225,6 +227,22 @@ def checkpoints(shown: Shown, field: str) -> Step:
         field=name_of(field),
         first=format_value(values[0]) if known else "",
         last=format_value(values[-1]) if known else "",
+    )
+
+
+def along_training(shown: Shown, field: str) -> Step:
+    """Explain the coordinates of a chart of local planes along a training."""
+    path = shown.trajectory
+    count = "The checkpoints" if path is None else f"The {len(path.x)} checkpoints"
+    return told(
+        "Along a training, and beside it",
+        {"azimuth": "-90", "elevation": "89"},
+        count + " of a training lie on the line y = 0, in their order: x is the way that the weights have gone since "
+        "the first of them. There the {field} is that of the training itself.",
+        "y leads away from the way: at each checkpoint in the plane of the training's velocity and acceleration, and "
+        "in between from one of these planes to the next.",
+        "No optimizers race here: the map bends with the training, so that a step on it is no step of an optimizer.",
+        field=name_of(field),
     )
 
 

@@ -218,6 +218,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
     return {
         "label": _shortened(shown.label),
         "checkpoints": is_path(surface),
+        "chart": surface.is_chart,
         "axes": axis_names(shown.directions, shown.trajectory),
         "full_axes": [_shortened(name) for name in full_axis_names(shown.trajectory)],
         "coordinates": _shortened(axes_in_words(surface, shown.directions, shown.trajectory)),

@@ -21,6 +21,8 @@ const usualCoefficients = () => OPTIMIZERS.flatMap((o) => Object.values(o.settin
 
 const last = (values) => values[values.length - 1];
 
+const NO_RACE_ON_CHART = "No race here: this map bends along a training, so that a step on it is no step of an optimizer.";
+
 /** The state without any choice of the reader; its start is [x, y, z]. A vmax of 0 stands for the usual top of the field. */
 function usualState(field, [x, y, z], surfaces) {
   return {
@@ -249,6 +251,7 @@ export class Model {
   get noRace() {
     if (this.surfaces.some((s) => s.checkpoints))
       return "No race here: x counts checkpoints, and no optimizer moves along their numbers.";
+    if (this.surfaces.some((s) => s.chart)) return NO_RACE_ON_CHART;
     return this.field().race ? "" : `No race here: optimizers descend a loss, and this is the ${this.title(this.state.height)}.`;
   }
 

@@ -15,6 +15,7 @@ export function sentenceOn(model) {
   const title = model.title(model.state.height);
   const balls = model.noRace ? "" : `; ${BALLS}`;
   if (model.surfaces.some((s) => s.checkpoints)) return `The curves are the ${title}.`;
+  if (model.surfaces.some((s) => s.chart)) return `Height is the ${title} along the path of a training, and beside it.`;
   if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
   if (model.planes) {
     const alone = model.noRace ? "" : `; ${ON_A_PLANE}`;
