@@ -246,6 +246,8 @@ def run_from_python(
             raise
         note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
         surface = error.partial
+    if world.root and surface is not None:
+        note_without_values(surface, lambda: problem.data)
     return from_first(world, surface)
 
 
@@ -284,6 +286,22 @@ def with_second_derivatives(
     if curvature is None or directions is None or "second_derivatives" in surface.about:
         return surface
     return replace(surface, about={**surface.about, **curvature.along(directions)})
+
+
+def note_without_values(surface: Surface, data: "Callable[[], Mapping[str, AnyData]]") -> None:
+    """Say why no loss of a split is finite, where none is: the data contain NaN or infinite values, or not.
+
+    Args:
+        surface: The surface, with the cells that are computed.
+        data: Returns the samples by split; called only where no loss is finite.
+    """
+    from lossatlas.data.finite_check import first_not_finite
+
+    for split in surface.splits:
+        losses = surface.fields.get(f"{split}_loss", np.zeros(surface.known.shape))[surface.known]
+        if losses.size and not np.isfinite(losses).any():
+            cause = first_not_finite(data()[split]) or "the data are finite, so the network or the loss overflows"
+            note(f"{split}_loss is finite at no cell: {cause}")
 
 
 def say_ranges(surface: Surface, names: list[str]) -> None:

@@ -15,14 +15,21 @@ from lossatlas import config
 from lossatlas.errors import BadUsage, counted, say
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume
-from lossatlas.jobs.inputs.configured_data import loss_of
+from lossatlas.jobs.inputs.configured_data import load_splits, loss_of
 from lossatlas.jobs.inputs.output_files import draw_if_possible, keep_aside
 from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.jobs.inputs.records import provenance
 from lossatlas.jobs.sweep.cell_loop import Timed
 from lossatlas.jobs.sweep.dry_run import report_dry_run
 from lossatlas.jobs.sweep.grid_inputs import GridInputs
-from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, compute_surface, make_worker, with_second_derivatives
+from lossatlas.jobs.sweep.grid_job import (
+    Quantity,
+    SurfaceOutput,
+    compute_surface,
+    make_worker,
+    note_without_values,
+    with_second_derivatives,
+)
 from lossatlas.jobs.sweep.large_problem import LargeProblem
 from lossatlas.jobs.sweep.named_grid_inputs import print_configuration, read_grid_inputs
 from lossatlas.jobs.sweep.packed_problem import PackedProblem
@@ -170,6 +177,7 @@ def lead_grid_job(world: World, command: GridCommand[E], log: Log, releases: Exi
     surface = compute_surface(world, quantity, job.surface, worker, pending=pending, output=output)
     log.line("complete")
     quantity.report(surface)
+    note_without_values(surface, lambda: load_splits(task.data, task.networks.model))
     say(f"complete: {path}")
     if task.figures.plot:
         draw_if_possible(lambda: command.draw(path, dir_file, surface))
