@@ -15,7 +15,8 @@ from lossatlas.mpi.agreement import FailedRank
 
 X = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
 Y = (X.prod(1) > 0).long()
-LINE = {"batch_size": 30, "progress": False}
+QUIET = {"progress": False}
+LINE = {"batch_size": 30, **QUIET}
 PLANE = {"x": "-1:1:7", "y": "-1:1:3", **LINE}
 
 
@@ -71,6 +72,27 @@ def test_a_matrix_of_samples_that_are_spread_is_that_of_one_rank(world, matrix):
     found = lossatlas.spectrum(network(), (X, Y), ranks=world.comm, **settings)
     np.testing.assert_allclose(found.eigenvalues, alone.eigenvalues, rtol=1e-5)
     assert found.trace.value == pytest.approx(alone.trace.value, abs=4 * (found.trace.error + alone.trace.error) + 1e-9)
+
+
+@pytest.mark.parametrize("more", [{}, {"minibatch": 15, "minibatches": 4}], ids=["all samples", "mini-batches"])
+def test_sharpness_of_samples_that_are_spread_is_that_of_one_rank(world, folder, more):
+    settings = {"rho": [0.05, 0.2], "adaptive_rho": [0.1], "steps": 5, "directions": 3, **LINE, **more}
+    alone = lossatlas.sharpness(network(), (X, Y), **settings)
+    found = lossatlas.sharpness(network(), (X, Y), ranks=world.comm, file=folder / "m.h5", **settings)
+    for name in ("plain/rises", "adaptive/rises"):
+        rises = found.findings.arrays[name]
+        assert np.isfinite(rises[:, 1]).all()
+        np.testing.assert_allclose(rises, alone.findings.arrays[name], rtol=1e-4, atol=1e-6)
+
+
+def test_learning_coefficients_do_not_depend_on_ranks(world):
+    settings = {"chains": 3, "draws": 30, "burn_in": 10, "minibatch": 10, "learning_rate": 1e-3, **QUIET}
+    alone = lossatlas.learning_coefficient(network(), (X, Y), **settings)
+    found = lossatlas.learning_coefficient(network(), (X, Y), ranks=world.comm, **settings)
+    assert found.value == pytest.approx(alone.value, rel=1e-4)
+    for name in ("differences", "slopes", "first_order"):
+        expected = alone.findings.arrays[name]
+        np.testing.assert_allclose(found.findings.arrays[name], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_a_loss_that_fails_on_one_rank_fails_on_all(world):
