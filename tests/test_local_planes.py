@@ -14,11 +14,13 @@ from lossatlas.datasets.registry import load
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.figures.local_plane_plots import describe_distortion
 from lossatlas.io import read_projection, read_surface
+from lossatlas.io.contents import slim
 from lossatlas.jobs.sweep.grid_points import points_of_chart
 from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
 from lossatlas.jobs.trajectory.local_chart import charted, own_plane_cells
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, RunDifferences
 from lossatlas.landscape import Grid
+from lossatlas.landscape.chart_cells import CHART_SOURCES
 from lossatlas.models import build
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.local_planes import LocalChart, LocalPlanes, combined
@@ -226,15 +228,17 @@ def test_cells_have_the_losses_of_networks_that_are_made_one_by_one(tmp_path):
     at = naive_frames(path)[0]
     np.testing.assert_allclose(run.coordinates, np.stack([at, 0 * at], 1), rtol=1e-9)
     with h5py.File(tmp_path / "s.h5") as f:
-        first, second, weight = (
-            f[f"provenance/{n}"][()] for n in ("first_checkpoint", "second_checkpoint", "second_weight")
-        )
+        first, second, weight = (f[f"provenance/{name}"][()] for name in CHART_SOURCES)
         x = f["xcoordinates"][()]
     expected = np.clip(np.searchsorted(at, x, "right") - 1, 0, len(at) - 2)
     part = np.clip((x - at[expected]) / np.diff(at)[expected], 0, 1)
     np.testing.assert_array_equal(first, np.broadcast_to(expected, first.shape))
     np.testing.assert_array_equal(second, first + 1)
     np.testing.assert_allclose(weight, np.broadcast_to(part**2 * (3 - 2 * part), weight.shape), atol=1e-9)
+    slim(tmp_path / "s.h5", tmp_path / "slim.h5")
+    kept = read_surface(tmp_path / "slim.h5").provenance
+    for name, array in zip(CHART_SOURCES, (first, second, weight), strict=True):
+        np.testing.assert_array_equal(kept[name], array)
     path_file = read_projection(tmp_path / "s_path.h5")
     for name in ("x", "y", "loss", "difference"):
         np.testing.assert_array_equal(getattr(path_file.own_planes, name), getattr(own, name))

@@ -27,6 +27,7 @@ from lossatlas.io.hdf5 import get_text, opened
 from lossatlas.io.spectrum_files import FORMATS, WRITERS, FindingsKind, is_findings, write_findings
 from lossatlas.io.surface_files import added_by_others, split_plane
 from lossatlas.landscape import Surface
+from lossatlas.landscape.chart_cells import CHART_SOURCES
 from lossatlas.landscape.spectrum import matrix_name
 from lossatlas.programs import program
 
@@ -301,7 +302,8 @@ def convert(path: str | Path, out: str | Path) -> None:
 def slim(path: str | Path, out: str | Path) -> None:
     """Write a small copy of a complete file, which can be drawn but not continued.
 
-    A surface is written without statistics and directions, findings without vectors as large as the network.
+    A surface is written without statistics, directions and the seconds and ranks of its cells, findings without
+    vectors as large as the network.
 
     Args:
         path: The file.
@@ -326,7 +328,8 @@ def slim(path: str | Path, out: str | Path) -> None:
     zero = [name for name, values in surface.fields.items() if name.endswith("_se") and not values.any()]
     values = {name: values for name, values in surface.fields.items() if name not in zero}
     about = {**surface.about, "slim": "fields alone, of a file that holds more", "zero": zero}
-    write_surface(out, replace(surface, statistics={}, samples={}, provenance={}, values=values, about=about))
+    sources = {name: array for name, array in surface.provenance.items() if name in CHART_SOURCES}
+    write_surface(out, replace(surface, statistics={}, samples={}, provenance=sources, values=values, about=about))
 
 
 def refuse_existing(option: str, out: str | Path) -> None:

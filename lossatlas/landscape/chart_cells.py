@@ -7,6 +7,7 @@ import numpy as np
 from lossatlas.landscape.surface import Surface
 
 DISTORTION, CHART_FOLDS = "distortion", "folded"  # fields of a surface
+CHART_SOURCES = ("first_checkpoint", "second_checkpoint", "second_weight")  # of its provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,9 @@ class ChartCells:
     def on(self, surface: Surface) -> Surface:
         """Return a surface of these cells that records where they come from."""
         rows = np.ones(surface.grid.shape)
-        sources: dict[str, np.ndarray] = {
-            "first_checkpoint": np.asarray(self.first * rows, np.int32),
-            "second_checkpoint": np.asarray(self.second * rows, np.int32),
-            "second_weight": self.weight * rows,
+        of_columns = np.asarray(self.first, np.int32), np.asarray(self.second, np.int32), self.weight
+        sources = {
+            name: np.asarray(each * rows, each.dtype) for name, each in zip(CHART_SOURCES, of_columns, strict=True)
         }
         distorted: dict[str, np.ndarray] = {} if self.distortion is None else {DISTORTION: self.distortion}
         if self.folded is not None:
