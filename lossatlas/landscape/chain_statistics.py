@@ -12,7 +12,7 @@ import numpy as np
 
 LARGEST_SPREAD = 1.1  # of the potential scale reduction, above which chains disagree
 SLOWEST_GROWTH = 1.5  # power of the distance, below which draws are not in the valley of a minimum
-LARGEST_DESCENT = 0.1  # of the estimate without it, that the gradient at the network itself may contribute
+LARGEST_GRADIENT_PART = 0.1  # of the rest of the estimate, that comes from the gradient at the network itself
 LARGEST_NOISE = 0.2  # of mini-batches, relative to the noise of the dynamics
 FEWEST_DRAWS = 4  # with which halves of chains are compared
 DRIFT_RISK = 0.01  # the probability that draws without a drift, or within a valley, are said to be otherwise
@@ -80,7 +80,7 @@ def estimate_coefficient(
     parts = np.full(len(chains), np.nan) if first_order is None else inverse_temperature * first_order.mean(axis=1)
     known = np.isfinite(parts) & np.isfinite(chains)
     part = float(parts[known].mean()) if known.any() else math.nan
-    found += descent(chains[known], parts[known])
+    found += distance_from_minimum(float(chains[known].mean()) if known.any() else math.nan, part)
     if noise > LARGEST_NOISE:
         more = "the noise of the mini-batches makes the variance of the draws too large, by up to"
         found += (f"{more} {noise:.0%}: take a smaller learning rate, or larger mini-batches",)
@@ -146,23 +146,18 @@ def saturation(excess: np.ndarray) -> tuple[str, ...]:
     )
 
 
-def descent(chains: np.ndarray, first_order: np.ndarray) -> tuple[str, ...]:
-    """Say that the network is not at a minimum, where that matters: the draws have gone down along its gradient.
+def distance_from_minimum(value: float, part: float) -> tuple[str, ...]:
+    """Say that the network is not at a minimum, where its gradient matters for the estimate.
 
     Args:
-        chains: (chains,) the estimate of each chain whose part of first order is known.
-        first_order: (chains,) this part.
+        value: The estimate, of the chains whose part of first order is known.
+        part: This part of it, 0 at a minimum; NaN where it is known of no chain.
     """
-    from scipy import stats
-
-    if not len(chains) or first_order.mean() >= -LARGEST_DESCENT * abs((chains - first_order).mean()):
-        return ()
-    error = first_order.std(ddof=1) / math.sqrt(len(chains)) if len(chains) > 1 else 0.0
-    if error > 0 and stats.t.cdf(first_order.mean() / error, len(chains) - 1) > DRIFT_RISK:
+    if not abs(part) > LARGEST_GRADIENT_PART * abs(value - part):
         return ()
     return (
-        f"the network is not at a minimum: the draws go down its gradient, which adds {first_order.mean():.3g} to the "
-        "estimate; train it further, or take a larger localization",
+        f"the network is not at a minimum: its gradient adds {part:.3g} to the estimate; train it further, or take a "
+        "larger localization",
     )
 
 
