@@ -411,14 +411,14 @@ def test_a_rendered_volume_says_what_it_shows(tmp_path):
     assert pixels.std() > 20
 
 
-def rendered_levels(field: str, values: np.ndarray) -> list[float]:
+def rendered_levels(field: str, values: np.ndarray, vmax: float | None = None) -> list[float]:
     """The values of the outer and of the inner surface of a rendered volume, as its words say; none without them."""
     found = volume_of(bowl, (9, 9, 9))
     found.values[field] = values
-    scale = choose_colour_scale([values])
+    scale = choose_colour_scale([values], vmax=vmax)
     with figures.style() as plt:
         words = volume_renderer.cutaway_figure(plt, found, scale, field).axes[0].get_xlabel()
-    return [float(each) for each in re.findall(r"of (-?[\d.]+)", words) if "surfaces" in words]
+    return [float(each) for each in re.findall(r"of (-?[\d.]+)", words) if "in the opening" in words]
 
 
 @pytest.mark.pictures
@@ -428,9 +428,11 @@ def test_the_levels_of_a_rendered_volume_hold_their_shares_of_it():
     loss = 1 + 0 * x + y + 0 * z  # evenly distributed from 0 to 2
     outer, inner = rendered_levels("train_loss", loss)
     assert (outer, inner) == (pytest.approx(1.2, abs=0.05), pytest.approx(0.04, abs=0.03))
+    inner_loss = inner
     outer, inner = rendered_levels("train_acc", 50 * loss)
     assert (outer, inner) == (pytest.approx(40, abs=2.5), pytest.approx(98, abs=1.5))
     assert rendered_levels("train_loss", np.ones_like(loss)) == []
+    assert rendered_levels("train_loss", loss, vmax=1.0) == [inner_loss]  # the body is the whole block
     half = np.where(x + y - z > 0.3, np.nan, loss)  # nothing is known of the opening
     assert rendered_levels("train_loss", half)
 

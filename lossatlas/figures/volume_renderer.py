@@ -72,8 +72,9 @@ def cutaway_figure(
     missing = int((~np.isfinite(values)).sum())
     words = [field_title(name)]
     if len(levels):
-        core, body = map(scale.label_at, levels)
-        words.append(f"surfaces of {body} and, in the opening, of {core}")
+        core, body = (scale.label_at(each) if np.isfinite(each) else "" for each in levels)
+        outside = f"surfaces of {body} and, in the opening, of" if body else "in the opening: the surface of"
+        words.append(f"{outside} {core}")
     if missing:
         words.append(f"{missing} of {values.size} cells are not finite or not computed: left out")
     axis.set_xlabel("\n".join(words), labelpad=2, fontsize="large")
@@ -134,7 +135,8 @@ def _add_levels(
         sign: 1 where the body is below its level, -1 where it is above it.
 
     Returns:
-        The heights of the surfaces of the core and of the body; none where all cells have one value.
+        The heights of the surfaces of the core and of the body; NaN for a body that is the whole block, because the
+        scale ends at its level, and none where all cells have one value.
     """
     heights = np.concatenate([np.asarray(each["height"]) for each in (block, opening) if each.n_points])
     if not np.ptp(heights) > 0:
@@ -148,7 +150,8 @@ def _add_levels(
     if opening.n_points and (shell := opening.contour([float(core)], scalars="height")).n_points:
         plotter.add_mesh(shell, smooth_shading=True, **_looks(scale), **CORE_MATERIAL)
     low, high = scale.limits
-    return low + np.array([core, level]) * (high - low)
+    ends = level >= 1 if sign > 0 else level <= 0
+    return low + np.array([core, np.nan if ends else level]) * (high - low)
 
 
 def _label_places(view: View, camera: Camera) -> np.ndarray:
