@@ -162,12 +162,7 @@ def trajectory(
         kind = checked_word("plane", plane, PLANE_KINDS)
         across, compared = config.chart_extent(kind, width, cells)
         made = TrajectoryArguments(
-            choice=PlaneChoice(
-                kind=kind,
-                dir_type=moved,
-                ignore=ignored,
-                selection=Selection(only, without),
-            ),
+            choice=PlaneChoice(kind=kind, dir_type=moved, ignore=ignored, selection=Selection(only, without)),
             directions=directions,
             counts=None if points is None else counts_of(points),
             margin=margin,

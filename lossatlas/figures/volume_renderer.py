@@ -13,8 +13,7 @@ from lossatlas.figures.palette import current_look
 from lossatlas.figures.plotted_fields import field_title, is_accuracy
 from lossatlas.figures.rendered_plots import CAMERA, RENDERED_NOISE
 from lossatlas.figures.rendered_view import ANGLE, View, fitted_views
-from lossatlas.figures.surface_renderer import MATERIAL as RELIEF_MATERIAL
-from lossatlas.figures.surface_renderer import RENDERED_SIZE, add_lights, import_pyvista
+from lossatlas.figures.surface_renderer import MATERIAL, RENDERED_SIZE, add_lights, import_pyvista
 from lossatlas.landscape import Surface
 from lossatlas.landscape.interpolant import subdivided
 
@@ -28,8 +27,8 @@ BODY, CORE = 0.6, 0.02  # shares of the volume within the surfaces of equal valu
 SHARP = 35  # degrees between faces, above which they have an edge
 LIFT = 0.008  # of lines towards the camera, so that they lie on the faces
 NEAR = 0.01  # lines of levels as near as this to that of the surface are not drawn
-MATERIAL: Looks = {**RELIEF_MATERIAL, "ambient": 0.5, "diffuse": 0.7}  # of faces whose colours are to be read
-CORE_MATERIAL: Looks = {**MATERIAL, "specular": 0.4}
+BODY_MATERIAL: Looks = {**MATERIAL, "ambient": 0.5, "diffuse": 0.7}  # of faces whose colours are to be read
+CORE_MATERIAL: Looks = {**BODY_MATERIAL, "specular": 0.4}
 LABEL_GAP = 0.12  # between the block and the labels of its edges
 
 
@@ -249,7 +248,7 @@ def _add_body(plotter: "Plotter", body: "DataSet", lines_at: np.ndarray, scale: 
     """Add the part of a block within a level, with thin lines at heights on the faces of the cut."""
     faces = body.extract_surface(algorithm="dataset_surface").clean()
     shading: Looks = {"smooth_shading": True, "split_sharp_edges": True, "feature_angle": SHARP}
-    plotter.add_mesh(faces, interpolate_before_map=True, **shading, **_looks(scale), **MATERIAL)
+    plotter.add_mesh(faces, interpolate_before_map=True, **shading, **_looks(scale), **BODY_MATERIAL)
     if len(lines_at) and (lines := faces.contour(lines_at.tolist(), scalars="height")).n_points:
         lines.points = np.asarray(lines.points) + LIFT * camera.direction
         plotter.add_mesh(lines, color="#ffffff", line_width=1.6, opacity=0.6, lighting=False)

@@ -25,7 +25,7 @@ from lossatlas.errors import BadInput, CannotWrite, named, note
 from lossatlas.io.archives import check_archive
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.checkpoint_names import checkpoints_in, split_word
-from lossatlas.models.foreign_files import check_kind, is_safetensors, is_text
+from lossatlas.models.foreign_files import check_kind, is_safetensors, is_text_file
 from lossatlas.models.inert_pickle import StandIn, read_inert
 from lossatlas.models.state_names import Match, match_names, state_tensors
 
@@ -256,7 +256,7 @@ def _without_objects(path: Path, refused: Exception) -> object:
 
 
 def _unreadable(path: Path, error: Exception, *, safe: bool) -> str:
-    if is_text(path):
+    if is_text_file(path):
         return f"{path} is a text file, not a checkpoint: name the file of the weights"
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()  # torch writes in bold
     if found := re.search(r"GLOBAL ([\w.]+)", text):

@@ -37,7 +37,7 @@ def check_kind(path: Path) -> bytes:
     return head
 
 
-def is_text(path: Path) -> bool:
+def is_text_file(path: Path) -> bool:
     """Return whether the beginning of a file is text."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
