@@ -50,7 +50,21 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, sig
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that takes the browser, and skip those whose program is not on this machine."""
+    """Mark each test that takes the browser, and skip those whose program is not on this machine.
+
+    Of the cases of a test with the marker `few`, as many as it says, evenly spaced, are not `full`.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("full"):
+            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for same in cases.values():
+        mark = same[0].get_closest_marker("few")
+        assert mark is not None
+        kept = {round(k) for k in np.linspace(0, len(same) - 1, mark.args[0])}
+        for number, item in enumerate(same):
+            if number not in kept:
+                item.add_marker("full")
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")

@@ -36,6 +36,7 @@ def shuffled(net: nn.Module, state, inputs, seed: int = 1):
     return groups, permuted(state, groups, [torch.randperm(group.count) for group in groups])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [*ZOO[:3], *(pytest.param(name, marks=pytest.mark.full) for name in ZOO[3:])])
 def test_a_hidden_permutation_is_recovered_exactly_and_changes_nothing(name):
     net, x = build(name, SHAPE, 10).eval(), torch.randn(4, *SHAPE)
@@ -171,6 +172,7 @@ def test_matching_never_makes_them_less_alike():
     assert distance(found) < distance(b)
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "resnet20"])
 def test_the_command_joins_a_network_and_its_own_permutation_without_a_barrier(tmp_path, capsys, model):

@@ -62,6 +62,7 @@ def moved(frames) -> list[float]:
     return [float(np.abs(a - b).mean()) for a, b in pairwise(frames)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("render", [False, True])
 def test_a_surface_turns_once_around(request, files, render):
     if render:
@@ -74,6 +75,7 @@ def test_a_surface_turns_once_around(request, files, render):
     assert (frames[0][:3] == 255).all(), "the ground is white"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("render", [False, True])
 def test_a_swinging_surface_comes_back_the_same_way(request, files, render):
     if render:
@@ -84,6 +86,7 @@ def test_a_swinging_surface_comes_back_the_same_way(request, files, render):
     assert max(close) < 0.2 * far
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "kind", [["--kind", "refine"], ["--kind", "turn"], ["--kind", "turn", "--render"]], ids=" ".join
 )
@@ -339,6 +342,7 @@ def test_a_rendered_path_has_checkpoints_and_a_star_and_is_faint_where_a_ridge_h
     assert stars[1] is None
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("rendering")
 def test_the_hidden_part_of_a_pin_is_drawn_dashed_down_to_the_lowest_cell():
     valley = surface_of(lambda a, b: 1 + 5 * np.exp(-20 * (a - 0.5) ** 2) + a * a + b * b, "-1:1:33", "-1:1:33")

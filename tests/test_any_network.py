@@ -268,6 +268,7 @@ def test_losses_are_those_of_the_network(entry, dtype):
 CURVED = cases(lambda entry: entry.curvature and "float64" in entry.dtypes)
 
 
+@pytest.mark.few(4)
 @pytest.mark.slow
 @pytest.mark.parametrize(("entry", "dtype"), [case for case in CURVED if case.values[1] == "float64"])
 def test_extreme_eigenvalues_are_those_of_the_network(entry, dtype):
@@ -284,6 +285,7 @@ def test_extreme_eigenvalues_are_those_of_the_network(entry, dtype):
     np.testing.assert_allclose(found.eigenvalues[[0, -1]], [largest, smallest], rtol=0, atol=1e-4 * size)
 
 
+@pytest.mark.few(8)
 @pytest.mark.slow
 @pytest.mark.parametrize(("entry", "dtype"), cases(lambda entry: entry.name != "lazy, not materialized"))
 def test_maps_trajectories_and_alignment_leave_the_network_as_it_is(entry, dtype):

@@ -823,6 +823,7 @@ def test_both_ends_are_drawn_of_a_line_of_eigenvalues():
     assert ax.get_ylabel() == "eigenvalue of the Hessian"
 
 
+@pytest.mark.few(1)
 @pytest.mark.commands
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", pytest.param("SIGUSR1", marks=pytest.mark.full)])
 def test_a_script_that_is_asked_to_end_saves_and_ends(tmp_path, name):
@@ -954,6 +955,7 @@ def test_one_tensor_alone_is_refused_and_names_that_are_taken():
             lossatlas.surface(net, {"x": places}, x="0:1:2", loss=loss, **QUIET)
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("derivatives", [by_autograd, by_forward_mode, by_hessian])
 def test_a_loss_may_differentiate_by_its_inputs(derivatives):
@@ -1071,6 +1073,7 @@ def test_a_file_begun_by_a_command_is_finished_by_python_and_the_other_way_round
         assert found.fields[name].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["command", "python"])
 def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):

@@ -151,6 +151,7 @@ def test_a_click_starts_a_race_that_ends_lower(opened, view, share):
     assert page.locator("#play").text_content() == "Play"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("start", [(0.65, 0.3), (0.5, 0.15), (0.63, 0.43)], ids=str)
 def test_balls_beside_a_cell_that_differs_descend_what_is_drawn(opened, start):
     """Beside it an interpolant can swing below all cells: a pit that nobody sees and that was never computed."""
@@ -411,6 +412,7 @@ def test_the_browser_goes_back_to_an_earlier_address(opened):
     wait(page, "lossatlas.model.state.map === 'magma'")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("sandbox", ["", 'sandbox="allow-scripts"'])
 def test_it_works_in_a_frame_that_holds_its_text(browser, pages, tmp_path, sandbox):
     text = html.escape((pages / "one.html").read_text())

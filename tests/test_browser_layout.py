@@ -148,6 +148,7 @@ def test_the_ravine_is_shown_with_the_whole_surface(opened):
     assert_free(page, SCREENS[0], [0, 1])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("size", [(1000, 640), (1024, 768), (1280, 720)], ids=str)
 def test_beside_the_controls_nothing_stands_on_two_surfaces(opened, size):
     page = opened("two", size, "#at=60")

@@ -135,9 +135,13 @@ def test_planes_play_to_the_last_one_and_stop(opened):
     page = opened("volume")
     player = page.get_by_role("button", name="Play through the planes")
     assert player.is_visible()  # on a busy machine, planes may have played before the next look at the page
-    clicked = (
-        "() => { const b = document.getElementById('planes-play'); b.click(); return b.getAttribute('aria-label'); }"
-    )
+    clicked = """async () => {
+      const [button, frame] = [document.getElementById("planes-play"), () => new Promise(requestAnimationFrame)];
+      button.click();
+      await frame();
+      await frame();
+      return button.getAttribute("aria-label");
+    }"""
     assert page.evaluate(clicked) == "Stop at this plane"
     wait(page, "lossatlas.model.state.z === 1.5 && lossatlas.planes.waiting === 0")
     settled(page)
@@ -178,6 +182,7 @@ def test_planes_without_values_are_empty_and_say_so(opened):
     assert f"training loss {bowl(0.5, 0, Z[1]):.4g}" in value_at(page, 0.5, 0)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "window", [{"size": (1440, 900)}, PHONE, {"size": (1440, 900), "color_scheme": "dark"}], ids=str
 )

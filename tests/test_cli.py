@@ -153,6 +153,7 @@ def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
 FILES = ROOT / "docs" / "surfaces"
 
 
+@pytest.mark.few(1)
 @pytest.mark.pictures
 @pytest.mark.parametrize(
     ("files", "command", "drawn"),

@@ -156,6 +156,7 @@ def test_several_runs_are_refused():
         lossatlas.learning_coefficients(nets[0], [], DATA, **FEW)
 
 
+@pytest.mark.full
 @pytest.mark.mpi
 def test_ranks_compute_the_coefficients_of_a_run(run):
     for count, name in ((1, "one.h5"), (2, "more.h5")):

@@ -90,6 +90,7 @@ def test_the_loss_along_it_by_hand(tmp_path, ends, kind, bends):
     np.testing.assert_allclose(surface.fields["train_loss"], own[::5], rtol=1e-5)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_with_batchnorm_the_command_and_the_surface_agree(tmp_path):
     ends = [write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed) for seed in (0, 1)]
@@ -196,6 +197,7 @@ def test_bends_of_another_curve_are_refused(tmp_path, ends, capsys):
     assert at("--curve", "polygonal", "--bend", one, two) == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.pictures
 @pytest.mark.parametrize("kind", ["bezier", "polygonal"])
 def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):

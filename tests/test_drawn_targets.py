@@ -115,6 +115,7 @@ def test_it_is_the_mean_of_outer_products_of_gradients_of_drawn_targets(case, ba
     np.testing.assert_allclose(found, one_by_one(case, 2, 7), rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "case", [pytest.param(each, marks=[pytest.mark.full] * (each == "padded tokens")) for each in CASES]
 )

@@ -33,6 +33,7 @@ def same(net, x, tolerance=1e-5):
     return folded
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["resnet20", "resnet56_noshort", "vgg9", "resnet18", "densenet121"])
 def test_a_folded_network_computes_the_same(name):
     assert name in MODELS

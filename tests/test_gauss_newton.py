@@ -63,6 +63,7 @@ def matrix_of(jacobians: torch.Tensor, of_outputs: torch.Tensor, weights: torch.
     return torch.einsum("n,nap,nab,nbq->pq", w / w.sum(), jacobians, of_outputs, jacobians).numpy()
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("batch_size", [7, 30])
 @pytest.mark.parametrize("matrix", ["ggn", "fisher", "empirical_fisher"])
 @pytest.mark.parametrize("name", ["crossentropy", "mse"])
@@ -83,6 +84,7 @@ def test_against_the_dense_matrix(matrix, name, batch_size):
     assert np.linalg.eigvalsh(dense(operator))[0] > -1e-12
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("matrix", ["ggn", "fisher", "mc_fisher", "empirical_fisher"])
 def test_no_eigenvalue_of_a_semidefinite_matrix_is_said_to_be_below_0(matrix):
     few = {"top": 1, "bottom": 0, "max_products": 8, "tolerance": 1e-12, "progress": False}

@@ -162,6 +162,7 @@ def test_missing_cells_of_the_original_are_not_done(tmp_path):
     assert own.done.tolist() == [True, False, True]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n" + b"\0" * 40])
 def test_files_that_are_none_of_ours_are_refused(tmp_path, content):
     (tmp_path / "s.h5").write_bytes(content)
@@ -226,6 +227,7 @@ def test_eigenvalue_fields_are_stored_as_they_are(tmp_path):
     np.testing.assert_array_equal(found, np.where(surface.done, values["min_eig"], np.nan))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["surface", "directions", "original"])
 @pytest.mark.parametrize("bits", counts(24, 40))
 def test_flipped_bits_never_end_in_a_traceback(tmp_path, kind, bits):

@@ -99,6 +99,7 @@ def dense_trace(matrix, rest, a, targets, kind):
     return trace
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("matrix", "kind"),
     [

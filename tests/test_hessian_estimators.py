@@ -253,6 +253,7 @@ def repeated_spectrum(rng):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
 @pytest.mark.parametrize("seeds", counts(20, 100))
 def test_the_effective_dimension_lies_within_its_bounds(draw, seeds):
@@ -271,6 +272,7 @@ def test_the_effective_dimension_lies_within_its_bounds(draw, seeds):
     assert narrow >= seeds / 4  # bounds that say nothing would hold, too
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
 @pytest.mark.parametrize("seeds", counts(20, 100))
 def test_the_estimate_of_the_effective_dimension_lies_within_its_error(draw, seeds):

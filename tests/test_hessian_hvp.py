@@ -84,6 +84,7 @@ def test_against_finite_differences(case, loss):
     assert (found - expected).norm() <= 1e-6 * expected.norm()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("case", ["mlp", "LayerNorm and RMSNorm", "attention", "unused"])
 def test_against_the_explicit_hessian(case):
     make, data = CASES[case]
@@ -119,6 +120,7 @@ def replace_weights(net, data):
     return Hessian(net, data, weighted)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("folded", [None, False], ids=["folded where possible", "not folded"])
 @pytest.mark.parametrize("case", list(CASES))
 def test_batches_side_by_side_have_the_digits_of_batches_in_turn(case, folded):

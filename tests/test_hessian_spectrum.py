@@ -247,6 +247,7 @@ def every_part(operator) -> Findings:
     return spectrum_parts.compute_parts(operator, EVERY_PART, FRESH)
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("small_basis", [10**9, 0])
 @pytest.mark.parametrize("part", ["trace", "density", "layers"])

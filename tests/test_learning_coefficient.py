@@ -53,6 +53,7 @@ def exact_coefficient(curvatures, beta, localization, rate) -> float:
     return float((beta * np.array(curvatures) / (a * (1 - rate * a / 4))).sum() / 2)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("localization", "rate"), [(0.01, None), (100.0, None), (20.0, 2e-3)])
 def test_of_a_quadratic_loss_it_is_exact(localization, rate):
     curvatures = [4.0, 2.0, 1.0, 0.5]
@@ -124,6 +125,7 @@ def test_the_weights_are_as_before_and_repeats_give_the_same_bits():
     assert other.value != first.value
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_small_mini_batches_of_much_data_do_not_heat_the_chains_and_say_where_they_do():
     """The mean of 8000 squares at its minimum: with the step for full batches the value was twice too large."""
@@ -201,6 +203,7 @@ def test_what_speaks_against_an_estimate(draws, doubt):
     assert found.value == pytest.approx(100 * draws.mean(), nan_ok=True)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("away", [0.0, 0.005, 0.1])
 def test_a_network_that_is_at_no_minimum_is_noticed(away):
     """The part of first order of a shifted Gaussian is known; it matters where it is a tenth of the estimate."""
@@ -239,6 +242,7 @@ class Saturating(Quadratic):
         return 1.5 * torch.tanh(super().forward(x) / 1.5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("localization", "left"), [(500.0, False), (0.05, True)])
 def test_chains_that_leave_the_valley_are_noticed(localization, left):
     settings = {"inverse_temperature": 5.0, "localization": localization, "learning_rate": 1.5e-3 if not left else 1.0}
@@ -410,6 +414,7 @@ def differences(file: Path) -> np.ndarray:
     return read_findings(file, "learning_coefficient").arrays["differences"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.mpi
 @pytest.mark.parametrize(
     ("ranks", "chains"), [(2, 1), (2, 3), pytest.param(3, 2, marks=pytest.mark.full)], ids=["shared", "both", "fewer"]
@@ -438,6 +443,7 @@ def test_whole_chains_have_the_same_bits_on_any_number_of_ranks(tmp_path):
     np.testing.assert_array_equal(differences(tmp_path / "one.h5"), differences(tmp_path / "more.h5"))
 
 
+@pytest.mark.full
 @pytest.mark.mpi
 def test_whole_chains_continue_after_a_kill(tmp_path):
     (tmp_path / "own.py").write_text(OWN)

@@ -353,6 +353,7 @@ def mlp_files(folder, count=4):
 COMMAND = "--model mlp --dataset fashion_mnist_mini --limit 40 --batch_size 40 --threads 1 --plane local --surface 7x5"
 
 
+@pytest.mark.full
 def test_a_chart_of_the_command_is_continued_after_a_kill_and_from_python(tmp_path, capsys):
     net, files = mlp_files(tmp_path)
     file = tmp_path / "s.h5"

@@ -175,6 +175,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.few(1)
 @pytest.mark.commands
 @pytest.mark.parametrize(("words", "environment", "line"), REFUSED)
 def test_what_makes_no_sense_is_one_line_and_code_2(place, words, environment, line):

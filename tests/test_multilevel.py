@@ -529,6 +529,7 @@ def test_an_evaluator_draws_what_it_sums(problem):
         np.testing.assert_allclose(row, evaluator([(0.3, 0.0)])[0, 0], rtol=1e-6)
 
 
+@pytest.mark.full
 def test_a_lower_precision_is_corrected_by_samples_in_float32(problem, exact, tmp_path):
     """bfloat16 alone is off by many of the errors that are stated; corrected, it is within them."""
     low = lossatlas.surface(*problem, precision="bfloat16", **PLANE)
@@ -647,6 +648,7 @@ def coverage(loss, tolerance, shuffles):
     return min(*bands, *levels)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("loss", JUMPS)
 def test_stated_errors_hold_where_losses_jump(loss):
     """As if the cells of a shuffle were one: no less than 92 % in any band, but for a probability of 1e-3."""

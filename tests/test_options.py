@@ -92,6 +92,7 @@ def test_command_lines_of_the_other_commands(command, line):
         assert getattr(args, name) == value
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("command", "line", "drawn"),
     [

@@ -186,6 +186,7 @@ def test_the_colour_bar_has_true_ticks_and_says_how_colours_are_made(tmp_path):
         assert ("by value and rank" in bar.get_ylabel()) == (colours == "blended")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_command_draws_in_a_look(look, tmp_path):
     from PIL import Image

@@ -215,6 +215,7 @@ def test_a_user_s_axes_keeps_its_texts_its_fonts_and_its_size(kind):
 LONG = {"font.size": 15.0, "font.family": ["serif"]}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("columns", [0, 1])
 @pytest.mark.parametrize("style", [{}, LONG], ids=["usual", "large"])
 @pytest.mark.parametrize("camera", [(32, -60), (10, 200), (60, 30)])

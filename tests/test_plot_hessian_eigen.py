@@ -222,6 +222,7 @@ def dense_matrix(operator) -> np.ndarray:
     return torch.stack([operator(unit) for unit in torch.eye(operator.size, dtype=operator.dtype)]).double().numpy()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("matrix", ["ggn", "mc_fisher", "empirical_fisher"])
 def test_the_largest_eigenvalue_of_another_matrix_at_every_cell(tmp_path, perceptron, mini, matrix):
     out = tmp_path / "e.h5"

@@ -265,6 +265,7 @@ def test_a_split_of_own_tensors_is_honoured(tmp_path, net):
     assert found.fields["train_loss"][0] == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("model", ["vgg9", "densenet121"])
 @pytest.mark.parametrize("ending", ["safetensors", "t7"])
 def test_the_classes_of_own_data_do_not_depend_on_the_order_in_a_file(tmp_path, model, ending):

@@ -343,6 +343,7 @@ def test_several_runs_on_one_plane(tmp_path, capsys):
     torch.testing.assert_close(moved, states[0]["conv1.weight"] - states[1]["conv1.weight"], atol=2e-5, rtol=1e-3)
 
 
+@pytest.mark.full
 def test_the_river_valley_plane(tmp_path):
     """From the first checkpoint to the last, and the top eigenvector of the Hessian there: the steepest way across."""
     from lossatlas.hessian import Hessian

@@ -89,6 +89,7 @@ ANY = (bowl, diverging, constant, slope, tiny)
 FEW = {(bowl, None), (diverging, 30), (diverging, 1), (constant, 30), (slope, 1), (tiny, None)}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("function", "cells"),
     [pytest.param(f, n, marks=[full] * ((f, n) not in FEW)) for n in (None, 30, 1) for f in ANY],
@@ -614,6 +615,7 @@ def test_a_density_contains_what_is_known_exactly():
     assert unknown.known == 2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("command", "columns"),
     [("plane", 1), ("line", 2), ("spectrum", 1)]

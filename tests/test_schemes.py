@@ -120,6 +120,7 @@ def test_layers_that_do_not_move_have_no_row(tmp_path, net):
     assert "1" in every
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["linear2x", "barycentric"])
 def test_a_scheme_begins_at_the_network(tmp_path, net, kind):
     more = (*PLAIN, "--x=0:1:3", "--y=0:1:3", "--scheme", kind, "--dir_file", str(tmp_path / "d.h5"))

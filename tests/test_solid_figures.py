@@ -65,6 +65,7 @@ def test_each_pixel_shows_the_nearest_triangle(monkeypatch, pieces):
             assert found.triangle[row, column] == expected, (row, column)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("camera", [Camera(32, -60), Camera(10, 130), Camera(-25, 20)])
 def test_surfaces_that_intersect_hide_each_other_as_rays_say(camera):
     """Along rays to the camera, in the coordinates of the plane, without any projection of triangles."""
@@ -227,6 +228,7 @@ def river(**keywords):
     return Projection(np.linspace(0.8, 0, 5), np.zeros(5), loss=np.linspace(2, 1, 5), axes=names, **keywords)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("width", [3.3, 5.2, 7.0])
 def test_labels_of_axes_do_not_meet(width):
     flat = panel(lambda a, b: 1 + 9 * a * a + 0.2 * b)
@@ -251,6 +253,7 @@ def test_labels_of_axes_do_not_meet(width):
         assert axis.yaxis.label.get_fontsize() == axis.xaxis.label.get_fontsize()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("azimuth", [-60, -45, -15, 30, 75, 270])
 def test_labels_of_a_turning_surface_lie_inside_and_do_not_meet(azimuth):
     flat = panel(lambda a, b: 1 + 9 * a * a + 0.2 * b)

@@ -170,6 +170,7 @@ def test_groups_share_the_grid_and_kills_change_no_bit(tmp_path, own, model):
     np.testing.assert_array_equal(losses(two), losses(one))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("ranks", "model", "more", "message"),
     [

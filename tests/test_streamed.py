@@ -58,6 +58,7 @@ def streamed(source=None, **options):
     return as_dataset(source if source is not None else Photos(), stream=True, **options)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("room", ["all of it", "some of it", "none"])
 @pytest.mark.parametrize("loader", [False, True])
 def test_the_digits_are_those_of_samples_in_memory(net, monkeypatch, room, loader):
@@ -300,6 +301,7 @@ def test_a_loader_that_does_more_than_load_keeps_what_it_does():
         as_dataset(Tenfold(Photos(30), batch_size=10, shuffle=True))
 
 
+@pytest.mark.full
 def test_random_numbers_of_the_user_stay_where_they_were(net):
     torch.manual_seed(5)
     before = torch.get_rng_state()

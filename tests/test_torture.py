@@ -37,6 +37,7 @@ def named(counts: dict[str, int]) -> list[object]:
     return [pytest.param(name, marks=[pytest.mark.mpi] * (name in WITH_MPI)) for name in counts]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", named(FEW))
 def test_what_is_promised_holds(tmp_path, name):
     holds(tmp_path, name, FEW[name])

@@ -158,6 +158,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_a_surface_is_that_of_a_naive_loop(home, loss):
     assert plot_surface.main([*LINE, *FILTER, "--loss_name", loss, "--x=-1:1:5", "--surf_file", "s.h5", "--plot"]) == 0

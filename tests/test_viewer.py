@@ -280,6 +280,7 @@ FIND = "const o = OPTIMIZERS.find((each) => each.name === given.name);"
 RATES = {"momentum": 0.003, "nesterov": 0.003, "rmsprop": 5e-4, "sam": 5e-4}
 
 
+@pytest.mark.few(1)
 @needs_node
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_thousand_steps_are_those_of_torch(name):
