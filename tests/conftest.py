@@ -48,14 +48,20 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, sig
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every_case", action="store_true", help="run the cases, too, that the marker `few` leaves out")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test that takes the browser, and skip those whose program is not on this machine.
 
     Of the cases of a test with the marker `few`, as many as it says, evenly spaced, are not `full`.
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if config.option.every_case:
+            break
         if item.get_closest_marker("few") and not item.get_closest_marker("full"):
             cases.setdefault(item.nodeid.split("[")[0], []).append(item)
     for same in cases.values():

@@ -356,7 +356,7 @@ def tried(each: Mutant) -> str:
 def first_failure(copy: Path, tests: Sequence[str]) -> str:
     """The name of the first test that fails in a copy of the project."""
     files = [f"tests/test_{name}.py" for name in tests]
-    options = ["-x", "-q", "-m", "not full", "-n", "0", "-p", "no:cacheprovider", "--tb=no"]
+    options = ["-x", "-q", "-m", "not full", "--every_case", "-n", "0", "-p", "no:cacheprovider", "--tb=no"]
     command = [sys.executable, "-m", "pytest", *options, *files]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTHONPATH", None)
