@@ -466,6 +466,14 @@ ENTRIES = [
         760,
     ),
     Entry(
+        "coefficients.png",
+        "Learning coefficients along a training",
+        "The checkpoints of a run, with two standard errors; the first one is no minimum, and its estimate hollow.",
+        f"-m lossatlas plot-learning-coefficient --coefficient_file {FILES}/spirals_run.h5",
+        "_coefficients.png",
+        640,
+    ),
+    Entry(
         "layers.png",
         "Curvature of each layer",
         "",
