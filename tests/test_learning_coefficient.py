@@ -222,6 +222,12 @@ def test_a_network_that_is_at_no_minimum_is_noticed(away):
     assert any("not at a minimum" in each for each in found.doubts) == (away == 0.1)
 
 
+def test_chains_that_did_not_move_say_nothing_of_a_gradient():
+    still = np.zeros((3, 20))
+    found = estimate_coefficient(still, still, 100.0, first_order=np.full_like(still, 1e-16))
+    assert found.doubts == ("the chains did not move: take a larger learning rate, or a longer burn-in",)
+
+
 def test_chains_of_a_file_without_the_parts_of_first_order_are_continued(tmp_path):
     net, file = network(), tmp_path / "c.h5"
     few = {"draws": 20, "burn_in": 5, "minibatch": 8, "learning_rate": 1e-4, **QUIET}

@@ -153,7 +153,7 @@ def distance_from_minimum(value: float, part: float) -> tuple[str, ...]:
         value: The estimate, of the chains whose part of first order is known.
         part: This part of it, 0 at a minimum; NaN where it is known of no chain.
     """
-    if not abs(part) > LARGEST_GRADIENT_PART * abs(value - part):
+    if not value or not abs(part) > LARGEST_GRADIENT_PART * abs(value - part):
         return ()
     return (
         f"the network is not at a minimum: its gradient adds {part:.3g} to the estimate; train it further, or take a "
