@@ -393,6 +393,17 @@ def test_the_eighth_that_faces_the_camera_is_cut_away(camera):
 
 @pytest.mark.pictures
 @pytest.mark.usefixtures("rendering")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_boxes_beside_a_cell_without_a_finite_value_are_left_out(value):
+    found = volume_of(bowl, (9, 9, 9))
+    found.values["train_loss"][2, 3, 4] = value
+    scale = choose_colour_scale([bowl(0.0, 0.0, np.linspace(0, 1, 9))])
+    parts = volume_renderer.cut_open(found, found.fields["train_loss"], scale, Camera(42, -62))
+    assert sum(part.n_cells for part in parts) == 8**3 - 8
+
+
+@pytest.mark.pictures
+@pytest.mark.usefixtures("rendering")
 def test_a_rendered_volume_says_what_it_shows(tmp_path):
     found = volume_of(bowl, (9, 9, 9))
     found.values["train_loss"][0, 0, 0] = np.nan

@@ -202,6 +202,7 @@ def cut_open(surface: Surface, values: np.ndarray, scale: ColourScale, camera: C
     low, high = scale.limits
     with np.errstate(invalid="ignore"):
         heights = np.clip((scale.height(values) - low) / (high - low), 0, 1)
+    heights[~np.isfinite(values)] = np.nan
     whole = bool(np.isfinite(heights).all())
     if whole:
         axes, heights = _interpolated(axes, heights)
