@@ -107,6 +107,18 @@ def test_a_loss_that_is_not_convex_may_have_a_negative_eigenvalue():
     assert not GaussNewton(network(), data(LABELS), LOSSES["mse"], matrix="ggn").semidefinite
 
 
+def test_samples_with_negative_weights_may_have_a_negative_eigenvalue():
+    def weighed(model, batch):
+        inputs, labels = batch
+        return Losses(F.cross_entropy(model(inputs), labels, reduction="none"), weights=labels.double() - 0.5)
+
+    exact = np.linalg.eigvalsh(dense(GaussNewton(network(), data(LABELS), as_loss(weighed), matrix="empirical_fisher")))
+    few = {"matrix": "empirical_fisher", "top": 1, "bottom": 0, "max_products": 8, "tolerance": 1e-12}
+    found = lossatlas.spectrum(network(), (X, LABELS), loss=weighed, **few, progress=False)
+    assert exact[0] < -1e-3
+    assert found.bounds[0] <= exact[0]
+
+
 def test_the_mean_over_drawn_targets_is_the_fisher_matrix():
     """The definition: gradients of targets that the network itself draws."""
     net = network()

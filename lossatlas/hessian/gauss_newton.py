@@ -85,7 +85,8 @@ class GaussNewton(CurvatureOperator):
         device: Their device.
         total_weight: The weight of all samples, over all ranks.
         forward_mode: J v is computed in forward mode.
-        semidefinite: No eigenvalue is negative: B is a mean of outer products, or the Hessian of a convex loss.
+        semidefinite: It is known that no eigenvalue is negative: B is a mean of outer products, or the Hessian of a
+            convex loss. False for a loss of the user's own, whose samples may have negative weights.
 
     Raises:
         BadUsage: No parameter is chosen, or the loss is no negative log-likelihood that is known, for 'fisher' and
@@ -136,8 +137,8 @@ class GaussNewton(CurvatureOperator):
         )
         check_likelihood(matrix, loss, self.samples.few())
         self.forward_mode = True
-        convex = loss in LIKELIHOODS and not (loss is LOSSES["mse"] and has_labels(self.samples.few()))
-        self.semidefinite = matrix != "ggn" or convex
+        of_labels = loss is LOSSES["mse"] and has_labels(self.samples.few())
+        self.semidefinite = loss in LIKELIHOODS and (matrix != "ggn" or not of_labels)
         self.curvature = OutputCurvature(matrix, self.samples.loss, draws or TargetDraws())
         with self.session():
             self.check()
