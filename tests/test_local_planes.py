@@ -13,13 +13,13 @@ from lossatlas.commands import flatness, plot_2D, plot_trajectory
 from lossatlas.datasets.registry import load
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.figures.local_plane_plots import describe_distortion
-from lossatlas.io import read_projection, read_surface
+from lossatlas.io import Projection, read_projection, read_surface
 from lossatlas.io.contents import slim
 from lossatlas.jobs.sweep.grid_points import points_of_chart
-from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries, FolderSelection
 from lossatlas.jobs.trajectory.local_chart import charted, own_plane_cells
 from lossatlas.jobs.trajectory.run_projection import PlaneChoice, RunDifferences
-from lossatlas.landscape import Grid
+from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.chart_cells import CHART_SOURCES
 from lossatlas.models import build
 from lossatlas.parameter_space import Selection
@@ -433,3 +433,21 @@ def test_a_chart_is_no_plane_for_flatness_directions_and_paths_of_other_planes(t
     assert not plane.surface._holds_plane_of(run)
     with pytest.raises(BadUsage):
         lossatlas.surface(net, (X, Y), directions=run.plane, x="-1:1:3", y="-1:1:3", **QUIET)
+
+
+def test_a_distortion_that_is_rounding_is_said_to_be_0():
+    grid = Grid(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0]))
+    shares = np.array([[0.0, 3e-16, 0.0], [1e-17, 2e-16, 0.25]])
+    surface = Surface.of_values(grid, ["distortion"]).with_cells(range(6), shares.reshape(-1, 1))
+    path = Projection(np.zeros(3), np.zeros(3), np.ones(2))
+    assert describe_distortion(surface, path)[0].endswith("0 % (median), 25 % at most")
+
+
+def test_a_folder_of_other_names_is_told_which_options_find_them(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "net_3_step20_ema.t7").touch()
+    series = FolderSelection()
+    with pytest.raises(BadInput, match=r"set prefix and suffix, as in prefix='net_3_step' suffix='_ema.t7' for net_3_"):
+        series.numbered(tmp_path)
+    found = FolderSelection(prefix="net_3_step", suffix="_ema.t7").numbered(tmp_path)
+    assert list(found) == [20]

@@ -171,5 +171,6 @@ def chart_extent(
     if width is None:
         width = CHART_WIDTH
     if not isinstance(width, Real) or not 0 < width <= MOST_MARGIN:
-        raise BadUsage(f"{named('width', width)}: give a part of the path's length, above 0")
+        allowed = f"above 0 and at most {MOST_MARGIN:g}"
+        raise BadUsage(f"{named('width', width)}: give a part of the path's length, {allowed}")
     return float(width), own_planes or "few"

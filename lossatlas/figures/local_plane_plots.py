@@ -21,6 +21,7 @@ STRIP, GAP = 0.2, 0.07  # height of a strip and of the space above it, as shares
 MOST_BORDERS = 60  # between planes; more of them would hide the map
 LIGHT, DARK = 0.3, 0.8  # opacity of the largest values of the columns, and of their medians
 BAR = 3.0  # points, of the bars of some columns
+ZERO_SHARE = 1e-9  # smaller shares are rounding
 BORDER_LABEL = "border between two planes"
 FOLD_LABEL, FOLD_HATCH = "the chart folds", "xxxx"
 MEDIAN_LABEL, LARGEST_LABEL = "median of a column", "largest of a column"
@@ -146,9 +147,8 @@ def describe_distortion(surface: Surface, path: Projection) -> list[str]:
     """
     shares, lines = surface.fields[DISTORTION], []
     if (known := shares[np.isfinite(shares)]).size:
-        lines.append(
-            f"{field_title(DISTORTION)}: {100 * np.median(known):.2g} % (median), {100 * known.max():.2g} % at most"
-        )
+        median, most = (f"{100 * each if each > ZERO_SHARE else 0:.2g} %" for each in (np.median(known), known.max()))
+        lines.append(f"{field_title(DISTORTION)}: {median} (median), {most} at most")
     if CHART_FOLDS in surface.fields and (count := int((surface.fields[CHART_FOLDS] > 0).sum())):
         lines.append(
             f"the chart folds at {count} of {surface.grid.size} cells: too far aside for the turns of the path, "

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.inputs.networks import Net
 
 MODEL_PREFIX, SUFFIX = "model_", ".t7"  # of train.py and of the release of 2018
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".t7", ".ckpt", ".bin", ".safetensors")
+NUMBERED = re.compile(r"(.*?)\d+(\D*)")  # a name, what is before its last number, and after it
 DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
 
 
@@ -62,6 +64,14 @@ class CheckpointSeries:
         return self.files[0].parent
 
 
+def names_in_use(folder: Path) -> str:
+    """Return the beginning and the end of the names of a folder's checkpoints, as options; '' where none is found."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix in CHECKPOINT_SUFFIXES and (found := NUMBERED.fullmatch(file.stem)):
+            return f", as in {named('prefix', found[1])} {named('suffix', found[2] + file.suffix)} for {file.name}"
+    return ""
+
+
 @dataclass(frozen=True)
 class FolderSelection:
     """The checkpoints in a folder that belong to a series.
@@ -102,7 +112,7 @@ class FolderSelection:
         if not files:
             raise BadInput(
                 f"no checkpoint {self.prefix}<epoch>{self.suffix} in {folder}: set {named('prefix')} and "
-                f"{named('suffix')}"
+                f"{named('suffix')}{names_in_use(folder)}"
             )
         return files
 
