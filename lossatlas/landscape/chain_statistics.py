@@ -76,18 +76,20 @@ def estimate_coefficient(
     growth = float(np.mean(slopes) / np.mean(differences)) if np.mean(differences) else math.nan
     error = float(chains.std(ddof=1) / math.sqrt(len(chains))) if len(chains) > 1 else math.nan
     value = float(chains.mean())
-    found = (*reasons_to_doubt(value, values, spread, drift), *saturation(excess))
     parts = np.full(len(chains), np.nan) if first_order is None else inverse_temperature * first_order.mean(axis=1)
     known = np.isfinite(parts) & np.isfinite(chains)
     part = float(parts[known].mean()) if known.any() else math.nan
-    found += distance_from_minimum(float(chains[known].mean()) if known.any() else math.nan, part)
+    away = distance_from_minimum(float(chains[known].mean()) if known.any() else math.nan, part)
+    found = (*reasons_to_doubt(value, values, spread, drift, at_minimum=not away), *saturation(excess), *away)
     if noise > LARGEST_NOISE:
         more = "the noise of the mini-batches makes the variance of the draws too large, by up to"
         found += (f"{more} {noise:.0%}: take a smaller learning rate, or larger mini-batches",)
     return LearningCoefficientEstimate(value, error, chains, spread, growth, drift, part, found)
 
 
-def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: float) -> tuple[str, ...]:
+def reasons_to_doubt(
+    value: float, values: np.ndarray, spread: float, drift: float, *, at_minimum: bool
+) -> tuple[str, ...]:
     """Say why not to believe an estimate.
 
     Args:
@@ -95,6 +97,7 @@ def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: flo
         values: (chains, draws) of it.
         spread: The potential scale reduction.
         drift: The change between the halves of the draws, in standard errors.
+        at_minimum: It is not known that the network is away from a minimum, which explains a negative value.
     """
     from scipy import stats
 
@@ -109,7 +112,7 @@ def reasons_to_doubt(value: float, values: np.ndarray, spread: float, drift: flo
     error = values.mean(1).std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     if abs(value) <= 2 * error:
         found.append("it is 0 within two standard errors: take more draws or chains")
-    elif value < 0:
+    elif value < 0 and at_minimum:
         found.append(
             "it is negative: the chains found lower losses than that of the checkpoint, which is no minimum; "
             "train it further, or take a larger localization or a smaller learning rate"
